@@ -1,0 +1,1 @@
+"""wildsr: distributed training of blind super-resolution networks."""

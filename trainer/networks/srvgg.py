@@ -1,0 +1,80 @@
+"""SRVGGNetCompact: Real-ESRGAN's small generator, all of whose work is done at the low resolution."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+SLOPE = 0.25  # nn.PReLU's initial slope
+
+
+class SRVGGNetCompact(ModelMixin, ConfigMixin):
+    """A plain stack of 3x3 convolutions and PReLUs, a pixel shuffle, and the nearest-upsampled input added to it
+    (Real-ESRGAN `srvgg_arch.py`, state-dict names included).
+
+    Parameters
+    ----------
+    scale : 1, 2, 3 or 4
+    init : `torch` is upstream's: convolutions as PyTorch makes them, which lose two thirds of the variance at each
+        layer and start slowly. `residual` is He et al. 2015 for the PReLUs, and zeros in the last convolution, so
+        that training starts from the nearest-upsampled input.
+    """
+
+    scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
+
+    @register_to_config
+    def __init__(
+        self,
+        scale: int = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_conv: int = 16,
+        init: str = "torch",
+    ) -> None:
+        super().__init__()
+        if scale not in self.scales:
+            raise ValueError(f"SRVGGNetCompact upscales by 1, 2, 3 or 4, not by {scale}")
+        self.scale = scale
+        layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, 1, 1), nn.PReLU(num_feat)]
+        for _ in range(num_conv):
+            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1), nn.PReLU(num_feat)]
+        layers.append(nn.Conv2d(num_feat, num_out_ch * scale**2, 3, 1, 1))
+        self.body = nn.ModuleList(layers)
+        if init == "residual":
+            self._start_at_the_input()
+
+    def _start_at_the_input(self) -> None:
+        *hidden, last = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
+        for conv in hidden:
+            nn.init.kaiming_normal_(conv.weight, a=SLOPE, nonlinearity="leaky_relu")
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upscale `x`, float [B, num_in_ch, h, w] in [0, 1], to [B, num_out_ch, scale*h, scale*w], not clamped."""
+        out = x
+        for layer in self.body:
+            out = layer(out)
+        return F.pixel_shuffle(out, self.scale) + F.interpolate(x, scale_factor=self.scale, mode="nearest")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SRVGGNetCompactConfig:
+    """SRVGGNetCompact's sizes; the defaults are realesr-animevideov3 (0.6 M parameters)."""
+
+    type: Literal["SRVGGNetCompact"] = "SRVGGNetCompact"
+    num_feat: int = 64
+    """Channels of every layer."""
+    num_conv: int = 16
+    """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
+    init: Literal["torch", "residual"] = "torch"
+    """`torch` starts as upstream does; `residual` starts from the nearest-upsampled input and learns sooner."""
+
+    def build(self, scale: int, bands: int) -> SRVGGNetCompact:
+        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
+        return SRVGGNetCompact(scale, bands, bands, self.num_feat, self.num_conv, self.init)
