@@ -1,4 +1,4 @@
-"""The generators. Each file holds one architecture beside the dataclass that configures it; the union is the registry."""
+"""The generators: one architecture per file, beside the dataclass that configures it; the union is the registry."""
 
 from trainer.networks.rrdb import RRDBNet, RRDBNetConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig

@@ -1,4 +1,4 @@
-"""RRDBNet: ESRGAN's generator, with BasicSR's state-dict names so that every released file loads and every export opens."""
+"""RRDBNet, ESRGAN's generator, under BasicSR's state-dict names: released files load, exports open everywhere."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -84,8 +84,8 @@ class RRDBNet(ModelMixin, ConfigMixin):
         """Upscale `x`, float [B, num_in_ch, h, w] in [0, 1], to [B, num_out_ch, scale*h, scale*w], not clamped."""
         if self.unshuffle > 1:
             if x.shape[-2] % self.unshuffle or x.shape[-1] % self.unshuffle:
-                h, w = x.shape[-2:]
-                raise ValueError(f"an input of {h}x{w} does not divide by {self.unshuffle}, as RRDBNet x{4 // self.unshuffle} needs")
+                size, scale = "x".join(map(str, x.shape[-2:])), 4 // self.unshuffle
+                raise ValueError(f"an input of {size} does not divide by {self.unshuffle}, as RRDBNet x{scale} needs")
             x = F.pixel_unshuffle(x, self.unshuffle)
         features = self.conv_first(x)
         features = features + self.conv_body(self.body(features))
@@ -106,6 +106,15 @@ class RRDBNetConfig:
     """Number of RRDBs; the anime model has 6."""
     num_grow_ch: int = 32
     """Channels that each convolution of a dense block adds; spandrel and its users can read 32 only."""
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """What it can upscale by."""
+        return RRDBNet.scales
+
+    def input_multiple(self, scale: int) -> int:
+        """What the sides of an input must be a multiple of: x2 and x1 begin with a pixel-unshuffle."""
+        return 4 // scale
 
     def build(self, scale: int, bands: int) -> RRDBNet:
         """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""

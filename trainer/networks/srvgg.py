@@ -75,6 +75,15 @@ class SRVGGNetCompactConfig:
     init: Literal["torch", "residual"] = "torch"
     """`torch` starts as upstream does; `residual` starts from the nearest-upsampled input and learns sooner."""
 
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """What it can upscale by."""
+        return SRVGGNetCompact.scales
+
+    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
+        """What the sides of an input must be a multiple of: nothing."""
+        return 1
+
     def build(self, scale: int, bands: int) -> SRVGGNetCompact:
         """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
         return SRVGGNetCompact(scale, bands, bands, self.num_feat, self.num_conv, self.init)

@@ -1,0 +1,173 @@
+"""From a configuration to the parts of a run: the only place where things are constructed."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list
+
+from trainer.batch import BatchPlan, plan_batch
+from trainer.cadence import Cadence
+from trainer.checkpoint import Checkpoints
+from trainer.claim import check_folder, folder_of
+from trainer.config import RunConfig
+from trainer.ema import smoothed
+from trainer.images.crops import TrainingImages
+from trainer.images.loader import image_loader
+from trainer.images.pairs import ValidationImages, open_validation
+from trainer.images.sources import ImageSource, first_readable
+from trainer.mistakes import Mistake
+from trainer.player import Player, build_optimizer
+from trainer.run_folder import RunFolder
+from trainer.state import TrainState
+from trainer.synthesis import Pairs, Synthesis
+from trainer.telemetry import Telemetry, trackers
+from trainer.unreadable import UnreadableImages
+from trainer.validate import Validator
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Everything that a run is made of."""
+
+    config: RunConfig
+    accelerator: Accelerator
+    folder: RunFolder
+    batch: BatchPlan
+    source: ImageSource
+    synthesis: Synthesis
+    generator: Player
+    state: TrainState
+    checkpoints: Checkpoints
+    telemetry: Telemetry
+    unreadable: UnreadableImages
+    validator: Validator | None
+    cadence: Cadence
+
+    def rate(self, step: int) -> float:
+        """The multiple of the full learning rate that step `step` takes."""
+        return self.config.lr_scheduler.factor(step, self.config.max_train_steps)
+
+    def pairs(self, step: int) -> Iterator[Pairs]:
+        """This rank's micro-batches of training pairs from optimizer step `step` on, without end."""
+        images = TrainingImages(self.source, self.config.images, self.config.seed)
+        batches = image_loader(images, self.batch, self.accelerator, start_step=step)
+        device = self.accelerator.device
+        while True:
+            with self.telemetry.watch.host("data"):
+                batch = next(batches)
+            self.unreadable.note(batch.unreadable)
+            with self.telemetry.watch.device("degradation"):
+                pixels = batch.pixels.to(device, non_blocking=True)
+                pair = self.synthesis.pairs(pixels, batch.positions.to(device, non_blocking=True))
+            yield pair
+
+
+def make_accelerator(config: RunConfig) -> Accelerator:
+    """Join the processes that the launcher started; Mistake if Accelerate sees another number of them."""
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=config.mixed_precision,
+        log_with=trackers(config.telemetry),
+        project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
+        step_scheduler_with_optimizer=False,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if accelerator.num_processes != launched:
+        raise Mistake(
+            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; two without "
+            f"a GPU are started by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
+        )
+    return accelerator
+
+
+def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
+    """Do `work` on rank 0 and give every rank its result, or the same Mistake."""
+    outcome: list[T | Mistake | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            outcome = [work()]
+        except Mistake as mistake:
+            outcome = [mistake]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], Mistake):
+        raise outcome[0]
+    return outcome[0]  # type: ignore[return-value]
+
+
+def open_images(config: RunConfig) -> tuple[ImageSource, ValidationImages | None]:
+    """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
+    source = _under("images.source", config.images.source.open)
+    _under("images.source", lambda: first_readable(source))
+    settings = config.validation
+    if settings is None:
+        return source, None
+    return source, _under(
+        "validation.source", lambda: open_validation(settings.source, config.scale, settings.max_side)
+    )
+
+
+def _under(key: str, work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except Mistake as mistake:
+        raise Mistake(f"{key}.{mistake}") from None
+
+
+def check(config: RunConfig, processes: int) -> list[str]:
+    """All that can be wrong before training, found without starting it; what a resumed run changes, a sentence each."""
+    plan_batch(config.batch, processes)
+    trackers(config.telemetry)
+    changes = check_folder(config)
+    open_images(config)
+    return changes
+
+
+def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
+    """Build the run. Raises Mistake, on every rank alike, for anything a person can put right."""
+    batch = plan_batch(config.batch, accelerator.num_processes)
+    on_main(accelerator, lambda: check_folder(config))
+    source, pictures = on_main(accelerator, lambda: open_images(config))
+    folder = folder_of(config)
+    set_numerics(config)
+
+    torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
+    net = config.generator.build(config.scale, bands=3)
+    generator = Player(accelerator, net, build_optimizer(net, config.optimizer), config.optimizer)
+    state = TrainState(generator, smoothed(generator.module, config.ema))
+    synthesis = Synthesis(config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm)
+    settings = config.validation
+    last = config.max_train_steps
+    return Experiment(
+        config=config,
+        accelerator=accelerator,
+        folder=folder,
+        batch=batch,
+        source=source,
+        synthesis=synthesis,
+        generator=generator,
+        state=state,
+        checkpoints=Checkpoints(folder.checkpoints),
+        telemetry=Telemetry(accelerator, folder, batch.global_size, last),
+        unreadable=UnreadableImages(accelerator, source),
+        validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
+        cadence=Cadence(
+            report=config.telemetry.report_steps,
+            validate=settings.validation_steps if settings else None,
+            checkpoint=config.checkpoints.checkpointing_steps,
+            last=last,
+        ),
+    )
+
+
+def set_numerics(config: RunConfig) -> None:
+    """TensorFloat-32 as configured; deterministic convolutions, or a resumed run would be another run."""
+    torch.set_float32_matmul_precision("high" if config.allow_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = config.allow_tf32
+    torch.backends.cudnn.deterministic = True

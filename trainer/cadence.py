@@ -1,0 +1,31 @@
+"""What is due after an optimizer step."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the loop does now."""
+
+    report: bool
+    validate: bool
+    checkpoint: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """Periods in optimizer steps. The last step is always due for everything, so a run ends reported and saved."""
+
+    report: int
+    validate: int | None
+    checkpoint: int
+    last: int
+
+    def at(self, step: int) -> Due:
+        """What is due when `step` steps have been taken (1-based)."""
+        final = step == self.last
+        return Due(
+            report=final or step % self.report == 0,
+            validate=self.validate is not None and (final or step % self.validate == 0),
+            checkpoint=final or step % self.checkpoint == 0,
+        )

@@ -1,0 +1,84 @@
+"""Whether a run may begin, or go on, in its folder; and taking the folder over."""
+
+import os
+import time
+from pathlib import Path
+
+from trainer.config import RESUMABLE, RunConfig
+from trainer.config_io import differences, dump_config, load_config
+from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
+
+
+def check_folder(config: RunConfig) -> list[str]:
+    """Whether the run may begin or go on in its folder: what a resumed run changes, a sentence each. Leaves no trace.
+
+    Raises Mistake where the folder cannot be written, is something else, or holds a run of another configuration.
+    """
+    folder = folder_of(config)
+    _check_writable(folder.path)
+    if not folder.path.exists() or not any(folder.path.iterdir()):
+        return []
+    if not folder.config.is_file():
+        raise Mistake(
+            f"{folder.path} is not empty and holds no run (no config.yaml): choose another name or output_dir."
+        )
+    try:
+        before = load_config(RunConfig, folder.config)
+    except Mistake as mistake:
+        raise Mistake(f"the run in {folder.path} was made by another version of this program: {mistake}") from None
+    changed = differences(before, config)
+    foreign = {key: values for key, values in changed.items() if not _resumable(key)}
+    if foreign:
+        lines = "".join(f"\n  {key}: the run has {old!r}, this config {new!r}" for key, (old, new) in foreign.items())
+        raise Mistake(
+            f"{folder.path} holds a run of another configuration:{lines}\n"
+            f"Give this one another name (name=...), or move the old one aside with --fresh."
+        )
+    return [f"{key} is now {new!r} (was {old!r})" for key, (old, new) in changed.items()]
+
+
+def open_folder(config: RunConfig) -> RunFolder:
+    """Make the folder, or take it over, and write the resolved configuration into it. For one rank."""
+    folder = folder_of(config)
+    folder.samples.mkdir(parents=True, exist_ok=True)
+    folder.checkpoints.mkdir(exist_ok=True)
+    aside = folder.config.with_suffix(".partial")
+    aside.write_text(dump_config(config))
+    aside.replace(folder.config)
+    return folder
+
+
+def folder_of(config: RunConfig) -> RunFolder:
+    """The run's folder, there or not."""
+    return RunFolder(Path(config.output_dir) / config.name)
+
+
+def move_aside(config: RunConfig) -> Path | None:
+    """Rename the run's folder, if there is one, so that a new run can begin; nothing is deleted."""
+    path = folder_of(config).path
+    if not path.exists():
+        return None
+    aside = path.with_name(f"{path.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
+    path.rename(aside)
+    return aside
+
+
+def _resumable(key: str) -> bool:
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)
+
+
+def _check_writable(path: Path) -> None:
+    """Write a file where the run will; Mistake if that fails. What had to be made is taken away again."""
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    probe = path / f".probe-{os.getpid()}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise Mistake(f"the run folder {path} cannot be written: {error.strerror}.") from None
+    finally:
+        for parent in missing:
+            if parent.is_dir():
+                parent.rmdir()

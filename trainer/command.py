@@ -1,0 +1,47 @@
+"""What the options of the command line do."""
+
+from argparse import Namespace
+
+from accelerate import Accelerator
+
+from trainer.assemble import assemble, check, make_accelerator, on_main
+from trainer.claim import folder_of, move_aside
+from trainer.config import RunConfig
+from trainer.config_io import dump_config, load_config
+from trainer.dry_run import dry_run
+from trainer.loop import fit
+
+
+def execute(options: Namespace) -> None:
+    """Print, check, try or train, as the options say; Mistake for whatever a person can put right."""
+    config = load_config(RunConfig, options.config, options.overrides)
+    if options.print:
+        print(dump_config(config), end="")
+        return
+    done = None if options.fresh else folder_of(config).steps_done()
+    if options.check is not None:
+        for change in [] if options.fresh else check(config, options.check):
+            print(f"resuming with another setting: {change}")
+        return
+    accelerator = make_accelerator(config)
+    if options.dry_run:
+        dry_run(assemble(config, accelerator))
+        return
+    if options.fresh:
+        set_aside(config, accelerator)
+    if done is not None and done >= config.max_train_steps:
+        if accelerator.is_main_process:
+            folder = folder_of(config)
+            print(
+                f"{folder.path} is done at step {done}: its generator is in {folder.export}, its pictures in "
+                f"{folder.samples}. Raise max_train_steps to go on, or start anew with --fresh."
+            )
+        return
+    fit(assemble(config, accelerator))
+
+
+def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
+    """Give an earlier run of this name another one, and say which."""
+    aside = on_main(accelerator, lambda: move_aside(config))
+    if aside and accelerator.is_main_process:
+        print(f"the earlier run is now {aside}")

@@ -1,0 +1,102 @@
+"""The whole configuration of a run: it composes what the owners declare, and checks what only the whole can know."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from degradations.second_order import SecondOrder
+from trainer.batch import BatchConfig
+from trainer.checkpoint import CheckpointsConfig
+from trainer.ema import EMAConfig
+from trainer.images.crops import TrainingImagesConfig
+from trainer.losses import LossesConfig
+from trainer.networks import GeneratorConfig, RRDBNetConfig
+from trainer.player import OptimizerConfig
+from trainer.schedule import Constant, LRSchedule
+from trainer.telemetry import TelemetryConfig
+from trainer.validate import ValidationConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """One run. Everything that it is follows from this and from the images."""
+
+    name: str
+    """The run folder is `output_dir`/`name`."""
+    output_dir: str = "outputs"
+    """Where run folders lie."""
+    seed: int = 0
+    """The key of every draw: order, crops, flips, degradations, initial weights."""
+    scale: Literal[1, 2, 3, 4] = 4
+    """How many times larger the result is than the input, per side."""
+    max_train_steps: int
+    """Optimizer steps of the whole run."""
+    mixed_precision: Literal["no", "bf16"] = "no"
+    """bf16 autocasts the forward passes. fp16 is refused: its loss scaling cannot be shared by two optimizers."""
+    allow_tf32: bool = True
+    """Matrix products and convolutions in TensorFloat-32 where the GPU has it."""
+
+    images: TrainingImagesConfig
+    gt_size: int = 256
+    """Side of the ground-truth patch that the networks see, cut from the degraded crop."""
+    gt_usm: bool = True
+    """Degrade from, and aim at, ground truth sharpened by Real-ESRGAN's unsharp mask."""
+    degradation: SecondOrder = field(default_factory=SecondOrder)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+
+    generator: GeneratorConfig = field(default_factory=RRDBNetConfig)
+    losses: LossesConfig = field(default_factory=LossesConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lr_scheduler: LRSchedule = field(default_factory=Constant)
+    ema: EMAConfig = field(default_factory=EMAConfig)
+
+    validation: ValidationConfig
+    checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
+    telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def _problems(self) -> list[str]:
+        """What the parts cannot see alone, a sentence each."""
+        found = []
+        if self.max_train_steps < 1:
+            found.append(f"max_train_steps: got {self.max_train_steps}; must be at least 1")
+        if not self.name or "/" in self.name or self.name.startswith("."):
+            found.append(f"name: got {self.name!r}; must be a folder's name")
+        if self.scale not in (allowed := self.generator.scales):
+            options = ", ".join(map(str, allowed))
+            found.append(f"scale: got {self.scale}; generator.type {self.generator.type} can do {options}")
+            return found
+        for key, size in (("gt_size", self.gt_size), ("images.crop_size", self.images.crop_size)):
+            step = self.scale * self.generator.input_multiple(self.scale)
+            if size < step or size % step:
+                near = max(step, size // step * step)
+                found.append(
+                    f"{key}: got {size}; must be a multiple of {step} for {self.generator.type} x{self.scale}: "
+                    f"{near} or {near + step} would do"
+                )
+        if self.gt_size > self.images.crop_size:
+            found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
+        return found
+
+
+RESUMABLE = (
+    "max_train_steps",
+    "output_dir",
+    "name",
+    "batch.per_device",
+    "images.dataloader_num_workers",
+    "images.cache_mib",
+    "mixed_precision",
+    "allow_tf32",
+    "losses",
+    "optimizer",
+    "lr_scheduler",
+    "ema",
+    "validation",
+    "checkpoints",
+    "telemetry",
+)
+"""What a resumed run may change. The rest (data, degradation, seed, global batch, network) is what the run *is*."""

@@ -1,0 +1,60 @@
+"""The trainer's entry: `accelerate launch trainer/run.py CONFIG [key=value ...]`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:] = [
+    entry for entry in sys.path if Path(entry).resolve() != HERE.resolve()
+]  # the launcher put trainer/ there
+
+EPILOG = """\
+examples:
+  accelerate launch trainer/run.py configs/quickstart.yaml
+  accelerate launch trainer/run.py configs/realesrnet_x4plus.yaml images.source.path=/data/DF2K batch.per_device=24
+  python trainer/run.py configs/quickstart.yaml --print
+
+Running the same command again resumes the run. Every key and its default: --print.
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; nothing heavy is imported for it, so `--help` is at once."""
+    parser = argparse.ArgumentParser(
+        prog="trainer/run.py",
+        description="Train a blind super-resolution network on any number of processes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/quickstart.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of CONFIG")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
+    what.add_argument(
+        "--check", type=int, metavar="N", help="check configuration, data and folders for N processes, and exit"
+    )
+    what.add_argument("--dry-run", action="store_true", help="build everything, take one step, write nothing, and exit")
+    what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
+    options = parse(arguments)
+    from trainer.command import execute  # imports torch, so not before the arguments are known to be good
+    from trainer.mistakes import Mistake
+
+    try:
+        execute(options)
+    except Mistake as mistake:
+        if os.environ.get("RANK", "0") == "0":  # every rank makes the same mistake
+            print(f"error: {mistake}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""From clean pictures to training pairs, on the device: sharpen, degrade, cut."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from degradations.crops import draw_crops, paired_crop
+from degradations.draws import Keys
+from degradations.second_order import Recipe, SecondOrder
+from degradations.sharpen import usm_sharpen
+from trainer.quality import to_uint8
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Low-quality patches uint8 [b, C, h, w] and their ground truth uint8 [b, C, scale*h, scale*w].
+
+    Both are pictures of 8 bits per band, as any low-quality file and any photograph is.
+    """
+
+    lq: Tensor
+    gt: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """How pairs are made. A pair is a function of the seed, the position and the clean picture, and of nothing else."""
+
+    degradation: SecondOrder
+    seed: int
+    scale: int
+    gt_size: int
+    gt_usm: bool
+
+    @torch.no_grad()
+    def pairs(self, pictures: Tensor, positions: Tensor) -> Pairs:
+        """Pairs from clean crops uint8 [b, C, H, W] at stream positions int64 [b], both on one device."""
+        clean = pictures.float() / 255
+        if self.gt_usm:
+            clean = usm_sharpen(clean)
+        keys = Keys(self.seed, positions)
+        recipe = self.degradation.draw(keys, clean.shape[-2], clean.shape[-1], self.scale)
+        lq = self.degradation.apply(clean, recipe)
+        side = self.gt_size // self.scale
+        top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
+        lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
+        return Pairs(to_uint8(lq), to_uint8(gt))
+
+    @torch.no_grad()
+    def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, Recipe]:
+        """The LQ uint8 [C, H/scale, W/scale] of a whole picture uint8 [C, H, W], unsharpened, and its recipe."""
+        keys = Keys(seed, torch.tensor([position], device=picture.device))
+        recipe = self.degradation.draw(keys, picture.shape[-2], picture.shape[-1], self.scale)
+        return to_uint8(self.degradation.apply(picture[None].float() / 255, recipe))[0], recipe

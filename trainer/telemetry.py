@@ -1,0 +1,183 @@
+"""What a run says while it runs: device-side sums, one exchange and one wait per report; then everything goes out.
+
+`metrics.jsonl` gets one line per report, always. Trackers (TensorBoard by default) get the same numbers under the same
+names. A terminal gets a progress bar, a log file plain lines.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from torch import Tensor
+from tqdm import tqdm
+
+from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
+from trainer.stopwatch import Stopwatch
+
+SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
+OUTSIDE = ("validation", "checkpoint")  # not training: left out of images per second
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TelemetryConfig:
+    """How often a run reports, and to whom."""
+
+    report_steps: int = 100
+    """Optimizer steps between reports; the only place where the host waits for the device."""
+    report_to: str = "tensorboard"
+    """A tracker that Accelerate knows (tensorboard, wandb, mlflow, ...), or none. metrics.jsonl is always written."""
+
+    def __post_init__(self) -> None:
+        if self.report_steps < 1:
+            raise ValueError(f"report_steps must be at least 1, got {self.report_steps}")
+        if self.report_to not in (known := ("none", *sorted(map(str, LOGGER_TYPE_TO_CLASS)))):
+            raise ValueError(f"report_to: got {self.report_to!r}; allowed: {', '.join(known)}")
+
+
+def trackers(config: TelemetryConfig) -> list[str]:
+    """The trackers to hand to Accelerate; Mistake where one is not installed (Accelerate would be silent)."""
+    if config.report_to == "none":
+        return []
+    if config.report_to not in (there := [str(tracker) for tracker in get_available_trackers()]):
+        raise Mistake(
+            f"telemetry.report_to: got {config.report_to}, whose package is not installed; "
+            f"installed here: {', '.join(there) or 'none'}."
+        )
+    return [config.report_to]
+
+
+class Telemetry:
+    """The run's voice. Every method is called on every rank; rank 0 speaks."""
+
+    def __init__(self, accelerator: Accelerator, folder: RunFolder, global_size: int, last: int) -> None:
+        self.accelerator, self.folder = accelerator, folder
+        self.global_size, self.last = global_size, last
+        self.watch = Stopwatch(accelerator.device)
+        self.sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self.figures: dict[str, float] = {}
+        self.pictures: dict[str, Tensor] = {}
+        self.bar: tqdm[Any] | None = None
+
+    def begin(self, step: int) -> None:
+        """Continue the records of a run that stands at `step`: what they say of later steps is taken back."""
+        if self.accelerator.is_main_process:
+            truncate_metrics(self.folder, step)
+            if sys.stderr.isatty():
+                self.bar = tqdm(total=self.last, initial=step, unit="step", dynamic_ncols=True)
+        purge = {"tensorboard": {"purge_step": step + 1}} if step else {}
+        self.accelerator.init_trackers("tensorboard", init_kwargs=purge)
+        self.watch.read()
+
+    def say(self, text: str) -> None:
+        """One line for the person who watches."""
+        if self.accelerator.is_main_process:
+            if self.bar:
+                self.bar.write(text)
+            else:
+                print(text, flush=True)
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add one optimizer step's scalars, on the device, to the sums of the coming report."""
+        for name, value in values.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.steps += 1
+        if self.bar:
+            self.bar.update()
+
+    def report(self, step: int, learning_rate: float) -> None:
+        """Note the means since the last report over steps and ranks, speeds and memory. The host waits here."""
+        names = sorted(self.sums)
+        seconds = self.watch.read()
+        training = seconds["total"] - sum(seconds.get(name, 0.0) for name in OUTSIDE)
+        own = [*(self.sums[name] / self.steps for name in names)]
+        host = [seconds.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]
+        row = torch.stack([*own, *torch.tensor(host, dtype=torch.float64, device=self.accelerator.device)])
+        rows = self.accelerator.gather(row[None]).cpu()
+        means = dict(zip([*names, *SHARES.values()], rows.mean(0).tolist(), strict=False))
+        rate = self.steps / training
+        figures = {
+            **means,
+            "training/learning_rate": learning_rate,
+            "speed/images_per_second": rate * self.global_size,
+            "speed/peak_memory_gib": rows[:, -1].max().item(),
+            "speed/eta_seconds": (self.last - step) / rate,
+        }
+        self.sums, self.steps = {}, 0
+        self.note(figures)
+
+    def note(self, figures: Mapping[str, float], pictures: Mapping[str, Tensor] | None = None) -> None:
+        """Add figures, and pictures uint8 [3, H, W], to what `publish` will send."""
+        self.figures.update(figures)
+        self.pictures.update(pictures or {})
+
+    def publish(self, step: int) -> None:
+        """Send what was noted at this step, if anything, to file, trackers and person: one line per step."""
+        if self.figures and self.accelerator.is_main_process:
+            with self.folder.metrics.open("a") as file:
+                file.write(json.dumps({"step": step, **self.figures}) + "\n")
+            self.accelerator.log(dict(self.figures), step=step)
+            for tracker in self.accelerator.trackers:
+                if self.pictures and hasattr(tracker, "log_images"):
+                    arrays = {name: image.permute(1, 2, 0)[None].numpy() for name, image in self.pictures.items()}
+                    extra = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+                    tracker.log_images(arrays, step=step, **extra)
+            self.say(line(step, self.last, self.figures))
+        self.figures, self.pictures = {}, {}
+
+    def end(self) -> None:
+        """Close the records."""
+        if self.bar:
+            self.bar.close()
+        self.accelerator.end_training()
+
+
+def line(step: int, last: int, values: Mapping[str, float]) -> str:
+    """One report as a person reads it."""
+    parts = [f"step {step}/{last}"]
+    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in sorted(values) if "loss" in name]
+    if "speed/images_per_second" in values:
+        share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
+        parts.append(f"{values['speed/images_per_second']:.1f} images/s")
+        parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
+        parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
+        parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(values['speed/eta_seconds']))} to go")
+    if "validation/psnr" in values:
+        parts.append(
+            f"validation PSNR {values['validation/psnr']:.2f} dB (bicubic {values['validation/psnr_bicubic']:.2f}), "
+            f"SSIM {values['validation/ssim']:.4f} ({values['validation/ssim_bicubic']:.4f})"
+        )
+    return " | ".join(parts)
+
+
+def truncate_metrics(folder: RunFolder, step: int) -> None:
+    """Drop the lines of steps after `step`, and a last line that a death cut short."""
+    if not folder.metrics.exists():
+        return
+    kept = []
+    for text in folder.metrics.read_text().splitlines():
+        try:
+            if json.loads(text)["step"] <= step:
+                kept.append(text + "\n")
+        except ValueError:
+            break
+    aside = folder.metrics.with_suffix(".partial")
+    aside.write_text("".join(kept))
+    aside.replace(folder.metrics)
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB that this process has held at most: of the GPU where there is one, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

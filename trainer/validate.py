@@ -1,0 +1,131 @@
+"""Validation: the smoothed generator on pictures and degradations that never change, shared out over the ranks."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from trainer.images.pairs import ValidationImages, ValidationSource
+from trainer.quality import psnr, ssim, to_uint8
+from trainer.strips import Column, sheet, strip
+from trainer.synthesis import Synthesis
+
+METRICS = ("psnr", "ssim", "psnr_bicubic", "ssim_bicubic")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """What the smoothed generator is measured on."""
+
+    source: ValidationSource
+    """Pairs as they are, or clean pictures that are degraded with keyed draws, the same in every validation."""
+    validation_steps: int = 5000
+    """Optimizer steps between validations; the last step is always validated."""
+    seed: int = 0
+    """The key of the degradations, apart from the run's seed so that all runs meet the same ones."""
+    draws: int = 1
+    """How many degradations of each clean picture."""
+    max_side: int | None = None
+    """Cut from the middle of each picture a piece of at most this side; null takes it whole."""
+    crop_border: int | None = None
+    """Pixels left out at each side before measuring; null is the scale."""
+    channel: Literal["rgb", "y"] = "y"
+    """Measure on the luma of BT.601, as papers do, or on RGB."""
+    best_metric: Literal["psnr", "ssim"] = "psnr"
+    """What the best checkpoint is best at."""
+    num_samples: int = 4
+    """Strips in the sample sheet."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation_steps", "draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.num_samples < 0:
+            raise ValueError(f"num_samples must be at least 0, got {self.num_samples}")
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """One validation: mean figures, and on rank 0 the sheet uint8 [3, H, W] (None where no strips are wanted)."""
+
+    figures: dict[str, float]
+    sheet: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Measures a generator. Calls are collective: every rank takes its share of the pictures."""
+
+    accelerator: Accelerator
+    images: ValidationImages
+    synthesis: Synthesis
+    config: ValidationConfig
+
+    def __len__(self) -> int:
+        """Pictures times draws."""
+        return len(self.images) * self.draws
+
+    @property
+    def draws(self) -> int:
+        """Pairs per picture: those of a folder of pairs are as they are."""
+        return 1 if self.images.paired else self.config.draws
+
+    @torch.no_grad()
+    def __call__(self, generator: nn.Module, step: int) -> Validated:
+        """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks."""
+        device = self.accelerator.device
+        table = torch.zeros(len(self), len(METRICS), dtype=torch.float64, device=device)
+        strips: list[tuple[int, Tensor]] = []
+        for number in range(self.accelerator.process_index, len(self), self.accelerator.num_processes):
+            lq, gt, caption = self._pair(number)
+            result, plain = self._upscaled(generator, lq), bicubic(lq, self.synthesis.scale)
+            row = [*self._measure(result, gt), *self._measure(plain, gt)]
+            table[number] = torch.tensor(row, dtype=torch.float64)
+            if number < self.config.num_samples:
+                strips.append((number, self._strip(number, step, row, caption, (plain, result, gt))))
+        table = self.accelerator.reduce(table)  # every row was filled by one rank
+        figures = dict(zip((f"validation/{name}" for name in METRICS), table.mean(0).tolist(), strict=True))
+        everyone: list[tuple[int, Tensor]] = gather_object(strips)
+        pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
+        return Validated(figures, sheet(pictures) if pictures and self.accelerator.is_main_process else None)
+
+    def _pair(self, number: int) -> tuple[Tensor, Tensor, str]:
+        """LQ and GT uint8 on the device, and what was done to the LQ."""
+        pair = self.images[number // self.draws]
+        gt = pair.gt.to(self.accelerator.device)
+        if pair.lq is not None:
+            return pair.lq.to(gt.device), gt, ""
+        lq, recipe = self.synthesis.degrade(gt, self.config.seed, number)
+        return lq, gt, recipe.caption(0)
+
+    def _upscaled(self, generator: nn.Module, lq: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            return to_uint8(generator(lq[None].float() / 255)[0].float())
+
+    def _measure(self, result: Tensor, gt: Tensor) -> tuple[float, float]:
+        border = self.synthesis.scale if self.config.crop_border is None else self.config.crop_border
+        return psnr(result, gt, border, self.config.channel), ssim(result, gt, border, self.config.channel)
+
+    def _strip(self, number: int, step: int, row: list[float], caption: str, pictures: tuple[Tensor, ...]) -> Tensor:
+        texts = (
+            f"bicubic · PSNR {row[2]:.2f} dB · SSIM {row[3]:.4f}",
+            f"step {step} · PSNR {row[0]:.2f} dB · SSIM {row[1]:.4f}",
+            "ground truth",
+        )
+        columns = [Column(text, picture.cpu()) for text, picture in zip(texts, pictures, strict=True)]
+        return strip(columns, self.images.name(number // self.draws), caption)
+
+
+def bicubic(lq: Tensor, scale: int) -> Tensor:
+    """What everyone has without us: `lq` uint8 [C, h, w] upscaled by torch's bicubic, uint8 [C, scale*h, scale*w]."""
+    return to_uint8(F.interpolate(lq[None].float() / 255, scale_factor=scale, mode="bicubic")[0])
+
+
+def better(value: float, than: float | None) -> bool:
+    """Whether a figure beats the best so far; both metrics are better when higher, and NaN beats nothing."""
+    return not math.isnan(value) and (than is None or value > than)
