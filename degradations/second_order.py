@@ -1,0 +1,302 @@
+"""Real-ESRGAN's two-order degradation, with its option names and its numbers as defaults.
+
+Wang, Xie, Dong and Shan, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data" (2021);
+`realesrgan/models/realesrgan_model.py`, `feed_data`. In order: blur, resize, noise, JPEG; blur, resize, noise; then
+either resize, sinc filter, JPEG or JPEG, resize, sinc filter; then 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from degradations.blur import blur
+from degradations.checks import check_probability
+from degradations.draws import Keys, Purpose, uniform_table
+from degradations.jpeg import Arithmetic, Jpeg, JpegRecipe
+from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
+from degradations.noise import Noise, NoiseRecipe, quantise
+from degradations.recipes import Described, Drawn
+from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
+
+_STAGES = (
+    Purpose.BLUR_1, Purpose.RESIZE_1, Purpose.NOISE_1, Purpose.JPEG_1,
+    Purpose.BLUR_2, Purpose.RESIZE_2, Purpose.NOISE_2, Purpose.JPEG_2,
+    Purpose.RESIZE_3, Purpose.SINC, Purpose.ORDER,
+)  # fmt: skip
+_NUMBERS = 12  # uniform numbers for each stage
+# `draws: batch` shares what Real-ESRGAN draws once for a batch: these columns of each stage's numbers
+_SHARED = {
+    Purpose.RESIZE_1: slice(None),
+    Purpose.NOISE_1: slice(0, 1),
+    Purpose.BLUR_2: slice(9, 10),
+    Purpose.RESIZE_2: slice(None),
+    Purpose.NOISE_2: slice(0, 1),
+    Purpose.RESIZE_3: slice(None),
+    Purpose.ORDER: slice(None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Drawn):
+    """Everything that `SecondOrder.apply` does to a batch: `apply(images, recipe)` can be repeated at will.
+
+    Args:
+        blur1, resize1, ..., resize3, sinc: the stages, see their classes.
+        jpeg_last: bool [B], the end is resize, sinc, JPEG (else JPEG, resize, sinc).
+        positions: int64 [B], and seed: the key of the noise fields.
+        height, width: size of the image, pixels. scale: of the whole degradation.
+    """
+
+    blur1: KernelRecipe
+    resize1: ResizeRecipe
+    noise1: NoiseRecipe
+    jpeg1: JpegRecipe
+    blur2: KernelRecipe
+    resize2: ResizeRecipe
+    noise2: NoiseRecipe
+    jpeg2: JpegRecipe
+    resize3: ResizeRecipe
+    sinc: KernelRecipe
+    jpeg_last: Tensor
+    positions: Tensor
+    seed: int
+    height: int
+    width: int
+    scale: int
+
+    @property
+    def keys(self) -> Keys:
+        """The key of the noise fields."""
+        return Keys(self.seed, self.positions)
+
+    def caption(self, i: int) -> str:
+        """What sample `i` got, in words: one part for each order and one for the end, separated by ``|``."""
+        jpeg_last = bool(self.jpeg_last[i])
+        end: tuple[Described, ...] = (
+            (self.resize3, self.sinc, self.jpeg2) if jpeg_last else (self.jpeg2, self.resize3, self.sinc)
+        )
+        orders: tuple[tuple[Described, ...], ...] = (
+            (self.blur1, self.resize1, self.noise1, self.jpeg1),
+            (self.blur2, self.resize2, self.noise2),
+            end,
+        )
+        parts = ([text for stage in order if (text := stage.describe(i))] for order in orders)
+        return " | ".join(" · ".join(part) for part in parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecondOrder:
+    """The degradation of Real-ESRGAN. Names and numbers of its x4plus and x2plus options; ``...2``: second order.
+
+    Args:
+        resize_prob, resize_range: see `Resize`. The second factor multiplies the final size, 1 / scale.
+        noise_prob, gaussian_noise_prob, noise_range, poisson_scale_range, gray_noise_prob: see `Noise`.
+        jpeg_range: see `Jpeg`. second_blur_prob: probability of the second blur.
+        blur_kernel_size, kernel_list, kernel_prob, sinc_prob, blur_sigma, betag_range, betap_range: see `BlurKernels`.
+        final_sinc_prob: see `SincKernels`; its largest kernel is `blur_kernel_size2`.
+        draws: "sample" draws everything for each sample; "batch" shares both resizes, the noise families, the second
+            blur, the last filter and the order over the batch, as upstream (a sample then depends on its batch).
+        jpeg: "libjpeg" is exact; "realesrgan" is upstream's DiffJPEG.
+        resize: "aligned" keeps content in place; "realesrgan" is upstream's first resize, which drifts.
+        antialias: filter bilinear and bicubic resizing when shrinking. Upstream does not, nor do many real devices.
+    """
+
+    type: Literal["second_order"] = "second_order"
+    resize_prob: tuple[float, float, float] = (0.2, 0.7, 0.1)
+    resize_range: tuple[float, float] = (0.15, 1.5)
+    noise_prob: float = 1.0
+    gaussian_noise_prob: float = 0.5
+    noise_range: tuple[float, float] = (1.0, 30.0)
+    poisson_scale_range: tuple[float, float] = (0.05, 3.0)
+    gray_noise_prob: float = 0.4
+    jpeg_range: tuple[float, float] = (30.0, 95.0)
+    second_blur_prob: float = 0.8
+    resize_prob2: tuple[float, float, float] = (0.3, 0.4, 0.3)
+    resize_range2: tuple[float, float] = (0.3, 1.2)
+    noise_prob2: float = 1.0
+    gaussian_noise_prob2: float = 0.5
+    noise_range2: tuple[float, float] = (1.0, 25.0)
+    poisson_scale_range2: tuple[float, float] = (0.05, 2.5)
+    gray_noise_prob2: float = 0.4
+    jpeg_range2: tuple[float, float] = (30.0, 95.0)
+    blur_kernel_size: int = 21
+    kernel_list: tuple[str, ...] = FAMILIES
+    kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    sinc_prob: float = 0.1
+    blur_sigma: tuple[float, float] = (0.2, 3.0)
+    betag_range: tuple[float, float] = (0.5, 4.0)
+    betap_range: tuple[float, float] = (1.0, 2.0)
+    blur_kernel_size2: int = 21
+    kernel_list2: tuple[str, ...] = FAMILIES
+    kernel_prob2: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    sinc_prob2: float = 0.1
+    blur_sigma2: tuple[float, float] = (0.2, 1.5)
+    betag_range2: tuple[float, float] = (0.5, 4.0)
+    betap_range2: tuple[float, float] = (1.0, 2.0)
+    final_sinc_prob: float = 0.8
+    draws: Literal["sample", "batch"] = "sample"
+    jpeg: Arithmetic = "libjpeg"
+    resize: Geometry = "aligned"
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        check_probability("second_blur_prob", self.second_blur_prob)
+        for name, build in (("", self._first), ("2", self._second)):
+            try:
+                build()
+            except ValueError as error:
+                raise ValueError(f"{error} (in the options ending in {name!r})" if name else str(error)) from None
+
+    def _first(self) -> tuple[BlurKernels, Resize, Noise, Jpeg]:
+        return (
+            BlurKernels(
+                blur_kernel_size=self.blur_kernel_size,
+                kernel_list=self.kernel_list,
+                kernel_prob=self.kernel_prob,
+                sinc_prob=self.sinc_prob,
+                blur_sigma=self.blur_sigma,
+                betag_range=self.betag_range,
+                betap_range=self.betap_range,
+            ),
+            Resize(
+                resize_prob=self.resize_prob,
+                resize_range=self.resize_range,
+                geometry=self.resize,
+                antialias=self.antialias,
+            ),
+            Noise(
+                noise_prob=self.noise_prob,
+                gaussian_noise_prob=self.gaussian_noise_prob,
+                noise_range=self.noise_range,
+                poisson_scale_range=self.poisson_scale_range,
+                gray_noise_prob=self.gray_noise_prob,
+            ),
+            Jpeg(jpeg_range=self.jpeg_range, arithmetic=self.jpeg),
+        )
+
+    def _second(self) -> tuple[BlurKernels, Resize, Noise, Jpeg, SincKernels]:
+        return (
+            BlurKernels(
+                blur_kernel_size=self.blur_kernel_size2,
+                kernel_list=self.kernel_list2,
+                kernel_prob=self.kernel_prob2,
+                sinc_prob=self.sinc_prob2,
+                blur_sigma=self.blur_sigma2,
+                betag_range=self.betag_range2,
+                betap_range=self.betap_range2,
+                blur_prob=self.second_blur_prob,
+            ),
+            # upstream's second and third resize name the size, so their geometry is always aligned
+            Resize(resize_prob=self.resize_prob2, resize_range=self.resize_range2, antialias=self.antialias),
+            Noise(
+                noise_prob=self.noise_prob2,
+                gaussian_noise_prob=self.gaussian_noise_prob2,
+                noise_range=self.noise_range2,
+                poisson_scale_range=self.poisson_scale_range2,
+                gray_noise_prob=self.gray_noise_prob2,
+            ),
+            Jpeg(jpeg_range=self.jpeg_range2, arithmetic=self.jpeg),
+            SincKernels(final_sinc_prob=self.final_sinc_prob, blur_kernel_size=self.blur_kernel_size2),
+        )
+
+    def draw(self, keys: Keys, height: int, width: int, scale: int) -> Recipe:
+        """Draw the recipe of a batch.
+
+        Args:
+            keys: the samples; drawn on their device (best the CPU, where `apply` reads sizes).
+            height, width: size of the images, multiples of `scale`.
+            scale: pixels of the image for one pixel of the result, at least 1.
+
+        Raises:
+            ValueError: if a side is not a multiple of the scale.
+        """
+        if scale < 1 or height % scale or width % scale:
+            raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
+        table = uniform_table(keys, _STAGES, _NUMBERS)
+        if self.draws == "batch":
+            for purpose, columns in _SHARED.items():
+                row = _STAGES.index(purpose)
+                table[row, :, columns] = table[row, :1, columns].clone()
+        u = dict(zip(_STAGES, table, strict=True))
+        blur1, resize1, noise1, jpeg1 = self._first()
+        blur2, resize2, noise2, jpeg2, sinc = self._second()
+        lq = torch.tensor([height // scale, width // scale]).to(table.device, non_blocking=True)
+        return Recipe(
+            blur1=blur1.draw(u[Purpose.BLUR_1]),
+            resize1=resize1.draw(u[Purpose.RESIZE_1], height, width),
+            noise1=noise1.draw(u[Purpose.NOISE_1]),
+            jpeg1=jpeg1.draw(u[Purpose.JPEG_1]),
+            blur2=blur2.draw(u[Purpose.BLUR_2]),
+            resize2=resize2.draw(u[Purpose.RESIZE_2], height / scale, width / scale),
+            noise2=noise2.draw(u[Purpose.NOISE_2]),
+            jpeg2=jpeg2.draw(u[Purpose.JPEG_2]),
+            resize3=ResizeRecipe(
+                torch.full_like(u[Purpose.RESIZE_3][:, 0], 1 / scale),
+                lq.expand(len(keys), 2),
+                draw_mode(u[Purpose.RESIZE_3][:, 0]),
+            ),
+            sinc=sinc.draw(u[Purpose.SINC]),
+            jpeg_last=u[Purpose.ORDER][:, 0] < 0.5,
+            positions=keys.positions,
+            seed=keys.seed,
+            height=height,
+            width=width,
+            scale=scale,
+        )
+
+    def apply(self, images: Tensor, recipe: Recipe) -> Tensor:
+        """Degrade images.
+
+        Args:
+            images: float32 [B, C, H, W] in [0, 1], of the size that the recipe was drawn for.
+            recipe: from `draw`, on the CPU.
+
+        Returns:
+            float32 [B, C, H // scale, W // scale] in [0, 1], every value k / 255.
+
+        Raises:
+            ValueError: if the images are not those of the recipe, or their bands do not suit the JPEG simulation.
+        """
+        batch, _, height, width = images.shape
+        if (batch, height, width) != (len(recipe), recipe.height, recipe.width):
+            raise ValueError(
+                f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, "
+                f"got {batch} of {height}x{width}"
+            )
+        _, resize1, noise1, jpeg1 = self._first()
+        _, resize2, noise2, jpeg2, _ = self._second()
+
+        out = blur(images.unbind(), recipe.blur1)
+        out = resize1.apply(out, recipe.resize1)
+        out = noise1.apply(out, recipe.noise1, recipe.keys, Purpose.NOISE_1_FIELD)
+        out = jpeg1.apply(out, recipe.jpeg1)
+
+        out = blur(out, recipe.blur2)
+        out = resize2.apply(out, recipe.resize2)
+        out = noise2.apply(out, recipe.noise2, recipe.keys, Purpose.NOISE_2_FIELD)
+
+        jpeg_last = recipe.jpeg_last
+        out = _where(~jpeg_last, out, recipe.jpeg2, jpeg2.apply)
+        out = blur(resize2.apply(out, recipe.resize3), recipe.sinc)
+        out = _where(jpeg_last, out, recipe.jpeg2, jpeg2.apply)
+        return torch.stack([quantise(image) for image in out])
+
+
+def _where(
+    chosen: Tensor,
+    images: list[Tensor],
+    recipe: JpegRecipe,
+    apply: Callable[[Sequence[Tensor], JpegRecipe], list[Tensor]],
+) -> list[Tensor]:
+    """Apply an operation to the chosen samples only."""
+    places = chosen.nonzero().flatten().tolist()
+    done = apply([images[i] for i in places], recipe.select(chosen)) if places else []
+    images = list(images)
+    for place, image in zip(places, done, strict=True):
+        images[place] = image
+    return images
