@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 MAX_PIXELS = 2**28
@@ -48,7 +48,7 @@ def decode(data: bytes | Path, name: str) -> Tensor:
         `.contiguous()`, which is cheaper on the crop than on the picture.
 
     Raises:
-        Unreadable: missing, truncated, not a picture, more than `MAX_PIXELS`, or samples without an agreed white.
+        Unreadable: missing, truncated, not a picture, above `MAX_PIXELS`, or samples without an agreed white.
     """
     try:
         with Image.open(BytesIO(data) if isinstance(data, bytes) else data) as image:
@@ -60,7 +60,7 @@ def decode(data: bytes | Path, name: str) -> Tensor:
     except Unreadable:
         raise
     except Exception as error:
-        # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error ...),
+        # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error),
         # and none of it may end a run (law 12).
         raise Unreadable(name, _reason(error)) from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
@@ -88,6 +88,6 @@ def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not a picture that Pillow knows"  # its own text names a memory address
     return str(error).splitlines()[0] if str(error) else type(error).__name__

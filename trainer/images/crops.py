@@ -1,0 +1,182 @@
+"""Training images: sample number `position` is always the same crop of the same picture (law 1)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from degradations.draws import words
+from trainer.images.decode import Unreadable
+from trainer.images.hub_dataset import HubDataset
+from trainer.images.positions import Purpose, image_at
+from trainer.images.sources import Folder, ImageSource, Package
+from trainer.mistakes import Mistake
+
+ATTEMPTS = 8
+"""How many replacements are tried for one sample. At the 1 % of bad pictures that end a run, 9 in a row
+are bad once in 10^18 samples; what is met earlier is a disk that went away."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingImagesConfig:
+    """Which pictures the training cuts its samples from, and how."""
+
+    source: Folder | Package | HubDataset
+    """Where the pictures are."""
+    crop_size: int = 400
+    """Side in pixels of the square that is cut from a picture; a smaller picture is mirrored to it."""
+    use_hflip: bool = True
+    """Mirror half of the crops left to right."""
+    use_rot: bool = False
+    """Also turn half of the crops upside down and transpose half: with `use_hflip`, all 8 orientations."""
+    dataloader_num_workers: int = 4
+    """Processes per rank that decode pictures; 0 decodes in the training process."""
+    cache_mib: int = 64
+    """Decoded pictures that each worker keeps, in MiB, so that a small set is decoded once. 0 keeps none."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("crop_size", 1), ("dataloader_num_workers", 0), ("cache_mib", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingImage:
+    """One sample."""
+
+    pixels: Tensor
+    """uint8 [3, crop, crop], contiguous."""
+    position: int
+    unreadable: tuple[int, ...]
+    """Numbers of the pictures that it was to show but could not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """The samples of one micro-batch."""
+
+    pixels: Tensor
+    """uint8 [b, 3, crop, crop], RGB."""
+    positions: Tensor
+    """int64 [b], on the host: what the degradations are keyed by."""
+    unreadable: list[int]
+    """Numbers of the pictures that could not be decoded and were replaced, one entry per failure."""
+
+    def pin_memory(self) -> "ImageBatch":
+        """The batch in page-locked memory, whence copies to the device overlap; the DataLoader calls this."""
+        return ImageBatch(self.pixels.pin_memory(), self.positions.pin_memory(), self.unreadable)
+
+
+def collate(samples: Sequence[TrainingImage]) -> ImageBatch:
+    """Stack samples into a batch, in their order."""
+    return ImageBatch(
+        pixels=torch.stack([sample.pixels for sample in samples]),
+        positions=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
+        unreadable=[index for sample in samples for index in sample.unreadable],
+    )
+
+
+@dataclass
+class KeptImages:
+    """Decoded pictures, as many as fit; the first ones stay.
+
+    An epoch is a permutation, so an LRU cache that holds half of the set would serve 15 % of the reads
+    (1/2 - ln(2)/2); one that never evicts serves 50 %.
+    """
+
+    limit: int  # bytes
+    used: int = 0
+    images: dict[int, Tensor] = field(default_factory=dict)
+
+    def read(self, source: ImageSource, index: int) -> Tensor:
+        """Picture `index` of `source`, decoded at most once if there is room."""
+        image = self.images.get(index)
+        if image is None:
+            image = source.read(index)
+            if self.used + image.nbytes <= self.limit:
+                self.images[index] = image
+                self.used += image.nbytes
+        return image
+
+
+class TrainingImages(Dataset[TrainingImage]):
+    """Crops of pictures by position, endless: every position from 0 on is a sample."""
+
+    def __init__(self, source: ImageSource, config: TrainingImagesConfig, seed: int) -> None:
+        """Cut `config.crop_size` squares from `source`; `seed` is the run's."""
+        self.source, self.config, self.seed = source, config, seed
+        self.kept = KeptImages(limit=config.cache_mib * 2**20)
+
+    def __getitem__(self, position: int) -> TrainingImage:
+        """Sample `position`.
+
+        Raises:
+            Mistake: neither its picture nor `ATTEMPTS` others could be decoded.
+        """
+        image, unreadable = self._read(position)
+        size = self.config.crop_size
+        row, column = words(self.seed, position, Purpose.CROP, 2)
+        pixels = cut(image, row, column, size)
+        pixels = self._turned(pixels, position).contiguous()
+        return TrainingImage(pixels, position, unreadable)
+
+    def _read(self, position: int) -> tuple[Tensor, tuple[int, ...]]:
+        n = len(self.source)
+        others = words(self.seed, position, Purpose.REPLACEMENT, ATTEMPTS)
+        unreadable: list[int] = []
+        for index in (image_at(position, n, self.seed), *(_below(word, n) for word in others)):
+            try:
+                return self.kept.read(self.source, index), tuple(unreadable)
+            except Unreadable as error:
+                unreadable.append(index)
+                last = error
+        raise Mistake(f"{self.source.where}: {len(unreadable)} pictures in a row could not be decoded; last {last}.")
+
+    def _turned(self, pixels: Tensor, position: int) -> Tensor:
+        """BasicSR's `augment`: each of the mirror images with probability 1/2."""
+        hflip, vflip, transpose = (word & 1 for word in words(self.seed, position, Purpose.FLIP, 3))
+        if self.config.use_hflip and hflip:
+            pixels = pixels.flip(2)
+        if self.config.use_rot and vflip:
+            pixels = pixels.flip(1)
+        if self.config.use_rot and transpose:
+            pixels = pixels.transpose(1, 2)
+        return pixels
+
+
+def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:
+    """A square of a picture, chosen by two 32-bit words.
+
+    A picture smaller than the square is continued to the right and below by mirroring without repeating the
+    edge (OpenCV's BORDER_REFLECT_101, as upstream), again and again if it must be.
+
+    Args:
+        image: [C, H, W].
+        row, column: uniform words in [0, 2**32).
+        size: side of the square.
+
+    Returns:
+        [C, size, size]; a view of `image` where that is large enough.
+    """
+    for axis, word in ((1, row), (2, column)):
+        length = image.shape[axis]
+        if length >= size:
+            image = image.narrow(axis, _below(word, length - size + 1), size)
+        else:
+            image = image.index_select(axis, mirrored(length, size))
+    return image
+
+
+def mirrored(length: int, size: int) -> Tensor:
+    """Indices 0, 1, ..., length-1, length-2, ..., 1, 0, 1, ... : int64 [size]."""
+    if length == 1:
+        return torch.zeros(size, dtype=torch.int64)
+    phase = torch.arange(size) % (2 * length - 2)
+    return torch.minimum(phase, 2 * length - 2 - phase)
+
+
+def _below(word: int, n: int) -> int:
+    """A uniform 32-bit word to `range(n)`: multiply and shift; the bias is below n / 2**32."""
+    return (word * n) >> 32

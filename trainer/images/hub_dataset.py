@@ -1,0 +1,135 @@
+"""Pictures from Hugging Face `datasets`: a repository on the hub, a saved dataset, or parquet files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from trainer.images.decode import Unreadable, decode
+from trainer.mistakes import Mistake
+
+GLOB = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The pictures in one column of a dataset, as the encoded bytes in which they are stored."""
+
+    where: str
+    rows: Any  # datasets.Dataset of one column, Image(decode=False)
+    column: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, index: int) -> str:
+        """The dataset and the row, counted from 0."""
+        return f"{self.where}, row {index}"
+
+    def read(self, index: int) -> Tensor:
+        """Decode row `index`: see `decode`."""
+        stored = self.rows[index][self.column]
+        if stored is None or (stored["bytes"] is None and stored["path"] is None):
+            raise Unreadable(self.name(index), "the row holds no picture")
+        return decode(stored["bytes"] or Path(stored["path"]), self.name(index))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubDataset:
+    """A Hugging Face dataset with a column of pictures, read by row number (not streamed)."""
+
+    path: str
+    """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
+    name: str | None = None
+    """The configuration (subset) of the dataset, where it has several."""
+    split: str = "train"
+    """The split to read."""
+    image_column: str | None = None
+    """The column of the pictures; by default `image`, or the only one that holds pictures."""
+    revision: str | None = None
+    """A branch, tag or commit on the hub; by default the newest."""
+    type: Literal["dataset"] = "dataset"
+
+    def open(self) -> Rows:
+        """Load the dataset (from the hub: download it into the cache) and find its pictures.
+
+        Raises:
+            Mistake: it cannot be had, has no such split, no rows, or no column of pictures.
+        """
+        import datasets  # 0.5 s, and only runs with such a source need it
+
+        try:
+            loaded = self._load()
+        except Mistake:
+            raise
+        except Exception as error:  # hub, cache and arrow raise OSError, ValueError, httpx errors ... alike
+            reason = _sentence(error) + self._hint()
+            raise Mistake(f"path: dataset {self.path!r} cannot be loaded: {reason}") from error
+        where = f"dataset {self.path!r}, split {self.split!r}"
+        columns = _listed(loaded.features)
+        column = self.image_column or _find_column(loaded.features, where)
+        if column not in loaded.features:
+            raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
+        try:
+            rows = loaded.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        except Exception as error:  # arrow's errors have no common type below Exception
+            raise Mistake(
+                f"image_column: column {column!r} of {where} holds no pictures; the columns are {columns}."
+            ) from error
+        if not len(rows):
+            raise Mistake(f"path: {where} has no rows.")
+        return Rows(where, rows, column)
+
+    def _load(self) -> Any:
+        import datasets
+
+        local = Path(self.path)
+        if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
+            return self._split_of(datasets.load_from_disk(self.path))
+        if local.suffix == ".parquet" or GLOB & set(self.path):
+            return datasets.load_dataset("parquet", data_files={self.split: self.path}, split=self.split)
+        if local.is_dir() and not any(local.rglob("*.parquet")):
+            raise Mistake(
+                f"path: folder {self.path!r} holds no parquet file; for a folder of pictures write `type: folder`."
+            )
+        return datasets.load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+
+    def _split_of(self, saved: Any) -> Any:
+        """`save_to_disk` writes one split without a name, or a dictionary of splits."""
+        if not isinstance(saved, dict):
+            return saved
+        if self.split not in saved:
+            splits = ", ".join(saved)
+            raise Mistake(f"split: dataset {self.path!r} has no split {self.split!r}; it has {splits}.")
+        return saved[self.split]
+
+    def _hint(self) -> str:
+        if Path(self.path).exists() or GLOB & set(self.path):
+            return "."
+        return (
+            "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "
+            "is HF_HUB_OFFLINE set, does it need `hf auth login`?"
+        )
+
+
+def _find_column(features: Any, where: str) -> str:
+    import datasets
+
+    if "image" in features:
+        return "image"
+    pictures = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    if len(pictures) != 1:
+        found = "several columns of pictures" if pictures else "no column of pictures"
+        raise Mistake(f"image_column: {where} has {found}; name one of {_listed(features)}.")
+    return str(pictures[0])
+
+
+def _listed(features: Any) -> str:
+    """`image (Image(mode=None, decode=True)), label (Value('int64'))`"""
+    return ", ".join(f"{name} ({feature})" for name, feature in features.items())
+
+
+def _sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,200 @@
+"""Where pictures come from: each configuration opens an `ImageSource`, which reads picture number `index`.
+
+What is opened is small and picklable: one rank opens (and thereby lists) a folder and sends the source to
+the others, and every worker process gets a copy. A `HubDataset` pickles as the paths of its memory-mapped
+files, so ranks on machines without a common cache each open their own.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from trainer.images.decode import Unreadable, decode
+from trainer.mistakes import Mistake
+
+IMAGE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""What counts as a picture in a folder, by the end of its name in lower case."""
+
+
+class ImageSource(Protocol):
+    """Pictures by number. Reading is deterministic and leaves the source as it was."""
+
+    @property
+    def where(self) -> str:
+        """The source in the words of an error: "folder 'photos'"."""
+        ...
+
+    def __len__(self) -> int:
+        """How many pictures there are; at least one."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What a person would call picture `index`: its path, or its row in a dataset."""
+        ...
+
+    def read(self, index: int) -> Tensor:
+        """Picture `index`, uint8 [3, H, W]; `Unreadable` where it cannot be decoded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Picture files below one folder."""
+
+    where: str
+    root: str
+    files: tuple[str, ...]  # relative to `root`, with "/"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        """The path, beginning as the user gave the folder."""
+        return str(Path(self.root, self.files[index]))
+
+    def read(self, index: int) -> Tensor:
+        """Decode file `index`: see `decode`."""
+        return decode(Path(self.root, self.files[index]), self.name(index))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Folder:
+    """A folder of pictures, with its sub-folders."""
+
+    path: str
+    """The folder. Its sub-folders count too; names that begin with a dot do not."""
+    type: Literal["folder"] = "folder"
+
+    def open(self) -> Files:
+        """List the pictures, sorted by relative path so that every machine numbers them alike.
+
+        Raises:
+            Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs.
+        """
+        inside = {entry.name.lower() for entry in list_folder(self.path, "path")}
+        for gt, lq in (("gt", "lq"), ("hr", "lr")):
+            if {gt, lq} <= inside:
+                raise Mistake(
+                    f"path: folder {self.path!r} holds pairs ({gt!r} and {lq!r}): its poor pictures would be "
+                    f"taken for good ones; name the folder of the good ones, {str(Path(self.path, gt))!r}."
+                )
+        return Files(f"folder {self.path!r}", self.path, find_images(self.path, "path"))
+
+
+def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
+    """What lies in a folder, hidden names included; Mistake, naming `key`, where that is nothing."""
+    try:
+        with os.scandir(path) as entries:
+            found = list(entries)
+    except FileNotFoundError:
+        raise Mistake(f"{key}: folder {path!r} does not exist (seen from {str(Path.cwd())!r}).") from None
+    except NotADirectoryError:
+        raise Mistake(f"{key}: {path!r} is a file; wanted the folder that holds the pictures.") from None
+    except OSError as error:
+        raise Mistake(f"{key}: folder {path!r} cannot be listed: {error.strerror}.") from error
+    if not found:
+        raise Mistake(f"{key}: folder {path!r} is empty; wanted pictures ({_suffixes()}).")
+    return found
+
+
+def find_images(path: str, key: str) -> tuple[str, ...]:
+    """Relative paths of the pictures below a folder, sorted; Mistake, naming `key`, where there is none."""
+    list_folder(path, key)
+    seen = sorted(_below(path, "", frozenset()))
+    found = tuple(name for name in seen if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        wanted = f"is a picture ({_suffixes()})"
+        raise Mistake(f"{key}: none of the {len(seen)} files in folder {path!r} {wanted}.")
+    return found
+
+
+def _below(path: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """All files below a folder. `above` led here: a link back to one of those folders is not followed."""
+    here = Path(path).stat()
+    identity = (here.st_dev, here.st_ino)
+    if identity in above:
+        return
+    try:
+        entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise Mistake(f"path: folder {path!r} cannot be listed: {error.strerror}.") from error
+    for entry in entries:
+        if entry.is_dir():
+            yield from _below(entry.path, f"{prefix}{entry.name}/", above | {identity})
+        else:
+            yield prefix + entry.name
+
+
+def _suffixes() -> str:
+    return ", ".join(sorted(IMAGE_SUFFIXES))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Package:
+    """Photographs that an installed Python package ships: real pictures without a download."""
+
+    package: str
+    """The package as Python imports it, such as `skimage`."""
+    folder: str
+    """The folder within the package."""
+    files: tuple[str, ...]
+    """The pictures within the folder, in the order in which they are numbered."""
+    type: Literal["package"] = "package"
+
+    def open(self) -> Files:
+        """Find the package, without importing it, and the files in it.
+
+        Raises:
+            Mistake: the package is not installed, or does not have one of the files.
+        """
+        if not self.files:
+            raise Mistake(f"files: no picture of package {self.package!r} is named; wanted at least one.")
+        root = self._root()
+        if root is None:
+            raise Mistake(
+                f"package: {self.package!r} is not installed, and its pictures are wanted; "
+                "`pip install 'wildsr[quickstart]'` brings those of the quickstart."
+            )
+        absent = ", ".join(file for file in self.files if not (root / file).is_file())
+        if absent:
+            raise Mistake(f"files: package {self.package!r} has no {absent} in its folder {self.folder!r}.")
+        return Files(f"package {self.package!r}", str(root), self.files)
+
+    def _root(self) -> Path | None:
+        try:
+            spec = importlib.util.find_spec(self.package)
+        except (ImportError, ValueError):  # the parent of a dotted name is absent; the name is empty
+            return None
+        places = spec.submodule_search_locations if spec else None
+        return Path(places[0], self.folder) if places else None
+
+
+def first_readable(source: ImageSource) -> Tensor:
+    """The first picture that decodes, uint8 [3, H, W]: the proof, before any training, that there is one.
+
+    Raises:
+        Mistake: there is none.
+    """
+    first_reason = ""
+    for index in range(len(source)):
+        try:
+            return source.read(index)
+        except Unreadable as error:
+            first_reason = first_reason or str(error)
+    raise Mistake(f"{source.where}: none of its {len(source)} pictures can be decoded; first {first_reason}.")
+
+
+def why_unreadable(source: ImageSource, index: int) -> str:
+    """Name and reason of a picture that a batch reported as unreadable: what the run says of it, once."""
+    try:
+        source.read(index)
+    except Unreadable as error:
+        return str(error)
+    return f"{source.name(index)}: could not be read a moment ago, and now it can"
