@@ -132,7 +132,7 @@ class TrainingImages(Dataset[TrainingImage]):
             except Unreadable as error:
                 unreadable.append(index)
                 last = error
-        raise Mistake(f"{self.source.where}: {len(unreadable)} pictures in a row could not be decoded; last {last}.")
+        raise Mistake(f"{len(unreadable)} pictures of {self.source.where} in a row could not be decoded; last {last}.")
 
     def _turned(self, pixels: Tensor, position: int) -> Tensor:
         """BasicSR's `augment`: each of the mirror images with probability 1/2."""

@@ -19,6 +19,7 @@ class Rows:
     where: str
     rows: Any  # datasets.Dataset of one column, Image(decode=False)
     column: str
+    key: str = "path"
 
     def __len__(self) -> int:
         return len(self.rows)

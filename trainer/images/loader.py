@@ -2,14 +2,15 @@
 
 import atexit
 from collections.abc import Iterator
-from types import TracebackType
+from weakref import WeakSet
 
 import torch
+from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from trainer.images.crops import ImageBatch, TrainingImages, TrainingImagesConfig, collate
+from trainer.batch import BatchPlan
+from trainer.images.crops import ImageBatch, TrainingImages, collate
 from trainer.images.positions import Positions
-from trainer.images.sources import ImageSource
 from trainer.images.worker import follow_parent, fork_server
 from trainer.mistakes import Mistake
 
@@ -17,42 +18,32 @@ from trainer.mistakes import Mistake
 class ImageLoader(Iterator[ImageBatch]):
     """The micro-batches of one rank in the order of the stream (law 1); there is no state to save.
 
-    The workers start with the object and end with `close()`, with its context, or with the process.
+    The workers start with the object, and end with `close()`, with the object, or with the process.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        config: TrainingImagesConfig,
-        *,
-        seed: int,
-        positions: Positions,
-        pin_memory: bool,
-    ) -> None:
+    def __init__(self, images: TrainingImages, positions: Positions, *, pin_memory: bool) -> None:
         """Start to read.
 
         Args:
-            source: the opened pictures, the same on every rank.
-            config: how to cut them, and with how many workers.
-            seed: the run's seed.
-            positions: what this rank reads, beginning at the step to train next.
+            images: samples by position, the same on every rank.
+            positions: what this rank reads, beginning with the next step to train.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
-        workers = config.dataloader_num_workers
+        workers = images.config.dataloader_num_workers
         loader = DataLoader(
-            TrainingImages(source, config, seed),
+            images,
             batch_sampler=positions,
             collate_fn=collate,
             num_workers=workers,
             worker_init_fn=follow_parent,
             multiprocessing_context=fork_server() if workers else None,
             pin_memory=pin_memory,
-            # Its only use is a seed for workers' RNGs, which nothing reads; the default would be drawn from the
+            # Its only use is a seed for workers' RNGs, which nothing reads; by default it would be drawn from the
             # global generator, and so change what is initialised after.
             generator=torch.Generator().manual_seed(0),
         )
         self._batches: Iterator[ImageBatch] | None = iter(loader)
-        atexit.register(self.close)  # it comes before multiprocessing's own exit, which would wait for them
+        _LOADERS.add(self)
 
     def __next__(self) -> ImageBatch:
         """The next micro-batch.
@@ -69,14 +60,26 @@ class ImageLoader(Iterator[ImageBatch]):
             raise Mistake(str(error).rsplit("Mistake: ", 1)[-1].strip()) from None
 
     def close(self) -> None:
-        """End the workers, and wait for that; a second call does nothing."""
+        """End the workers and wait for that; a second call does nothing."""
         self._batches = None
-        atexit.unregister(self.close)
 
-    def __enter__(self) -> "ImageLoader":
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+_LOADERS: WeakSet[ImageLoader] = WeakSet()
+
+
+@atexit.register  # so before multiprocessing's own exit, which waits for workers and leaves them waiting for work
+def _close_all() -> None:
+    for loader in list(_LOADERS):
+        loader.close()
+
+
+def image_loader(images: TrainingImages, batch: BatchPlan, accelerator: Accelerator, *, start_step: int) -> ImageLoader:
+    """This process's micro-batches from optimizer step `start_step` on; `batch.accumulation` of them make a step."""
+    positions = Positions(
+        global_size=batch.global_size,
+        per_device=batch.per_device,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        start_step=start_step,
+    )
+    return ImageLoader(images, positions, pin_memory=accelerator.device.type == "cuda")

@@ -31,6 +31,11 @@ class ImageSource(Protocol):
         """The source in the words of an error: "folder 'photos'"."""
         ...
 
+    @property
+    def key(self) -> str:
+        """The key of the configuration that says which pictures these are, to begin an error with."""
+        ...
+
     def __len__(self) -> int:
         """How many pictures there are; at least one."""
         ...
@@ -49,6 +54,7 @@ class Files:
     """Picture files below one folder."""
 
     where: str
+    key: str
     root: str
     files: tuple[str, ...]  # relative to `root`, with "/"
 
@@ -85,7 +91,7 @@ class Folder:
                     f"path: folder {self.path!r} holds pairs ({gt!r} and {lq!r}): its poor pictures would be "
                     f"taken for good ones; name the folder of the good ones, {str(Path(self.path, gt))!r}."
                 )
-        return Files(f"folder {self.path!r}", self.path, find_images(self.path, "path"))
+        return Files(f"folder {self.path!r}", "path", self.path, find_images(self.path, "path"))
 
 
 def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
@@ -165,7 +171,7 @@ class Package:
         absent = ", ".join(file for file in self.files if not (root / file).is_file())
         if absent:
             raise Mistake(f"files: package {self.package!r} has no {absent} in its folder {self.folder!r}.")
-        return Files(f"package {self.package!r}", str(root), self.files)
+        return Files(f"package {self.package!r}", "files", str(root), self.files)
 
     def _root(self) -> Path | None:
         try:
@@ -188,7 +194,9 @@ def first_readable(source: ImageSource) -> Tensor:
             return source.read(index)
         except Unreadable as error:
             first_reason = first_reason or str(error)
-    raise Mistake(f"{source.where}: none of its {len(source)} pictures can be decoded; first {first_reason}.")
+    raise Mistake(
+        f"{source.key}: none of the {len(source)} pictures of {source.where} can be decoded; first {first_reason}."
+    )
 
 
 def why_unreadable(source: ImageSource, index: int) -> str:
