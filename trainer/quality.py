@@ -1,0 +1,93 @@
+"""PSNR and SSIM as the field reports them: BasicSR's definitions, which are MATLAB's.
+
+Figures are comparable only if the rounding to 8 bits, the border, the channel and the averaging agree: here they are
+those of `basicsr/metrics/psnr_ssim.py`, whose own results the tests reproduce to 1e-6.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+PSNR_CAP = 100.0
+"""What identical pictures score, in dB. Their PSNR is infinite, and one of them would make a mean infinite too."""
+
+Channel = Literal["rgb", "y"]
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """[0, 1] to 8 bits, as a picture is saved: clamped, times 255, rounded half to even. Any shape; uint8."""
+    return image.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def psnr(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> float:
+    """Peak signal to noise ratio, 10 log10(255^2 / MSE) with one MSE over all pixels and channels.
+
+    Args:
+        sr, gt: uint8 [3, H, W], RGB; see `to_uint8`.
+        crop_border: pixels left out at each side.
+        channel: "rgb", or "y" for the luma of BT.601.
+
+    Returns:
+        dB, at most `PSNR_CAP`.
+    """
+    error = (_prepared(sr, crop_border, channel) - _prepared(gt, crop_border, channel)).square().mean()
+    ratio = 10 * torch.log10(255**2 / error)  # inf where they are equal
+    return min(float(ratio), PSNR_CAP)
+
+
+def ssim(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> float:
+    """Structural similarity (Wang et al. 2004): 11x11 Gaussian window, sigma 1.5, only where it fits entirely.
+
+    Args:
+        sr, gt, crop_border, channel: as for `psnr`. At least 11 x 11 pixels must be left.
+
+    Returns:
+        The mean over pixels, then over channels; 1 for identical pictures.
+    """
+    x, y = _prepared(sr, crop_border, channel), _prepared(gt, crop_border, channel)
+    if min(x.shape[1:]) < WINDOW:
+        left = f"{x.shape[2]}x{x.shape[1]}"
+        raise ValueError(f"SSIM needs {WINDOW}x{WINDOW} pixels inside the border of {crop_border}, got {left}")
+    mean_x, mean_y, xx, yy, xy = _smoothed(torch.stack([x, y, x * x, y * y, x * y]))
+    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return float((luminance * structure).mean())
+
+
+def luma(image: Tensor) -> Tensor:
+    """Y of BT.601 in studio swing as MATLAB's `rgb2ycbcr`, not rounded: [3, H, W] to float64 [1, H, W] in [16, 235]."""
+    red, green, blue = image.double() / 255
+    y: Tensor = 16 + 65.481 * red + 128.553 * green + 24.966 * blue
+    return y[None]
+
+
+def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
+    """The pixels that count, float64 [1 or 3, h, w] in [0, 255]."""
+    if image.dtype != torch.uint8:
+        raise TypeError(f"quality is measured on 8-bit pictures, got {image.dtype}; use to_uint8")
+    height, width = image.shape[1:]
+    inner = image[:, crop_border : height - crop_border, crop_border : width - crop_border]
+    if not inner.numel():
+        raise ValueError(f"nothing is left of {width}x{height} pixels inside a border of {crop_border}")
+    return luma(inner) if channel == "y" else inner.double()
+
+
+WINDOW = 11
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """[N, C, H, W] under the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
+    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    line = torch.exp(-(offset**2) / (2 * 1.5**2))
+    weights: list[float] = (line / line.sum()).tolist()
+    for axis in (2, 3):
+        # Shifted sums: torch's float64 convolution of single channels takes ten times as long on a CPU.
+        size = maps.shape[axis] - WINDOW + 1
+        total = maps.narrow(axis, 0, size) * weights[0]
+        for tap in range(1, WINDOW):
+            total.add_(maps.narrow(axis, tap, size), alpha=weights[tap])
+        maps = total
+    return maps
