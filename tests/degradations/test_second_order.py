@@ -1,0 +1,149 @@
+"""The two-order pipeline: laws, and Real-ESRGAN's own results under its compatibility modes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from degradations import Keys, SecondOrder
+from degradations.second_order import Recipe
+
+# nothing left to do but the last resize
+NOTHING = {
+    "kernel_list": ("iso",),
+    "kernel_prob": (1.0,),
+    "kernel_list2": ("iso",),
+    "kernel_prob2": (1.0,),
+    "sinc_prob": 0.0,
+    "sinc_prob2": 0.0,
+    "blur_sigma": (0.01, 0.01),
+    "blur_sigma2": (0.01, 0.01),
+    "resize_prob": (0, 0, 1),
+    "resize_prob2": (0, 0, 1),
+    "noise_prob": 0.0,
+    "noise_prob2": 0.0,
+    "jpeg_range": (100, 100),
+    "jpeg_range2": (100, 100),
+    "final_sinc_prob": 0.0,
+}
+
+
+def batch(picture: Tensor, count: int, height: int = 64, width: int = 80) -> Tensor:
+    return torch.stack([picture[:, 4 * i : 4 * i + height, 5 * i : 5 * i + width] for i in range(count)])
+
+
+def test_shapes_ranges_and_levels(picture: Tensor) -> None:
+    config = SecondOrder()
+    for height, width, scale in ((64, 80, 4), (24, 36, 4), (26, 24, 2), (25, 31, 1), (24, 48, 8)):
+        images = batch(picture, 3, height, width)
+        out = config.apply(images, config.draw(Keys(0, torch.arange(3)), height, width, scale))
+        assert out.shape == (3, 3, height // scale, width // scale)
+        assert torch.equal(out, (out * 255).round() / 255)
+        assert out.min() >= 0
+        assert out.max() <= 1
+
+
+def test_replay_is_equal(picture: Tensor) -> None:
+    config, images = SecondOrder(), batch(picture, 4)
+    recipe = config.draw(Keys(3, torch.arange(4)), 64, 80, 4)
+    state = torch.get_rng_state()
+    first = config.apply(images, recipe)
+    again = config.draw(Keys(3, torch.arange(4)), 64, 80, 4)
+    assert torch.equal(first, config.apply(images, again))
+    stored = again.load(recipe.as_dict())
+    assert torch.equal(first, config.apply(images, stored))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_sample_does_not_depend_on_its_batch(picture: Tensor) -> None:
+    config, images = SecondOrder(), batch(picture, 6)
+    positions = torch.tensor([5, 900, 3, 2**33, 12, 0])
+    recipe = config.draw(Keys(1, positions), 64, 80, 4)
+    together = config.apply(images, recipe)
+    for i in range(6):
+        drawn = config.draw(Keys(1, positions[i : i + 1]), 64, 80, 4)
+        chosen = recipe.select(i)
+        for name, value in drawn.as_dict().items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(chosen.as_dict()[name])), name
+        assert torch.equal(config.apply(images[i : i + 1], drawn)[0], together[i])
+
+
+def test_nothing_drawn_is_a_plain_resize(picture: Tensor) -> None:
+    config = SecondOrder(**NOTHING)
+    images = batch(picture[:1].expand(3, -1, -1), 4)  # gray: JPEG halves the chroma at any quality
+    out = config.apply(images, config.draw(Keys(0, torch.arange(4)), 64, 80, 1))
+    assert (out - images).abs().max() < 2.1 / 255  # two JPEGs of quality 100
+
+
+def position_of_dot(image: Tensor) -> Tensor:
+    """Centre of mass of what is brighter than the background, (y, x) in pixels from the corner."""
+    weight = (image.mean(0) - 0.3).clamp_min(0)
+    y, x = (torch.arange(n) + 0.5 for n in weight.shape)
+    return torch.stack([(weight.sum(1) * y).sum(), (weight.sum(0) * x).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("geometry", ["aligned", "realesrgan"])
+def test_content_stays_in_place(geometry: str) -> None:
+    """A dot near the far corner moves by less than half an LQ pixel, unless upstream's geometry is asked for."""
+    config = SecondOrder(noise_prob=0.0, noise_prob2=0.0, jpeg_range=(90, 95), jpeg_range2=(90, 95), resize=geometry)
+    side, count = 200, 60
+    y, x = torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij")
+    dot = torch.exp(-((y - 170) ** 2 + (x - 168) ** 2) / (2 * 12**2))
+    images = (0.25 + 0.6 * dot).expand(count, 3, side, side).contiguous()
+    out = config.apply(images, config.draw(Keys(0, torch.arange(count)), side, side, 4))
+    shift = torch.stack([position_of_dot(image) - torch.tensor([170, 168]) / 4 for image in out])
+    assert (shift.abs().max() < 0.5) == (geometry == "aligned")
+
+
+def test_shared_draws(picture: Tensor) -> None:
+    config = SecondOrder(draws="batch")
+    recipe = config.draw(Keys(4, torch.arange(8)), 64, 80, 4).as_dict()
+    shared = ["resize1.scale", "resize1.mode", "resize2.scale", "resize2.mode", "resize3.mode", "noise1.kind"]
+    shared += ["noise2.kind", "jpeg_last"]
+    for name, value in recipe.items():
+        if isinstance(value, Tensor) and name not in ("resize1.size", "resize2.size", "resize3.size"):
+            distinct = len(value.unique(dim=0))
+            if name in shared or name == "resize3.scale":
+                assert distinct == 1, name
+            elif name in ("noise1.strength", "jpeg1.quality", "blur1.sigma_x", "sinc.omega", "positions"):
+                assert distinct > 5, name
+    none = [config.draw(Keys(seed, torch.arange(8)), 64, 80, 4).blur2.kind == 7 for seed in range(40)]
+    assert {int(kinds.sum()) for kinds in none} == {0, 8}
+    assert config.apply(batch(picture, 8, 56, 64), config.draw(Keys(4, torch.arange(8)), 56, 64, 4)).shape[0] == 8
+
+
+def test_captions_and_dict() -> None:
+    recipe = SecondOrder().draw(Keys(0, torch.arange(12)), 64, 80, 4)
+    captions = [recipe.caption(i) for i in range(12)]
+    assert len(set(captions)) == 12
+    assert all(caption.count(" | ") == 2 and "JPEG" in caption and "×0.25" in caption for caption in captions)
+    assert isinstance(recipe, Recipe)
+    assert len(recipe) == 12
+    assert len(recipe.select(slice(2, 5))) == 3
+    with pytest.raises(ValueError, match=r"jpeg_last"):
+        recipe.load({k: v for k, v in recipe.as_dict().items() if k != "jpeg_last"})
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 6, 16])
+def test_any_number_of_bands(bands: int, picture: Tensor) -> None:
+    image = picture[:1, :48, :64].repeat(bands, 1, 1) * torch.linspace(1, 0.5, bands)[:, None, None]
+    config = SecondOrder()
+    recipe = config.draw(Keys(0, torch.arange(3)), 48, 64, 4)
+    assert config.apply(image.expand(3, -1, -1, -1), recipe).shape == (3, bands, 12, 16)
+    upstream = SecondOrder(jpeg="realesrgan")
+    with pytest.raises(ValueError, match="3 bands"):
+        upstream.apply(image.expand(3, -1, -1, -1), upstream.draw(Keys(0, torch.arange(3)), 48, 64, 4))
+
+
+def test_mistakes_are_named(picture: Tensor) -> None:
+    config = SecondOrder()
+    with pytest.raises(ValueError, match="multiples of the scale 4, got 62x80"):
+        config.draw(Keys(0, torch.arange(1)), 62, 80, 4)
+    recipe = config.draw(Keys(0, torch.arange(2)), 64, 80, 4)
+    with pytest.raises(ValueError, match="2 images of 64x80, got 3 of 64x80"):
+        config.apply(batch(picture, 3), recipe)
+    with pytest.raises(ValueError, match="second_blur_prob"):
+        SecondOrder(second_blur_prob=-0.1)
+    with pytest.raises(ValueError, match=r"noise_range .*options ending in '2'"):
+        SecondOrder(noise_range2=(5, 1))
