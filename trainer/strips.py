@@ -1,5 +1,6 @@
 """The pictures that people look at: what went in, what came out and what was wanted, side by side and captioned."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,13 +11,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-NARROWEST, WIDEST = 256, 640
-"""Limits for the width of a column. A smaller picture is enlarged by a whole number, so that its pixels stay true; a
-larger one is reduced, so that three columns fit a screen."""
+NARROWEST, WIDEST = 320, 640
+"""Limits for the width of a column: a caption with step, PSNR and SSIM fits one line of the least, and three columns
+of the largest fit a screen. A smaller picture is enlarged by a whole number, so that its pixels stay true."""
 
 MARGIN = 8
 PAPER, INK, PENCIL = (255, 255, 255), (20, 20, 20), (110, 110, 110)
-TITLE, TEXT, NOTE = 17, 14, 12  # heights of the letters' lines in pixels, above the baseline and below
+TITLE, TEXT, NOTE = 17, 14, 12  # sizes of the letters in pixels
+
+SPELLED = str.maketrans({"σ": "sigma ", "ω": "omega ", "π": " pi", "β": "beta ", "×": "x"})
+"""What recipes are written with and Pillow's font does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ def _fitted(picture: Tensor) -> Image.Image:
 
 def _wrapped(text: str, size: int, width: int) -> list[str]:
     """`text` in lines that fit `width`, broken at blanks; a word that is longer than a line stays whole."""
+    letters = unicodedata.normalize("NFKD", text.translate(SPELLED))  # the font has e, but no é
     lines: list[str] = []
-    for word in text.split():
+    for word in "".join(letter for letter in letters if not unicodedata.combining(letter)).split():
         if lines and _font(size).getlength(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
