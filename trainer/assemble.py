@@ -16,8 +16,9 @@ from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
 from trainer.ema import smoothed
 from trainer.images.crops import TrainingImages
-from trainer.images.loader import image_loader
+from trainer.images.loader import ImageLoader
 from trainer.images.pairs import ValidationImages, open_validation
+from trainer.images.positions import Positions
 from trainer.images.sources import ImageSource, first_readable
 from trainer.mistakes import Mistake
 from trainer.player import Player, build_optimizer
@@ -55,17 +56,26 @@ class Experiment:
 
     def pairs(self, step: int) -> Iterator[Pairs]:
         """This rank's micro-batches of training pairs from optimizer step `step` on, without end."""
-        images = TrainingImages(self.source, self.config.images, self.config.seed)
-        batches = image_loader(images, self.batch, self.accelerator, start_step=step)
-        device = self.accelerator.device
+        device, batches = self.accelerator.device, self._images(step)
         while True:
             with self.telemetry.watch.host("data"):
                 batch = next(batches)
             self.unreadable.note(batch.unreadable)
             with self.telemetry.watch.device("degradation"):
-                pixels = batch.pixels.to(device, non_blocking=True)
-                pair = self.synthesis.pairs(pixels, batch.positions.to(device, non_blocking=True))
+                pictures = batch.pixels.to(device, non_blocking=True)
+                pair = self.synthesis.pairs(pictures, batch.positions.to(device, non_blocking=True))
             yield pair
+
+    def _images(self, step: int) -> ImageLoader:
+        positions = Positions(
+            global_size=self.batch.global_size,
+            per_device=self.batch.per_device,
+            rank=self.accelerator.process_index,
+            world=self.batch.processes,
+            start_step=step,
+        )
+        images = TrainingImages(self.source, self.config.images, self.config.seed)
+        return ImageLoader(images, positions, pin_memory=self.accelerator.device.type == "cuda")
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
@@ -76,13 +86,13 @@ def make_accelerator(config: RunConfig) -> Accelerator:
         log_with=trackers(config.telemetry),
         project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise Mistake(
-            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; two without "
-            f"a GPU are started by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
+            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; two "
+            f"without a GPU are started by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
         )
     return accelerator
 

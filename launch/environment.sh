@@ -1,0 +1,36 @@
+# Sourced by the other scripts: makes .venv at the root of the checkout if there is none, and installs the locked
+# dependencies and this package into it. `ensure_environment EXTRAS` does nothing when what it did last still holds.
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+VENV="${WILDSR_VENV:-$ROOT/.venv}"
+
+find_python() {  # the first Python between 3.11 and 3.13 (datasets and torch have wheels for these)
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found; name one with PYTHON=/path/to/python." >&2
+    return 2
+}
+
+ensure_environment() {
+    local extras="$1" python stamp wanted
+    stamp="$VENV/installed-$extras"
+    if [ ! -x "$VENV/bin/python" ]; then
+        python="$(find_python)" || return 2
+        echo "making $VENV with $("$python" --version) ..." >&2
+        "$python" -m venv "$VENV" || return 1
+    fi
+    wanted="$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)"
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
+    echo "installing wildsr[$extras] and its locked dependencies into $VENV ..." >&2
+    # torch first and by itself: pip then takes exactly the pinned build, whatever else wants one.
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" torch &&
+        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" \
+            -e "$ROOT[$extras]" || return 1
+    echo "$wanted" >"$stamp"
+}

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The whole test suite:  ./launch/test.sh [pytest arguments]
+set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+ensure_environment test
+cd "$ROOT"
+export PATH="$VENV/bin:$PATH"
+export OMP_NUM_THREADS=1      # two ranks on two cores: more threads would fight
+export HF_HUB_OFFLINE=1       # nothing here may depend on the network
+exec python -m pytest "$@"
