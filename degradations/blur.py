@@ -15,6 +15,13 @@ from torch import Tensor
 from degradations.kernels import PULSE, KernelRecipe
 
 
+def reflected(length: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Index of an axis continued by mirroring about its end pixels (``dcb|abcd|cba``), again and again if need be."""
+    period = max(2 * (length - 1), 1)
+    place = torch.arange(-before, length + after, device=device).remainder(period)
+    return torch.minimum(place, period - place).clamp_max(length - 1)
+
+
 def reflect_pad(image: Tensor, pad: int) -> Tensor:
     """[C, H, W] -> [C, H + 2 pad, W + 2 pad], mirrored about the border pixels (``dcb|abcd|cba``).
 
@@ -23,12 +30,8 @@ def reflect_pad(image: Tensor, pad: int) -> Tensor:
     height, width = image.shape[-2:]
     if pad < min(height, width):
         return F.pad(image[None], (pad,) * 4, mode="reflect")[0]
-    for axis, length in ((-2, height), (-1, width)):
-        place = torch.arange(-pad, length + pad, device=image.device)
-        period = max(2 * (length - 1), 1)
-        place = place.remainder(period)
-        image = image.index_select(axis, torch.minimum(place, period - place).clamp_max(length - 1))
-    return image
+    rows, columns = (reflected(length, pad, pad, image.device) for length in (height, width))
+    return image.index_select(-2, rows).index_select(-1, columns)
 
 
 def fast_length(length: int) -> int:
@@ -57,8 +60,10 @@ def filter2d(image: Tensor, kernel: Tensor) -> Tensor:
     reach = kernel.shape[-1] // 2
     size = (fast_length(height + 2 * reach), fast_length(width + 2 * reach))
     spectrum = torch.fft.rfft2(reflect_pad(image, reach), s=size)
-    # a correlation conjugates the kernel's spectrum; its origin is the corner, so rows and columns 0 .. H-1 are valid
-    spectrum = spectrum * torch.fft.rfft2(kernel, s=size).conj()
+    # one axis at a time: rows of zeros below the kernel need no transform
+    response = torch.fft.fft(torch.fft.rfft(kernel, n=size[1]), n=size[0], dim=-2)
+    # a correlation conjugates the response; its origin is the corner, so rows and columns 0 .. H-1 are valid
+    spectrum *= response.conj()
     blurred: Tensor = torch.fft.irfft2(spectrum, s=size)
     return blurred[..., :height, :width]
 

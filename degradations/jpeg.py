@@ -11,7 +11,7 @@ jdcolor.c. Upstream's simulation lives in `degradations.diffjpeg`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -29,26 +29,41 @@ from degradations.tables import CHROMA, ISLOW_DCT, LUMA
 Arithmetic = Literal["libjpeg", "realesrgan"]
 Subsampling = Literal["4:2:0", "4:4:4"]
 
-# 16-bit fixed point, jccolor.c and jdcolor.c; sums stay below 2^24
+# 16-bit fixed point of jccolor.c and jdcolor.c, divided by 2^16 at once (exact); planes are centred on 0, not on 128,
+# which saves the shifts back and forth and changes no rounding
 _TO_YCC = ((19595.0, 38470.0, 7471.0), (-11059.0, -21709.0, 32768.0), (32768.0, -27439.0, -5329.0))
-_TO_YCC_OFFSET = ((32768.0,), (128 * 65536.0 + 32767,), (128 * 65536.0 + 32767,))
+_TO_YCC_OFFSET = ((32768.0 - 128 * 65536,), (32767.0,), (32767.0,))
 _TO_RGB = ((0.0, 91881.0), (-22554.0, -46802.0), (116130.0, 0.0))  # columns: Cb, Cr
 
 
 @lru_cache(maxsize=32)
-def _constant(rows: tuple[tuple[float, ...], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(rows, dtype=dtype).to(device, non_blocking=True)
+def _constant(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Matrices with libjpeg's final shifts folded in: powers of two, so nothing is rounded."""
+    rows, bits = {
+        "to_ycc": (_TO_YCC, 16),
+        "to_ycc_offset": (_TO_YCC_OFFSET, 16),
+        "to_rgb": (_TO_RGB, 16),
+        "dct_rows": (ISLOW_DCT, 11),
+        "dct_columns": (ISLOW_DCT, 15),
+        "idct_columns": (tuple(zip(*ISLOW_DCT, strict=True)), 11),
+        "idct_rows": (tuple(zip(*ISLOW_DCT, strict=True)), 18),
+    }[name]
+    return (torch.tensor(rows, dtype=torch.float64) * 0.5**bits).to(dtype).to(device, non_blocking=True)
 
 
-def quality_table(base: tuple[tuple[int, ...], ...], quality: int) -> tuple[tuple[float, ...], ...]:
-    """Quantisation table at a quality of 1..100 (jcparam.c, baseline: steps within 1..255)."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return tuple(tuple(float(min(max((step * percent + 50) // 100, 1), 255)) for step in row) for row in base)
+@lru_cache(maxsize=4)
+def _quality_tables(device: torch.device) -> Tensor:
+    """Quantisation tables of all qualities (jcparam.c, baseline): float32 [101, 2, 8, 8], luma and chroma."""
+    quality = torch.arange(101)
+    percent = torch.where(quality < 50, 5000 // quality.clamp_min(1), 200 - 2 * quality)
+    base = torch.tensor([LUMA, CHROMA])
+    steps = (base * percent[:, None, None, None] + 50) // 100
+    return steps.clamp(1, 255).float().to(device, non_blocking=True)
 
 
-def _shift(values: Tensor, bits: int) -> Tensor:
-    """floor(v / 2^bits + 1/2) in place: libjpeg's DESCALE."""
-    return values.mul_(0.5**bits).add_(0.5).floor_()
+def _descale(values: Tensor) -> Tensor:
+    """floor(v + 1/2) in place: libjpeg's rounding, v being already divided."""
+    return values.add_(0.5).floor_()
 
 
 def _rows(planes: Tensor, matrix: Tensor) -> Tensor:
@@ -58,33 +73,37 @@ def _rows(planes: Tensor, matrix: Tensor) -> Tensor:
 
 def _columns(planes: Tensor, matrix: Tensor) -> Tensor:
     """Multiply each group of 8 neighbours down a column by a matrix: out = matrix @ samples."""
-    count, height, width = planes.shape
-    return torch.matmul(matrix, planes.view(count, height // 8, 8, width)).view(planes.shape)
+    strips = planes.view(-1, 8, planes.shape[-1])
+    return torch.matmul(matrix, strips).view(planes.shape)
 
 
-def _code_planes(planes: Tensor, table: Tensor) -> Tensor:
-    """Transform, quantise and restore planes of whole levels: float32 [P, H, W], sides multiples of 8."""
-    count, height, width = planes.shape
-    device = planes.device
-    dct32, dct = (_constant(ISLOW_DCT, dtype, device) for dtype in (torch.float32, torch.float64))
-    # the first pass stays below 2^23; the second reaches 2^28, the inverse 2^33: those need float64
-    samples = _shift(_rows(planes - 128, dct32), 11).double()
-    frequencies = _shift(_columns(samples, dct), 15).float()
+def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
+    """Transform, quantise and restore planes of whole levels, centred on 0.
+
+    Args:
+        planes: float32 [N, P, H, W] in -128..127, sides multiples of 8.
+        tables: float32 [N, 8, 8], steps for the planes of each image.
+    """
+    count, number, height, width = planes.shape
+    narrow, wide = ((dtype, planes.device) for dtype in (torch.float32, torch.float64))
+    # sums of the first pass stay below 2^23; those of the second reach 2^28, of the inverse 2^33: they need float64
+    samples = _descale(_rows(planes, _constant("dct_rows", *narrow))).double()
+    frequencies = _descale(_columns(samples, _constant("dct_columns", *wide))).float()
 
     # jcdctmgr.c divides 8 times the coefficients by 8 times the steps, rounding halves away from zero
-    steps = table.repeat(1, width // 8)
-    grid = frequencies.view(count, height // 8, 8, width)
-    size = grid.abs().add_(4 * steps).div_(8 * steps).floor_()
-    restored = size.mul_(steps).copysign_(grid).view(planes.shape).double()
+    steps = tables.repeat(1, 1, width // 8)[:, None]
+    strips = frequencies.view(count, -1, 8, width)
+    restored = torch.copysign(4 * steps, strips).add_(strips).div_(8 * steps).trunc_().mul_(steps).double()
 
-    samples = _shift(_columns(restored, dct.T), 11)
-    return _shift(_rows(samples, dct.T), 18).float().add_(128).clamp_(0, 255)
+    samples = _descale(_columns(restored, _constant("idct_columns", *wide)))
+    samples = _descale(_rows(samples, _constant("idct_rows", *wide)))
+    return samples.float().clamp_(-128, 127).view(count, number, height, width)
 
 
 def _pad_to(planes: Tensor, height: int, width: int) -> Tensor:
-    """Repeat the last row and column of [P, h, w]."""
+    """Repeat the last row and column of [N, P, h, w]."""
     extra = (0, width - planes.shape[-1], 0, height - planes.shape[-2])
-    return F.pad(planes[None], extra, mode="replicate")[0] if any(extra) else planes
+    return F.pad(planes, extra, mode="replicate") if any(extra) else planes
 
 
 def _up(length: int, multiple: int) -> int:
@@ -92,84 +111,86 @@ def _up(length: int, multiple: int) -> int:
 
 
 def _halve(planes: Tensor, height: int, width: int) -> Tensor:
-    """Chroma 2 x 2 means with jcsample.c's alternating bias, padded to [P, height, width].
+    """Chroma 2 x 2 means with jcsample.c's bias of 1, 2, 1, 2, ... quarters, padded to [N, P, height, width].
 
     libjpeg fills the right margin with pixels before the mean, and the bottom margin with rows after it.
     """
     planes = _pad_to(planes, _up(planes.shape[-2], 2), 2 * width)
-    rows = planes[:, 0::2] + planes[:, 1::2]
-    bias = torch.tensor([1.0, 2.0], device=planes.device).repeat(width // 2)
-    means = (rows[..., 0::2] + rows[..., 1::2]).add_(bias).mul_(0.25).floor_()
-    return _pad_to(means, height, width)
+    rows = planes[..., 0::2, :] + planes[..., 1::2, :]
+    sums = rows[..., 0::2] + rows[..., 1::2]
+    sums[..., 0::2] += 1
+    sums[..., 1::2] += 2
+    return _pad_to(sums.mul_(0.25).floor_(), height, width)
 
 
 def _double(planes: Tensor) -> Tensor:
-    """Chroma [P, h, w] -> [P, 2h, 2w]: jdsample.c's triangle filter ("fancy upsampling"), or copies if w <= 2."""
-    count, height, width = planes.shape
+    """Chroma [N, P, h, w] -> [N, P, 2h, 2w]: jdsample.c's triangle filter ("fancy upsampling"), or copies if w <= 2."""
+    *batch, height, width = planes.shape
     if width <= 2:
-        return planes.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    framed = F.pad(planes[None], (0, 0, 1, 1), mode="replicate")[0]
-    above_below = torch.stack([framed[:, :-2], framed[:, 2:]], dim=2).add_(planes[:, :, None], alpha=3)
-    rows = above_below.view(count, 2 * height, width)
-    framed = F.pad(rows[None], (1, 1, 0, 0), mode="replicate")[0]
-    sides = torch.stack([framed[..., :-2] + 8, framed[..., 2:] + 7], dim=3).add_(rows[..., None], alpha=3)
-    return sides.mul_(1 / 16).floor_().view(count, 2 * height, 2 * width)
+        return planes.repeat_interleave(2, -2).repeat_interleave(2, -1)
+    framed = F.pad(planes, (0, 0, 1, 1), mode="replicate")
+    neighbours = torch.stack([framed[..., :-2, :], framed[..., 2:, :]], dim=-2)
+    rows = neighbours.add_(planes[..., None, :], alpha=3).view(*batch, 2 * height, width)
+    framed = F.pad(rows, (1, 1, 0, 0), mode="replicate")
+    neighbours = torch.stack([framed[..., :-2] + 8, framed[..., 2:] + 7], dim=-1)
+    sums = neighbours.add_(rows[..., None], alpha=3)
+    return sums.mul_(1 / 16).floor_().view(*batch, 2 * height, 2 * width)
 
 
-def _code_gray(levels: Tensor, quality: int) -> Tensor:
-    """Single-channel JPEG of each plane: [P, H, W], whole levels in float32."""
+def _code_gray(levels: Tensor, tables: Tensor) -> Tensor:
+    """Single-channel JPEG of each plane: [N, P, H, W], whole levels 0..255 in float32."""
     height, width = levels.shape[-2:]
-    table = _constant(quality_table(LUMA, quality), torch.float32, levels.device)
-    padded = _pad_to(levels, _up(height, 8), _up(width, 8))
-    return _code_planes(padded, table)[:, :height, :width]
+    padded = _pad_to(levels - 128, _up(height, 8), _up(width, 8))
+    return _code_planes(padded, tables[:, 0])[..., :height, :width] + 128
 
 
-def _code_colour(levels: Tensor, quality: int, subsampling: Subsampling) -> Tensor:
-    """YCbCr JPEG of an RGB image: [3, H, W], whole levels in float32."""
-    height, width = levels.shape[-2:]
-    device = levels.device
+def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Tensor:
+    """YCbCr JPEG of RGB images: [N, 3, H, W], whole levels 0..255 in float32."""
+    count, _, height, width = levels.shape
+    to_ycc, offset, to_rgb = (
+        _constant(name, torch.float32, levels.device) for name in ("to_ycc", "to_ycc_offset", "to_rgb")
+    )
     halved = subsampling == "4:2:0"
     unit = 16 if halved else 8
     full = (_up(height, unit), _up(width, unit))
-    luma, chroma = (_constant(quality_table(base, quality), torch.float32, device) for base in (LUMA, CHROMA))
-    matrix, offset = (_constant(rows, torch.float32, device) for rows in (_TO_YCC, _TO_YCC_OFFSET))
-    ycc = (matrix @ levels.reshape(3, -1)).add_(offset).mul_(0.5**16).floor_().view(levels.shape)
-    y = _code_planes(_pad_to(ycc[:1], *full), luma)[:, :height, :width]
+
+    ycc = torch.matmul(to_ycc, levels.view(count, 3, -1)).add_(offset).floor_().view(levels.shape)
+    y = _code_planes(_pad_to(ycc[:, :1], *full), tables[:, 0])
     if halved:
-        colour = _code_planes(_halve(ycc[1:], full[0] // 2, full[1] // 2), chroma)
+        colour = _code_planes(_halve(ycc[:, 1:], full[0] // 2, full[1] // 2), tables[:, 1])
         # the upsampling filter sees the real chroma size, not the padded one
-        colour = _double(colour[:, : _up(height, 2) // 2, : _up(width, 2) // 2])
+        colour = _double(colour[..., : _up(height, 2) // 2, : _up(width, 2) // 2])
     else:
-        colour = _code_planes(_pad_to(ycc[1:], *full), chroma)
-    colour = colour[:, :height, :width].reshape(2, -1) - 128
-    tint = _shift(_constant(_TO_RGB, torch.float32, device) @ colour, 16).view(levels.shape)
-    return tint.add_(y).clamp_(0, 255)
+        colour = _code_planes(_pad_to(ycc[:, 1:], *full), tables[:, 1])
+    colour = colour[..., :height, :width].reshape(count, 2, -1)
+    tint = _descale(torch.matmul(to_rgb, colour)).view(levels.shape)
+    return tint.add_(y[..., :height, :width]).add_(128).clamp_(0, 255)
 
 
 def libjpeg(
-    image: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0", straight_through: bool = False
+    images: Tensor, quality: Tensor | int, *, subsampling: Subsampling = "4:2:0", straight_through: bool = False
 ) -> Tensor:
-    """Compress and decompress one image.
+    """Compress and decompress images of one size.
 
     Args:
-        image: float32 [C, H, W] in [0, 1], any size; rounded to 8 bits first, as a file would be. Three bands are
+        images: float32 [N, C, H, W] in [0, 1], any size; rounded to 8 bits first, as a file would be. Three bands are
             RGB; any other number is coded band by band, as that many gray files.
-        quality: 1..100.
+        quality: 1..100, one for all or int64 [N]. (Values outside are clamped, as libjpeg does.)
         subsampling: of chroma; "4:2:0" is the default of encoders.
         straight_through: pass the gradient as if nothing had been done (Bengio et al. 2013).
 
     Returns:
-        float32 [C, H, W], every value k / 255.
+        float32 [N, C, H, W], every value k / 255; image `i` is the same whatever its batch.
     """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be 1..100, got {quality!r}")
+    quality = torch.as_tensor(quality).to(images.device, non_blocking=True).expand(len(images))
     with torch.no_grad():
-        levels = (image * 255).round_().clamp_(0, 255)
-        if image.shape[0] == 3:
-            coded = _code_colour(levels, quality, subsampling).div_(255)
+        tables = _quality_tables(images.device)[quality.clamp(1, 100)]
+        levels = (images * 255).round_().clamp_(0, 255)
+        if images.shape[1] == 3:
+            coded = _code_colour(levels.contiguous(), tables, subsampling).div_(255)
         else:
-            coded = _code_gray(levels, quality).div_(255)
-    return image + (coded - image).detach() if straight_through else coded
+            coded = _code_gray(levels, tables).div_(255)
+    return images + (coded - images).detach() if straight_through else coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +233,20 @@ class Jpeg:
 
     def apply(self, images: Sequence[Tensor], recipe: JpegRecipe) -> list[Tensor]:
         """Compress image `i`, float32 [C, H, W] in [0, 1], at quality `i`."""
-        qualities = recipe.quality.tolist()
         if self.arithmetic == "realesrgan":
+            qualities = recipe.quality.tolist()
             return [diffjpeg(image.clamp(0, 1), q) for image, q in zip(images, qualities, strict=True)]
-        return [libjpeg(image, int(q)) for image, q in zip(images, qualities, strict=True)]
+        coded = list(images)
+        for places in _by_shape(images):
+            group = libjpeg(torch.stack([images[i] for i in places]), recipe.quality[places])
+            for i, image in zip(places, group.unbind(), strict=True):
+                coded[i] = image
+        return coded
+
+
+def _by_shape(images: Sequence[Tensor]) -> Iterable[list[int]]:
+    """Places of images of equal size. Exact arithmetic may be batched freely; nothing else here may."""
+    groups: dict[torch.Size, list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(image.shape, []).append(i)
+    return groups.values()

@@ -79,7 +79,11 @@ def poisson_peak(levels: Tensor) -> Tensor:
     Args:
         levels: k / 255, any shape.
     """
-    present = torch.histc(levels, bins=256, min=-0.5 / 255, max=255.5 / 255)
+    whole = (levels * 255).round_().to(torch.uint8).flatten()
+    if whole.is_cuda:  # bincount would synchronise there; a scatter is slower on a CPU
+        present = torch.zeros(256, device=whole.device).scatter_(0, whole.long(), 1.0)
+    else:
+        present = torch.bincount(whole, minlength=256)
     return torch.exp2(present.count_nonzero().float().log2().ceil())
 
 

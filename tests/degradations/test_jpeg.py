@@ -26,7 +26,7 @@ def pillow(levels: Tensor, quality: int, **options: int) -> Tensor:
 
 
 def ours(levels: Tensor, quality: int, **options: str) -> Tensor:
-    return (libjpeg(levels.float() / 255, quality, **options) * 255).round().to(torch.uint8)
+    return (libjpeg(levels[None].float() / 255, quality, **options)[0] * 255).round().to(torch.uint8)
 
 
 def noise(height: int, width: int, seed: int) -> Tensor:
@@ -55,21 +55,30 @@ def test_equal_to_pillow_at_every_size(size: tuple[int, int], picture: Tensor) -
 
 
 def test_other_band_counts_are_coded_band_by_band(picture: Tensor) -> None:
-    image = torch.cat([picture, picture.mean(0, keepdim=True)])
+    image = torch.cat([picture, picture.mean(0, keepdim=True)])[None]
     coded = libjpeg(image, 40)
     for band in range(4):
-        assert torch.equal(coded[band], libjpeg(image[band : band + 1], 40)[0])
+        assert torch.equal(coded[:, band : band + 1], libjpeg(image[:, band : band + 1], 40))
+
+
+def test_a_batch_has_a_quality_for_each(picture: Tensor) -> None:
+    images = torch.stack([picture, picture.flip(2), picture.flip(1)])
+    coded = libjpeg(images, torch.tensor([10, 55, 100]))
+    for i, quality in enumerate((10, 55, 100)):
+        assert torch.equal(coded[i : i + 1], libjpeg(images[i : i + 1], quality))
 
 
 def test_fidelity_grows_with_quality(picture: Tensor) -> None:
-    errors = [(libjpeg(picture, quality) - picture).square().mean().item() for quality in (10, 30, 50, 75, 90, 98)]
+    errors = [
+        (libjpeg(picture[None], quality) - picture).square().mean().item() for quality in (10, 30, 50, 75, 90, 98)
+    ]
     assert errors == sorted(errors, reverse=True)
 
 
 def test_straight_through_gradient(picture: Tensor) -> None:
-    image = picture.clone().requires_grad_()
+    image = picture[None].clone().requires_grad_()
     coded = libjpeg(image, 60, straight_through=True)
-    assert torch.allclose(coded, libjpeg(picture, 60), atol=1e-6)
+    assert torch.allclose(coded, libjpeg(picture[None], 60), atol=1e-6)
     coded.sum().backward()
     assert torch.equal(image.grad, torch.ones_like(image))
 
@@ -110,7 +119,7 @@ def test_qualities_are_whole_and_include_both_ends() -> None:
 
 def test_mistakes_are_named(picture: Tensor) -> None:
     with pytest.raises(ValueError, match="quality"):
-        libjpeg(picture, 0)
+        diffjpeg(picture, 100.0)
     with pytest.raises(ValueError, match="jpeg_range"):
         Jpeg(jpeg_range=(0, 95))
     with pytest.raises(ValueError, match="3 bands"):
