@@ -27,7 +27,7 @@ class ResizeRecipe(Drawn):
     """What each image is resized to.
 
     Args:
-        scale: float32 [B], the factor drawn (against the size that the draw is relative to).
+        scale: float64 [B], the factor drawn (against the size that the draw is relative to).
         size: int64 [B, 2], height and width of the result, pixels.
         mode: int64 [B], index into `MODES`.
     """
@@ -97,9 +97,10 @@ class Resize:
         """
         low, high = self.resize_range
         direction = choose(u[:, 0], self.resize_prob)
-        up, down = between(u[:, 1], 1.0, high), between(u[:, 1], low, 1.0)
+        place = u[:, 1].double()
+        up, down = between(place, 1.0, high), between(place, low, 1.0)
         scale = torch.where(direction == 0, up, torch.where(direction == 1, down, 1.0))
-        sides = torch.stack([scale.double() * height, scale.double() * width], dim=1)
+        sides = torch.stack([scale * height, scale * width], dim=1)
         return ResizeRecipe(scale, sides.floor().to(torch.int64).clamp_min(1), draw_mode(u[:, 2]))
 
     def apply(self, images: Sequence[Tensor], recipe: ResizeRecipe) -> list[Tensor]:

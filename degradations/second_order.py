@@ -236,7 +236,7 @@ class SecondOrder:
             noise2=noise2.draw(u[Purpose.NOISE_2]),
             jpeg2=jpeg2.draw(u[Purpose.JPEG_2]),
             resize3=ResizeRecipe(
-                torch.full_like(u[Purpose.RESIZE_3][:, 0], 1 / scale),
+                torch.full_like(u[Purpose.RESIZE_3][:, 0], 1 / scale, dtype=torch.float64),
                 lq.expand(len(keys), 2),
                 draw_mode(u[Purpose.RESIZE_3][:, 0]),
             ),
