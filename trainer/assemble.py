@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -91,8 +92,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise Mistake(
-            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; two "
-            f"without a GPU are started by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
+            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; "
+            f"start two without a GPU by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
         )
     return accelerator
 
@@ -113,19 +114,20 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
 
 def open_images(config: RunConfig) -> tuple[ImageSource, ValidationImages | None]:
     """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
-    source = _under("images.source", config.images.source.open)
-    _under("images.source", lambda: first_readable(source))
-    settings = config.validation
-    if settings is None:
+    with _under("images.source"):
+        source = config.images.source.open()
+        first_readable(source)
+    if (settings := config.validation) is None:
         return source, None
-    return source, _under(
-        "validation.source", lambda: open_validation(settings.source, config.scale, settings.max_side)
-    )
+    with _under("validation.source"):
+        return source, open_validation(settings.source, config.scale, settings.max_side)
 
 
-def _under(key: str, work: Callable[[], T]) -> T:
+@contextmanager
+def _under(key: str) -> Iterator[None]:
+    """Complete the key that a source's Mistake begins with."""
     try:
-        return work()
+        yield
     except Mistake as mistake:
         raise Mistake(f"{key}.{mistake}") from None
 
@@ -164,7 +166,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         generator=generator,
         state=state,
         checkpoints=Checkpoints(folder.checkpoints),
-        telemetry=Telemetry(accelerator, folder, batch.global_size, last),
+        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last),
         unreadable=UnreadableImages(accelerator, source),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
         cadence=Cadence(

@@ -49,7 +49,8 @@ class RunConfig:
     lr_scheduler: LRSchedule = field(default_factory=Constant)
     ema: EMAConfig = field(default_factory=EMAConfig)
 
-    validation: ValidationConfig
+    validation: ValidationConfig | None = None
+    """null trains without validation, and so without pictures."""
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
 

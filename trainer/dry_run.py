@@ -28,6 +28,6 @@ def dry_run(x: Experiment) -> None:
 
 def exchanged_bytes(x: Experiment) -> float:
     """What a ring all-reduce of the gradients makes each process send: 2 (W - 1) / W of their size."""
-    size = sum(p.numel() * p.element_size() for p in x.generator.module.parameters())
-    world = x.accelerator.num_processes
+    size: int = sum(p.numel() * p.element_size() for p in x.generator.module.parameters())
+    world: int = x.accelerator.num_processes
     return 2 * (world - 1) / world * size

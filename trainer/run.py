@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,14 +45,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
     options = parse(arguments)
-    from trainer.command import execute  # imports torch, so not before the arguments are known to be good
-    from trainer.mistakes import Mistake
+    try:
+        from trainer.command import execute  # imports torch, so not before the arguments are known to be good
+        from trainer.mistakes import Mistake
+    except ModuleNotFoundError as absent:
+        print(
+            f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
+            f"everything, `pip install -e .` adds it to this one.",
+            file=sys.stderr,
+        )
+        return 2
 
     try:
         execute(options)
     except Mistake as mistake:
-        if os.environ.get("RANK", "0") == "0":  # every rank makes the same mistake
-            print(f"error: {mistake}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") != "0":
+            # Nearly always every rank meets the same mistake and rank 0 says it; the launcher then ends the others.
+            time.sleep(3)
+        print(f"error: {mistake}", file=sys.stderr, flush=True)
         return 2
     return 0
 

@@ -15,6 +15,7 @@ def reconstruct(x: Experiment, pairs: Iterator[Pairs]) -> dict[str, Tensor]:
     of = x.batch.accumulation
     for number in range(of):
         pair = next(pairs)
+        x.telemetry.saw(pair)
         with x.generator.micro_batch(number, of):
             result = x.generator.net(pair.lq.float() / 255)
             terms = generator_terms(x.config.losses, result, pair.gt.float() / 255)

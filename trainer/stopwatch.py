@@ -17,7 +17,7 @@ class Stopwatch:
     def __init__(self, device: torch.device) -> None:
         self.on_gpu = device.type == "cuda"
         self.seconds: dict[str, float] = defaultdict(float)
-        self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self.events: list[tuple[str, torch.Event, torch.Event]] = []
         self.since = time.perf_counter()
 
     @contextmanager
@@ -34,7 +34,7 @@ class Stopwatch:
             with self.host(name):
                 yield
             return
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = torch.Event("cuda", enable_timing=True), torch.Event("cuda", enable_timing=True)
         begin.record()
         yield
         end.record()

@@ -18,9 +18,11 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer.digest import digest
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
+from trainer.synthesis import Pairs
 
 SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
 OUTSIDE = ("validation", "checkpoint")  # not training: left out of images per second
@@ -34,6 +36,10 @@ class TelemetryConfig:
     """Optimizer steps between reports; the only place where the host waits for the device."""
     report_to: str = "tensorboard"
     """A tracker that Accelerate knows (tensorboard, wandb, mlflow, ...), or none. metrics.jsonl is always written."""
+
+    digest: bool = False
+    """Report `training/digest`, an exact integer made of every pixel trained on since the last report. It is equal for
+    any number of processes, any accumulation and any restarts, or something is wrong."""
 
     def __post_init__(self) -> None:
         if self.report_steps < 1:
@@ -57,12 +63,15 @@ def trackers(config: TelemetryConfig) -> list[str]:
 class Telemetry:
     """The run's voice. Every method is called on every rank; rank 0 speaks."""
 
-    def __init__(self, accelerator: Accelerator, folder: RunFolder, global_size: int, last: int) -> None:
-        self.accelerator, self.folder = accelerator, folder
+    def __init__(
+        self, accelerator: Accelerator, folder: RunFolder, config: TelemetryConfig, global_size: int, last: int
+    ) -> None:
+        self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
         self.watch = Stopwatch(accelerator.device)
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
+        self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
         self.bar: tqdm[Any] | None = None
@@ -94,6 +103,11 @@ class Telemetry:
         if self.bar:
             self.bar.update()
 
+    def saw(self, pairs: Pairs) -> None:
+        """Take a micro-batch that is being trained on into the digest."""
+        if self.config.digest:
+            self.digest += digest(pairs)
+
     def report(self, step: int, learning_rate: float) -> None:
         """Note the means since the last report over steps and ranks, speeds and memory. The host waits here."""
         names = sorted(self.sums)
@@ -112,6 +126,9 @@ class Telemetry:
             "speed/peak_memory_gib": rows[:, -1].max().item(),
             "speed/eta_seconds": (self.last - step) / rate,
         }
+        if self.config.digest:
+            figures["training/digest"] = self.accelerator.reduce(self.digest).item()
+            self.digest.zero_()
         self.sums, self.steps = {}, 0
         self.note(figures)
 
