@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
@@ -20,25 +20,42 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Base of every recipe: tensors whose first axis is the sample, other recipes, and plain shared values."""
+    """Base of every recipe: tensors whose first axis is the sample, other recipes (or tuples of them), plain values."""
 
     def __len__(self) -> int:
         """Number of samples."""
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for _, value in self._parts():
             if isinstance(value, Tensor | Drawn):
                 return len(value)
         raise ValueError(f"{type(self).__name__} holds no tensor")
 
-    def _map(self, change: Any) -> Self:
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """Names and values, tuples taken apart: ``steps.0``, ``steps.1``, ..."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, tuple):
+                yield from ((f"{field.name}.{i}", part) for i, part in enumerate(value))
+            else:
+                yield field.name, value
+
+    def _with(self, parts: Mapping[str, Any]) -> Self:
+        """This recipe with values by the names of `_parts`."""
         changed: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                changed[field.name] = change(value)
-            elif isinstance(value, Drawn):
-                changed[field.name] = value._map(change)
+            if isinstance(value, tuple):
+                changed[field.name] = tuple(parts[f"{field.name}.{i}"] for i in range(len(value)))
+            else:
+                changed[field.name] = parts[field.name]
         return replace(self, **changed)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        def mapped(value: Any) -> Any:
+            if isinstance(value, Drawn):
+                return value._map(change)
+            return change(value) if isinstance(value, Tensor) else value
+
+        return self._with({name: mapped(value) for name, value in self._parts()})
 
     def select(self, index: int | slice | Tensor) -> Self:
         """The recipe of some samples; an int keeps the batch axis with length 1."""
@@ -53,12 +70,11 @@ class Drawn:
     def as_dict(self) -> dict[str, Any]:
         """Flat ``{"resize1.scale": tensor, ...}``; `load` reverses it."""
         flat: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in self._parts():
             if isinstance(value, Drawn):
-                flat |= {f"{field.name}.{name}": inner for name, inner in value.as_dict().items()}
+                flat |= {f"{name}.{inner}": item for inner, item in value.as_dict().items()}
             else:
-                flat[field.name] = value
+                flat[name] = value
         return flat
 
     def load(self, flat: Mapping[str, Any]) -> Self:
@@ -70,13 +86,11 @@ class Drawn:
         wanted = self.as_dict().keys()
         if flat.keys() != wanted:
             raise ValueError(f"recipe entries differ from the structure: {sorted(flat.keys() ^ wanted)}")
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        parts: dict[str, Any] = {}
+        for name, value in self._parts():
             if isinstance(value, Drawn):
-                prefix = field.name + "."
-                inner = {k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)}
-                changed[field.name] = value.load(inner)
+                prefix = name + "."
+                parts[name] = value.load({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
             else:
-                changed[field.name] = flat[field.name]
-        return replace(self, **changed)
+                parts[name] = flat[name]
+        return self._with(parts)
