@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     """How the cut is mirrored and transposed."""
     REPLACEMENT = 67
     """What stands in for an image that cannot be decoded."""
+    POOL = 68
+    """Which slots of the training-pair pool a step takes; keyed by the step in the place of the position."""
 
 
 ROUNDS = 8

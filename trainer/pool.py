@@ -1,0 +1,180 @@
+"""The training-pair pool (law 2): one global array of pairs, sharded over the ranks by slot.
+
+Real-ESRGAN draws resize factors, noise families and order once per batch, and mixes batches through a pool so that a
+batch is not all alike. Its pool is private to each process and lost on resume. This one is a single array of `size`
+slots whatever the number of processes: positions [0, size) of the stream fill it before the first step; at step t a
+keyed draw without replacement picks a slot for each place of the global batch, the fresh pair of that place goes into
+the slot, and what lay there is trained on. Every rank computes the same draw, so only pairs travel: one
+`all_to_all_single` per micro-batch carries fresh pairs to their slots and old ones to their places.
+
+A pair is trained on exactly once, on average size / batch steps after it was made (the age is geometric).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from degradations.draws import Keys, uniforms
+from trainer.images.positions import Purpose
+from trainer.synthesis import Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class PairShape:
+    """The shapes of a pair's two pictures, and with them the bytes of a row of the pool: LQ, then ground truth."""
+
+    lq: tuple[int, int, int]
+    gt: tuple[int, int, int]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one pair."""
+        return torch.Size(self.lq).numel() + torch.Size(self.gt).numel()
+
+    def rows(self, pairs: Pairs) -> Tensor:
+        """Pairs as rows, uint8 [b, bytes]."""
+        return torch.cat([pairs.lq.flatten(1), pairs.gt.flatten(1)], dim=1)
+
+    def pairs(self, rows: Tensor) -> Pairs:
+        """Rows as pairs; copies, so that the pictures are contiguous."""
+        length = torch.Size(self.lq).numel()
+        lq, gt = rows[:, :length], rows[:, length:]
+        return Pairs(lq.reshape(-1, *self.lq), gt.reshape(-1, *self.gt))
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What one exchange took out of this rank's shard: enough to put it back."""
+
+    step: int
+    taken: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Who holds what: slots by their owner, places of the global batch by their rank.
+
+    Rank r owns the slots [r * size // world, (r + 1) * size // world) and holds the places
+    [r * per_process, (r + 1) * per_process), `per_device` of them in each micro-batch.
+    """
+
+    size: int
+    per_process: int
+    per_device: int
+    rank: int
+    world: int
+
+    def shard(self, rank: int) -> tuple[int, int]:
+        """The first slot of a rank's shard and the one after its last."""
+        return rank * self.size // self.world, (rank + 1) * self.size // self.world
+
+    def owners(self, slots: Tensor) -> Tensor:
+        """The rank that owns each slot, int64."""
+        ends = torch.tensor([self.shard(rank)[1] for rank in range(self.world)])
+        return torch.searchsorted(ends, slots, right=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One exchange as one rank sees it. From each rank to each travel fresh pairs, then old ones, both by place."""
+
+    taken: Tensor
+    """Slots to take from this rank's shard and fill again, counted from its first; int64."""
+    sent: Tensor
+    """What to send, in the order of the receivers: rows of (fresh pairs, then what was taken)."""
+    send_counts: list[int]
+    receive_counts: list[int]
+    stored: Tensor
+    """For each of `taken`, the received row that fills it."""
+    replaced: Tensor
+    """This rank's places, counted from the micro-batch's first, that train on an old pair."""
+    trained: Tensor
+    """For each of `replaced`, the received row to train on."""
+
+
+def plan_route(slots: Tensor, layout: Layout, micro: int) -> Route:
+    """Plan micro-batch `micro` of a step for which `slots`, int64, were drawn, one for each place of the global batch.
+
+    Every rank plans from the same numbers, so no index travels. The cost is linear in the global batch.
+    """
+    place = torch.arange(len(slots))
+    holder, within = place // layout.per_process, place % layout.per_process
+    active = within // layout.per_device == micro
+    owner = layout.owners(slots)
+    outward = place[active & (holder == layout.rank)]  # my places: their fresh pairs leave, old ones come
+    inward = place[active & (owner == layout.rank)]  # places whose slots are mine: fresh pairs come, old ones leave
+    numbers = outward % layout.per_process - micro * layout.per_device
+
+    receivers = torch.cat([owner[outward] * 2, holder[inward] * 2 + 1])
+    rows = torch.cat([numbers, layout.per_device + torch.arange(len(inward))])
+    senders = torch.cat([holder[inward] * 2, owner[outward] * 2 + 1])
+    arrival = torch.argsort(torch.argsort(senders, stable=True))  # where each expected row stands in what is received
+    return Route(
+        taken=slots[inward] - layout.shard(layout.rank)[0],
+        sent=rows[torch.argsort(receivers, stable=True)],
+        send_counts=torch.bincount(receivers // 2, minlength=layout.world).tolist(),
+        receive_counts=torch.bincount(senders // 2, minlength=layout.world).tolist(),
+        stored=arrival[: len(inward)],
+        replaced=numbers,
+        trained=arrival[len(inward) :],
+    )
+
+
+class Pool:
+    """This rank's shard of the global pool, on the device."""
+
+    def __init__(self, layout: Layout, shape: PairShape, seed: int, device: torch.device) -> None:
+        self.layout, self.shape, self.seed = layout, shape, seed
+        self.first, end = layout.shard(layout.rank)
+        self.rows = torch.zeros(end - self.first, shape.bytes, dtype=torch.uint8, device=device)
+        self.swaps: deque[Swap] = deque()
+
+    def put(self, slot: int, rows: Tensor) -> None:
+        """Set the slots from `slot` on, all of them this rank's, to `rows`, uint8 [n, bytes]."""
+        self.rows[slot - self.first : slot - self.first + len(rows)] = rows
+
+    def drawn(self, step: int) -> Tensor:
+        """The slot of each place at `step`: min(global batch, size) different ones, int64, the same on every rank."""
+        key = Keys(self.seed, torch.tensor([step]))
+        order = torch.argsort(uniforms(key, Purpose.POOL, self.layout.size)[0], stable=True)
+        return order[: self.layout.per_process * self.layout.world]
+
+    def swap(self, fresh: Pairs, step: int, micro: int) -> Pairs:
+        """Put this rank's fresh pairs of a micro-batch into their slots, and return what lay there.
+
+        Collective: every rank calls it for the same steps and micro-batches in the same order. Where the batch is
+        larger than the pool, the places beyond get their own fresh pairs back.
+        """
+        route = plan_route(self.drawn(step), self.layout, micro)
+        rows = self.shape.rows(fresh)
+        taken, sent, stored, replaced, trained = (
+            index.to(rows.device, non_blocking=True)
+            for index in (route.taken, route.sent, route.stored, route.replaced, route.trained)
+        )
+        old = self.rows[taken]
+        message = torch.cat([rows, old])[sent]
+        received = message
+        if self.layout.world > 1:
+            received = rows.new_empty(sum(route.receive_counts), self.shape.bytes)
+            dist.all_to_all_single(received, message, route.receive_counts, route.send_counts)
+        self.rows[taken] = received[stored]
+        rows[replaced] = received[trained]
+        self._remember(Swap(step, taken, old))
+        return self.shape.pairs(rows)
+
+    def before(self, step: int) -> Tensor:
+        """A copy of this rank's rows as they lay before `step`, uint8 [slots, bytes]; exchanges made ahead are undone."""
+        rows = self.rows.clone()
+        for swap in reversed(self.swaps):
+            if swap.step >= step:
+                rows[swap.taken] = swap.rows
+        return rows
+
+    def _remember(self, swap: Swap) -> None:
+        while self.swaps and self.swaps[0].step < swap.step - 1:
+            self.swaps.popleft()
+        self.swaps.append(swap)
