@@ -7,6 +7,7 @@ pydantic says badly: names that do not exist, with the nearest that do, and unio
 import dataclasses
 import difflib
 import json
+import math
 import re
 import types
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
-            key, line = key_node.value, key_node.start_mark.line + 1
+            key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in lines:
                 raise Mistake(
                     f"{node.start_mark.name}: key '{key}' stands on line {lines[key]} and again on line {line}."
@@ -41,9 +42,27 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+_EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(*_EXPONENT)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader`, or any other reader of YAML, would take for something else than text: '1e-4', 'no'."""
+
+
+_Dumper.add_implicit_resolver(*_EXPONENT)
+
+WANTED = {
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be text, in quotes where it looks like something else",
+    "dataclass_type": "must be keys and values",
+    "tuple_type": "must be a list, in brackets",
+    "too_long": "has too many entries",
+}
+"""pydantic's types of errors in the words of a person who writes YAML."""
 
 
 def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -52,9 +71,11 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Raises Mistake with every error at once, each with its dotted path, what was got and what is allowed.
     """
     try:
-        tree = yaml.load(path.read_text(), _named_loader(path))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _named_loader(path))
     except OSError as error:
         raise Mistake(f"the config {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise Mistake(f"the config {path} is not text in UTF-8.") from None
     except yaml.YAMLError as error:
         raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
@@ -66,7 +87,7 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors."""
-    problems = dict(_misnamed(cls, tree, ()))
+    problems = {**dict(_misnamed(cls, tree, ())), **dict(_endless(tree, ()))}
     try:
         # JSON mode is strict about scalars yet lets a YAML list become a tuple.
         config = TypeAdapter(cls).validate_json(json.dumps(tree, default=str), strict=True)
@@ -74,6 +95,8 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
         for path, message in _values(cls, tree, error):
             if not any(path[: len(known)] == known for known in problems if known):
                 problems.setdefault(path, message)
+        if not problems:  # what the walk does not know yet must not pass for right
+            problems[()] = str(error)
     if not problems:
         return config
     lines = []
@@ -87,7 +110,8 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
 
 def dump_config(config: Any) -> str:
     """The YAML that loads again to `config`; every key is written, defaults too."""
-    return yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False, allow_unicode=True)
+    tree = json.loads(json.dumps(dataclasses.asdict(config)))
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
@@ -167,7 +191,10 @@ def _misnamed(cls: type, tree: dict[str, Any], path: tuple[Any, ...]) -> Iterato
             yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
             continue
         members = _members(hints[key])
-        if not members or not isinstance(value, dict):
+        if not members or (value is None and type(None) in get_args(hints[key])):
+            continue
+        if not isinstance(value, dict):
+            yield (*path, key), f"got {json.dumps(value, default=str)}; {WANTED['dataclass_type']}"
             continue
         chosen = _chosen(members, value)
         if chosen is None:
@@ -176,6 +203,15 @@ def _misnamed(cls: type, tree: dict[str, Any], path: tuple[Any, ...]) -> Iterato
             yield (*path, key, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
         else:
             yield from _misnamed(chosen, value, (*path, key))
+
+
+def _endless(tree: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Numbers that are none, such as `.nan`: every comparison with them is false, so no check would refuse them."""
+    if isinstance(tree, float) and not math.isfinite(tree):
+        yield path, f"got {tree}; must be a finite number"
+    elif isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from _endless(value, (*path, key))
 
 
 def _suggestion(got: str, allowed: list[str]) -> str:
@@ -196,7 +232,8 @@ def _values(cls: type, tree: Any, error: ValidationError) -> Iterator[tuple[tupl
         elif item["type"] == "value_error":
             pass  # our own __post_init__ already says what was got
         else:
-            message = f"got {json.dumps(item['input'], default=str)}; {message[0].lower()}{message[1:]}"
+            wanted = WANTED.get(item["type"], message[0].lower() + message[1:])
+            message = f"got {json.dumps(item['input'], default=str)}; {wanted}"
         yield path, message
 
 
