@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
-
-
-class Described(Protocol):
-    """A stage's recipe that can be put in words."""
-
-    def describe(self, i: int) -> str:
-        """What sample `i` gets, empty where that is nothing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +20,10 @@ class Drawn:
             if isinstance(value, Tensor | Drawn):
                 return len(value)
         raise ValueError(f"{type(self).__name__} holds no tensor")
+
+    def describe(self, i: int) -> str:
+        """What sample `i` gets, in words; empty where that is nothing."""
+        raise NotImplementedError(f"{type(self).__name__} {i}")
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
         """Names and values, tuples taken apart: ``steps.0``, ``steps.1``, ..."""
@@ -64,8 +60,10 @@ class Drawn:
         return self._map(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> Self:
-        """The same recipe on another device. `apply` reads sizes on the host: keep recipes on the CPU."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """The same recipe on another device. `apply` reads sizes on the host: recipes belong on the CPU."""
+        # a copy to the host that did not block would be read before it has arrived
+        upward = torch.device(device).type != "cpu"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=upward))
 
     def as_dict(self) -> dict[str, Any]:
         """Flat ``{"resize1.scale": tensor, ...}``; `load` reverses it."""

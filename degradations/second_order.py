@@ -20,7 +20,7 @@ from degradations.draws import Keys, Purpose, uniform_table
 from degradations.jpeg import Arithmetic, Jpeg, JpegRecipe
 from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
 from degradations.noise import Noise, NoiseRecipe, quantise
-from degradations.recipes import Described, Drawn
+from degradations.recipes import Drawn
 from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
 
 _STAGES = (
@@ -77,10 +77,10 @@ class Recipe(Drawn):
     def caption(self, i: int) -> str:
         """What sample `i` got, in words: one part for each order and one for the end, separated by ``|``."""
         jpeg_last = bool(self.jpeg_last[i])
-        end: tuple[Described, ...] = (
+        end: tuple[Drawn, ...] = (
             (self.resize3, self.sinc, self.jpeg2) if jpeg_last else (self.jpeg2, self.resize3, self.sinc)
         )
-        orders: tuple[tuple[Described, ...], ...] = (
+        orders: tuple[tuple[Drawn, ...], ...] = (
             (self.blur1, self.resize1, self.noise1, self.jpeg1),
             (self.blur2, self.resize2, self.noise2),
             end,
@@ -254,7 +254,7 @@ class SecondOrder:
 
         Args:
             images: float32 [B, C, H, W] in [0, 1], of the size that the recipe was drawn for.
-            recipe: from `draw`, on the CPU.
+            recipe: from `draw`, best on the CPU: sizes are read on the host, and from a GPU that synchronises.
 
         Returns:
             float32 [B, C, H // scale, W // scale] in [0, 1], every value k / 255.
@@ -268,6 +268,7 @@ class SecondOrder:
                 f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, "
                 f"got {batch} of {height}x{width}"
             )
+        recipe = recipe.to("cpu")
         _, resize1, noise1, jpeg1 = self._first()
         _, resize2, noise2, jpeg2, _ = self._second()
 

@@ -1,0 +1,205 @@
+"""A degradation as a list of operations, with probabilities, choices and shuffled groups.
+
+Enough for BSRGAN (Zhang, Liang, Van Gool and Timofte, "Designing a Practical Degradation Model for Deep Blind Image
+Super-Resolution", 2021; `configs/degradations/bsrgan.yaml`) and for recipes of one's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from degradations.camera import Camera
+from degradations.checks import check_probability, check_weights
+from degradations.codecs import Codec
+from degradations.correlated import CorrelatedNoise, Speckle
+from degradations.draws import Keys, Purpose, choose, uniform_table, uniforms
+from degradations.noise import quantise
+from degradations.operation import NUMBERS, Operation, Scene
+from degradations.recipes import Drawn
+from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+
+# Every operation there is: the registry, in the order of this documentation's table.
+Step = Blur | Resize | DownsampleNearest | Fit | Noise | CorrelatedNoise | Speckle | Jpeg | Codec | Camera
+_MOST = (64 - Purpose.PIPELINE) // 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OneOf:
+    """One of several operations for each sample.
+
+    Args:
+        steps: the alternatives. weights: of each, relative. prob: that any of them is applied.
+    """
+
+    type: Literal["one_of"] = "one_of"
+    steps: tuple[Step, ...]
+    weights: tuple[float, ...]
+    prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_weights("weights", self.weights, len(self.steps))
+        check_probability("prob", self.prob)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shuffle:
+    """Operations in a random order, drawn for each sample.
+
+    Args:
+        steps: the operations. keep: places in `steps`, from 0, that stay in this order among each other.
+    """
+
+    type: Literal["shuffle"] = "shuffle"
+    steps: tuple[Step | OneOf, ...]
+    keep: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.keep)) != len(self.keep) or not all(0 <= i < len(self.steps) for i in self.keep):
+            raise ValueError(f"keep must name different places in 0..{len(self.steps) - 1}, got {self.keep!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRecipe(Drawn):
+    """What a pipeline does to a batch.
+
+    Args:
+        order: int64 [B, S], operation `order[i, k]` is sample i's k-th.
+        applied: bool [B, S], whether operation s is applied at all.
+        steps: the recipe of each operation.
+        positions: int64 [B], and seed: the key of per-pixel noise.
+        height, width: size of the clean image, pixels. scale: of the whole degradation.
+    """
+
+    order: Tensor
+    applied: Tensor
+    steps: tuple[Drawn, ...]
+    positions: Tensor
+    seed: int
+    height: int
+    width: int
+    scale: int
+
+    def caption(self, i: int) -> str:
+        """What sample `i` got, in words and in order."""
+        places = [s for s in self.order[i].tolist() if bool(self.applied[i, s])]
+        return " · ".join(text for s in places if (text := self.steps[s].describe(i)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pipeline:
+    """A list of operations. Every draw is made for each sample.
+
+    Args:
+        steps: operations, choices (`OneOf`) and shuffled groups (`Shuffle`), at most 24 operations in all. One `Fit`
+            must bring the image to its final size.
+    """
+
+    type: Literal["pipeline"] = "pipeline"
+    steps: tuple[Step | OneOf | Shuffle, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self._leaves())
+        if not 0 < count <= _MOST:
+            raise ValueError(f"steps must hold 1..{_MOST} operations, got {count}")
+        if not any(isinstance(unit, Fit) and unit.prob == 1 for _, unit in self._slots()):
+            raise ValueError("steps must contain a `fit` of prob 1, which makes the final size")
+
+    def _slots(self) -> Iterator[tuple[int, Step | OneOf]]:
+        """Units that are ordered, each with the number of its group; only those of one group change places."""
+        for group, step in enumerate(self.steps):
+            units = step.steps if isinstance(step, Shuffle) else (step,)
+            yield from ((group, unit) for unit in units)
+
+    def _leaves(self) -> list[Operation[Any]]:
+        """The operations, flattened."""
+        return [leaf for _, unit in self._slots() for leaf in (unit.steps if isinstance(unit, OneOf) else (unit,))]
+
+    def _ranks(self, u: Tensor) -> Tensor:
+        """Sort keys of the units, float32 [B, U], from uniform numbers of the same shape."""
+        groups = torch.tensor([group for group, _ in self._slots()], device=u.device)
+        ranks = u.clone()
+        start = 0
+        for step in self.steps:
+            if isinstance(step, Shuffle):
+                if step.keep:
+                    places = torch.tensor(step.keep, device=u.device) + start
+                    ranks[:, places] = ranks[:, places].sort(dim=1).values
+                start += len(step.steps)
+            else:
+                start += 1
+        return ranks + groups
+
+    def _plan(self, keys: Keys) -> tuple[Tensor, Tensor]:
+        """Order and presence of the operations, see `PipelineRecipe`."""
+        units = [unit for _, unit in self._slots()]
+        count = len(units)
+        u = uniforms(keys, Purpose.ORDER, 2 * count + len(self._leaves()))
+        ranks, chance = self._ranks(u[:, :count]), iter(u[:, 2 * count :].unbind(1))
+        leaf_ranks, applied = [], []
+        for place, unit in enumerate(units):
+            if isinstance(unit, OneOf):
+                chosen = choose(u[:, count + place], unit.weights)
+                # alternatives exclude each other, so each may toss the coin of the whole choice
+                masks = [(chosen == i) & (next(chance) < unit.prob * leaf.prob) for i, leaf in enumerate(unit.steps)]
+            else:
+                masks = [next(chance) < unit.prob]
+            applied += masks
+            leaf_ranks += [ranks[:, place]] * len(masks)
+        return torch.stack(leaf_ranks, dim=1).argsort(dim=1, stable=True), torch.stack(applied, dim=1)
+
+    def draw(self, keys: Keys, height: int, width: int, scale: int) -> PipelineRecipe:
+        """Draw the recipe of a batch; arguments as in `SecondOrder.draw`.
+
+        Raises:
+            ValueError: if a side is not a multiple of the scale.
+        """
+        if scale < 1 or height % scale or width % scale:
+            raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
+        leaves = self._leaves()
+        order, applied = self._plan(keys)
+        purposes = [Purpose.PIPELINE + 2 * s for s in range(len(leaves))]
+        table = uniform_table(keys, purposes, NUMBERS)
+        return PipelineRecipe(
+            order=order,
+            applied=applied,
+            steps=tuple(leaf.draw(numbers) for leaf, numbers in zip(leaves, table, strict=True)),
+            positions=keys.positions,
+            seed=keys.seed,
+            height=height,
+            width=width,
+            scale=scale,
+        )
+
+    def apply(self, images: Tensor, recipe: PipelineRecipe) -> Tensor:
+        """Degrade images; arguments and result as in `SecondOrder.apply`.
+
+        Raises:
+            ValueError: if the images are not those of the recipe, or an operation changes the size after `fit`.
+        """
+        batch, _, height, width = images.shape
+        if (batch, height, width) != (len(recipe), recipe.height, recipe.width):
+            raise ValueError(
+                f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, "
+                f"got {batch} of {height}x{width}"
+            )
+        recipe = recipe.to("cpu")
+        size = (height // recipe.scale, width // recipe.scale)
+        out = list(images)
+        for turn in recipe.order.unbind(1):
+            for s, leaf in enumerate(self._leaves()):
+                places = ((turn == s) & recipe.applied[:, s]).nonzero().flatten()
+                if len(places):
+                    scene = Scene(Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size)
+                    chosen: Sequence[int] = places.tolist()
+                    done = leaf.apply([out[i] for i in chosen], recipe.steps[s].select(places), scene)
+                    for i, image in zip(chosen, done, strict=True):
+                        out[i] = image
+        wrong = [tuple(image.shape[-2:]) for image in out if tuple(image.shape[-2:]) != size]
+        if wrong:
+            raise ValueError(f"the result must be {size}, got {wrong[0]}: put `fit` after what changes the size")
+        return torch.stack([quantise(image) for image in out])

@@ -1,0 +1,187 @@
+"""The general pipeline: order, choices, probabilities, every operation, and BSRGAN's config."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image, features
+from torch import Tensor
+
+from degradations import Keys, SecondOrder
+from degradations.camera import Camera
+from degradations.codecs import Codec
+from degradations.correlated import CorrelatedNoise, Speckle
+from degradations.draws import uniforms
+from degradations.operation import NUMBERS, Operation, Scene
+from degradations.parse import parse_degradation
+from degradations.pipeline import OneOf, Pipeline, Shuffle, Step
+from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+
+BSRGAN = Path(__file__).parents[2] / "configs" / "degradations" / "bsrgan.yaml"
+
+
+def keys(count: int, seed: int = 0) -> Keys:
+    return Keys(seed, torch.arange(count))
+
+
+def run(step: Operation, images: Tensor, seed: int = 0) -> list[Tensor]:
+    """One operation alone."""
+    recipe = step.draw(uniforms(keys(len(images), seed), 16, NUMBERS))
+    return step.apply(list(images), recipe, Scene(keys(len(images), seed), 17, (8, 8)))
+
+
+def test_every_operation_is_per_sample_and_replayable(picture: Tensor) -> None:
+    images = torch.stack([picture[:, :32, :40], picture[:, 40:72, 60:100], picture[:, 80:112, 100:140]])
+    for kind in get_args(Step):
+        step = kind()
+        first, again = run(step, images), run(step, images)
+        for a, b in zip(first, again, strict=True):
+            assert torch.equal(a, b), kind
+            assert a.shape[0] == 3
+        alone = step.apply(
+            [images[1]],
+            step.draw(uniforms(keys(3), 16, NUMBERS)).select(1),
+            Scene(Keys(0, torch.tensor([1])), 17, (8, 8)),
+        )
+        assert torch.equal(alone[0], first[1]), kind
+        assert step.draw(uniforms(keys(3), 16, NUMBERS)).describe(0), kind
+        with pytest.raises(ValueError, match="prob"):
+            kind(prob=1.5)
+
+
+@pytest.mark.parametrize("bands", [1, 4, 16])
+def test_every_operation_takes_any_number_of_bands(bands: int, picture: Tensor) -> None:
+    images = picture[:1, :32, :40].repeat(bands, 1, 1)[None] * torch.linspace(1, 0.5, bands)[:, None, None]
+    for kind in get_args(Step):
+        assert run(kind(), images)[0].shape[0] == bands, kind
+
+
+def test_bsrgan_config(picture: Tensor) -> None:
+    config = parse_degradation(yaml.safe_load(BSRGAN.read_text()))
+    assert isinstance(config, Pipeline)
+    images = picture[None, :, :96, :128].expand(40, -1, -1, -1)
+    recipe = config.draw(keys(40), 96, 128, 4)
+    out = config.apply(images, recipe)
+    assert out.shape == (40, 3, 24, 32)
+    assert torch.equal(out, (out * 255).round() / 255)
+    assert len(out.unique(dim=0)) == 40
+    assert torch.equal(config.apply(images[7:8], recipe.select(7))[0], out[7])
+    captions = [recipe.caption(i) for i in range(40)]
+    assert len(set(captions)) == 40
+    stored = config.draw(keys(40, seed=9), 96, 128, 4).load(recipe.as_dict())
+    assert torch.equal(config.apply(images, stored), out)
+
+
+def test_shuffled_groups_stay_in_their_place_and_keep_order() -> None:
+    inner = (Blur(), Noise(), Fit(), Jpeg())
+    config = Pipeline(steps=(Camera(), Shuffle(steps=inner, keep=(0, 2)), Jpeg()))
+    order = config.draw(keys(3000), 64, 64, 4).order
+    assert (order[:, 0] == 0).all()
+    assert (order[:, 5] == 5).all()
+    place = order.argsort(dim=1)
+    assert (place[:, 1] < place[:, 3]).all()
+    second = torch.bincount(order[:, 1], minlength=6) / 3000
+    # blur 0 precedes fit 2: of the 12 orders of four that allow it, blur is first in 6, fit never, the others in 3
+    assert torch.allclose(second, torch.tensor([0, 0.5, 0.25, 0, 0.25, 0]), atol=0.04)
+
+
+def test_probabilities_and_choices() -> None:
+    config = Pipeline(steps=(Blur(prob=0.3), OneOf(steps=(Jpeg(), Noise()), weights=(1, 3), prob=0.5), Fit()))
+    applied = config.draw(keys(8000), 64, 64, 4).applied
+    assert torch.allclose(applied.float().mean(0), torch.tensor([0.3, 0.125, 0.375, 1.0]), atol=0.02)
+    assert not (applied[:, 1] & applied[:, 2]).any()
+
+
+def test_sampling_by_nearest_keeps_content_in_place() -> None:
+    y, x = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    dot = torch.exp(-((y - 60) ** 2 + (x - 36) ** 2) / (2 * 8**2))[None]
+    for factor, sigma in ((4, 2.0), (3, 1.0), (2, 0.1), (4, 0.1)):
+        small = run(DownsampleNearest(factor=factor, sigma_range=(sigma, sigma)), dot[None])[0][0]
+        row, column = (torch.arange(n) + 0.5 for n in small.shape)
+        centre = torch.stack([(small.sum(1) * row).sum(), (small.sum(0) * column).sum()]) / small.sum()
+        assert torch.allclose(centre * factor, torch.tensor([60.0, 36.0]), atol=0.02 + (sigma < 0.5) * 0.5)
+
+
+def test_correlated_noise_has_its_correlation_and_sigma() -> None:
+    flat = torch.full((1, 4, 150, 150), 0.5)
+    noise = (run(CorrelatedNoise(noise_range=(10, 10), correlation_range=(0.6, 0.6)), flat)[0] - 0.5) * 255
+    assert noise.std().item() == pytest.approx(10, rel=0.02)
+    correlation = torch.corrcoef(noise.flatten(1))
+    assert torch.allclose(correlation, torch.full((4, 4), 0.6) + 0.4 * torch.eye(4), atol=0.02)
+
+
+def test_speckle_grows_with_the_level() -> None:
+    flat = torch.stack([torch.full((3, 100, 100), level) for level in (0.0, 0.2, 0.6)])
+    dark, low, high = (image.std().item() * 255 for image in run(Speckle(noise_range=(20, 20)), flat))
+    assert dark == 0
+    assert low == pytest.approx(4, rel=0.05)
+    assert high == pytest.approx(12, rel=0.05)
+
+
+def test_camera_of_ones_changes_nothing(picture: Tensor) -> None:
+    one = (1.0, 1.0)
+    same = Camera(gamma_range=one, brightness_range=one, contrast_range=one, saturation_range=one)
+    assert torch.allclose(run(same, picture[None])[0], picture, atol=1e-6)
+    dark = Camera(gamma_range=(2, 2), brightness_range=one, contrast_range=one, saturation_range=one)
+    assert torch.allclose(run(dark, picture[None])[0], picture**2, atol=1e-6)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "webp"])
+def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
+    if not features.check("webp") and codec == "webp":
+        pytest.skip("this Pillow has no WebP")
+    levels = (picture * 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, codec, quality=60)
+    expected = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1) / 255
+    step = Codec(format=codec, quality_range=(60, 60))
+    assert torch.equal(run(step, picture[None])[0], expected)
+    if codec == "jpeg":
+        exact = run(Jpeg(jpeg_range=(60, 60)), picture[None])[0]
+        assert torch.equal(exact, expected)
+        again = run(replace(step, saves=(3, 3)), picture[None])[0]
+        assert not torch.equal(again, expected)
+
+
+def test_mistakes_are_named(picture: Tensor) -> None:
+    with pytest.raises(ValueError, match="`fit` of prob 1"):
+        Pipeline(steps=(Blur(),))
+    with pytest.raises(ValueError, match="keep"):
+        Shuffle(steps=(Blur(), Fit()), keep=(0, 2))
+    config = Pipeline(steps=(Fit(), Resize(resize_prob=(0, 1, 0))))
+    with pytest.raises(ValueError, match="put `fit` after"):
+        config.apply(picture[None], config.draw(keys(1), 120, 160, 4))
+    with pytest.raises(ValueError, match="multiples"):
+        config.draw(keys(1), 121, 160, 4)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"type": "third_order"}, r"degradation\.type must be one of second_order, pipeline; got 'third_order'"),
+        ({"type": "second_order", "resize_rang": [1, 2]}, r"degradation\.resize_rang is not an option of second_order"),
+        ({"type": "second_order", "resize_range": [1, 2, 3]}, r"degradation\.resize_range must have 2 entries"),
+        ({"type": "second_order", "jpeg": "turbo"}, r"degradation\.jpeg must be one of libjpeg, realesrgan"),
+        ({"type": "second_order", "antialias": "no"}, r"degradation\.antialias must be of type bool"),
+        ({"type": "pipeline", "steps": [{"type": "blurr"}]}, r"degradation\.steps\.0\.type must be one of blur"),
+        (
+            {"type": "pipeline", "steps": [{"type": "fit"}, {"type": "jpeg", "jpeg_range": [0, 5]}]},
+            r"degradation\.steps\.1: jpeg_range must be",
+        ),
+    ],
+)
+def test_config_mistakes_have_a_path(mapping: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_degradation(mapping)
+
+
+def test_config_of_the_second_order() -> None:
+    parsed = parse_degradation({"type": "second_order", "jpeg_range": [40, 60], "blur_sigma": [0.1, 1]})
+    assert parsed == SecondOrder(jpeg_range=(40, 60), blur_sigma=(0.1, 1))
