@@ -56,7 +56,7 @@ class HubDataset:
         """Load the dataset (from the hub: download it into the cache) and find its pictures.
 
         Raises:
-            Mistake: it cannot be had, has no such split, no rows, or no column of pictures.
+            Mistake: it cannot be had, is empty, has no such split, or no column of pictures.
         """
         import datasets  # 0.5 s, and only runs with such a source need it
 
@@ -78,8 +78,6 @@ class HubDataset:
             raise Mistake(
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {columns}."
             ) from error
-        if not len(rows):
-            raise Mistake(f"path: {where} has no rows.")
         return Rows(where, rows, column)
 
     def _load(self) -> Any:

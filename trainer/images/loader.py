@@ -2,7 +2,9 @@
 
 import atexit
 from collections.abc import Iterator
-from weakref import WeakSet
+from functools import partial
+from multiprocessing import Pipe
+from weakref import WeakSet, finalize
 
 import torch
 from accelerate import Accelerator
@@ -11,7 +13,7 @@ from torch.utils.data import DataLoader
 from trainer.batch import BatchPlan
 from trainer.images.crops import ImageBatch, TrainingImages, collate
 from trainer.images.positions import Positions
-from trainer.images.worker import follow_parent, fork_server
+from trainer.images.worker import end_with, fork_server
 from trainer.mistakes import Mistake
 
 
@@ -30,19 +32,23 @@ class ImageLoader(Iterator[ImageBatch]):
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
         workers = images.config.dataloader_num_workers
+        context = fork_server() if workers else None
+        held, self._leash = Pipe(duplex=False)
         loader = DataLoader(
             images,
             batch_sampler=positions,
             collate_fn=collate,
             num_workers=workers,
-            worker_init_fn=follow_parent,
-            multiprocessing_context=fork_server() if workers else None,
+            worker_init_fn=partial(end_with, held),
+            multiprocessing_context=context,
             pin_memory=pin_memory,
             # Its only use is a seed for workers' RNGs, which nothing reads; by default it would be drawn from the
             # global generator, and so change what is initialised after.
             generator=torch.Generator().manual_seed(0),
         )
         self._batches: Iterator[ImageBatch] | None = iter(loader)
+        held.close()  # the workers have theirs
+        finalize(self, self._leash.close)
         _LOADERS.add(self)
 
     def __next__(self) -> ImageBatch:
@@ -60,14 +66,15 @@ class ImageLoader(Iterator[ImageBatch]):
             raise Mistake(str(error).rsplit("Mistake: ", 1)[-1].strip()) from None
 
     def close(self) -> None:
-        """End the workers and wait for that; a second call does nothing."""
-        self._batches = None
+        """End the workers; a second call does nothing."""
+        self._batches = None  # which ends them, unless a traceback holds it too
+        self._leash.close()
 
 
 _LOADERS: WeakSet[ImageLoader] = WeakSet()
 
 
-@atexit.register  # so before multiprocessing's own exit, which waits for workers and leaves them waiting for work
+@atexit.register  # so before multiprocessing's own exit, which would wait for them
 def _close_all() -> None:
     for loader in list(_LOADERS):
         loader.close()

@@ -78,7 +78,7 @@ def _mixed(value: int, key: int) -> int:
 class Positions(Sampler[list[int]]):
     """The positions of this rank's micro-batches, from a given step on, without end.
 
-    Step `t` consumes `[t * global_size, (t + 1) * global_size)`. A rank takes its contiguous part and hands
+    From position `start` on, each step consumes the next `global_size` ones. A rank takes its contiguous part and hands
     it out `per_device` at a time: the union over the ranks depends neither on their number nor on accumulation.
     """
 

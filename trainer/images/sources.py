@@ -84,12 +84,13 @@ class Folder:
         Raises:
             Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs.
         """
-        inside = {entry.name.lower() for entry in list_folder(self.path, "path")}
+        inside = {entry.name.lower(): entry.name for entry in list_folder(self.path, "path")}
         for gt, lq in (("gt", "lq"), ("hr", "lr")):
-            if {gt, lq} <= inside:
+            if gt in inside and lq in inside:
                 raise Mistake(
-                    f"path: folder {self.path!r} holds pairs ({gt!r} and {lq!r}): its poor pictures would be "
-                    f"taken for good ones; name the folder of the good ones, {str(Path(self.path, gt))!r}."
+                    f"path: folder {self.path!r} holds pairs ({inside[gt]!r} and {inside[lq]!r}): its poor pictures "
+                    "would be taken for good ones; name the folder of the good ones, "
+                    f"{str(Path(self.path, inside[gt]))!r}."
                 )
         return Files(f"folder {self.path!r}", "path", self.path, find_images(self.path, "path"))
 

@@ -6,7 +6,9 @@ tracker, pinned memory) and a CUDA context, can leave a child waiting for a lock
 
 import multiprocessing
 import os
-from multiprocessing import forkserver, parent_process, resource_tracker
+from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, pthread_sigmask
 from threading import Thread
@@ -29,16 +31,17 @@ def fork_server() -> ForkServerContext:
     return context
 
 
-def follow_parent(_worker: int) -> None:
-    """Let a worker end as soon as the training process has, by `kill -9` too.
+def end_with(leash: Connection, _worker: int) -> None:
+    """Let a worker end as soon as the other end of `leash` is closed: by its loader, or by any death of the trainer.
 
-    DataLoader's own watch asks whether getppid() has changed, which below a fork server it never does.
+    DataLoader itself asks its workers to end, and when they do not hear it, because the loader was collected as
+    garbage or killed, relies on SIGTERM and on a change of getppid(): the first is blocked, the second never comes
+    below a fork server.
     """
-    Thread(target=_end_with_parent, daemon=True).start()
+    Thread(target=_end, args=(leash,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end(leash: Connection) -> None:
+    with suppress(EOFError):
+        leash.recv()  # nothing is ever sent
+    os._exit(0)
