@@ -1,0 +1,53 @@
+"""What most tests stand on: the tiny run as a configuration, and one experiment built from it in this process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState, PartialState
+
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+
+TINY = Path(__file__).parent / "launch" / "tiny.yaml"
+
+Tiny = Callable[..., RunConfig]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Small tensors: threads only cost."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Tiny:
+    """`tiny("seed=5", ...)`: the configuration of tests/launch/tiny.yaml, its run folder in this test's own folder."""
+
+    def load(*overrides: str) -> RunConfig:
+        return load_config(RunConfig, TINY, [f"output_dir={tmp_path}", *overrides])
+
+    return load
+
+
+@pytest.fixture
+def accelerator() -> Iterator[Accelerator]:
+    """One process on the CPU; Accelerate's global state is as it was afterwards."""
+    yield Accelerator(cpu=True)
+    forget_accelerate()
+
+
+@pytest.fixture
+def fresh_accelerate() -> Iterator[None]:
+    """For tests whose subject makes its own Accelerator."""
+    forget_accelerate()
+    yield
+    forget_accelerate()
+
+
+def forget_accelerate() -> None:
+    """Let the next Accelerator choose its own precision."""
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._reset_state()

@@ -1,0 +1,193 @@
+"""What a configuration may say, and the exact sentence for what it may not."""
+
+from pathlib import Path
+
+import pytest
+
+from trainer.config import RunConfig
+from trainer.config_io import differences, dump_config, load_config
+from trainer.mistakes import Mistake
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "launch" / "tiny.yaml"
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+WRONG = {
+    "optimzer.learning_rate=1": "optimzer: no such key; did you mean 'optimizer'? allowed: name, output_dir, ",
+    "optimizer.learning_rat=1": "optimizer.learning_rat: no such key; did you mean 'learning_rate'? allowed: type, "
+    "learning_rate, betas, eps, weight_decay, max_grad_norm",
+    "images.source.fils=3": "images.source.fils: no such key; did you mean 'files'? allowed: package, folder, files, "
+    "type",
+    "losses.pixel.wieght=1": "losses.pixel.wieght: no such key; did you mean 'weight'? allowed: type, weight",
+    "generator.scale=3": "generator.scale: no such key; allowed: type, num_feat, num_conv, init",
+    "generator.type=UNet": "generator.type: got 'UNet'; allowed: RRDBNet, SRVGGNetCompact",
+    "images.source.type=pakage": "images.source.type: got 'pakage'; did you mean 'package'? allowed: folder, package, "
+    "dataset",
+    "images.source={path: x}": "images.source.type: nothing given; allowed: folder, package, dataset",
+    "images.source=photos": 'images.source: got "photos"; must be keys and values',
+    "generator=null": "generator: got null; must be keys and values",
+    "batch=5": "batch: got 5; must be keys and values",
+    "validation=[1]": "validation: got [1]; must be keys and values",
+    "seed=yes": 'seed: got "yes"; must be a whole number',
+    "seed='3'": 'seed: got "3"; must be a whole number',
+    "seed=1.5": "seed: got 1.5; must be a whole number",
+    "gt_usm=no": 'gt_usm: got "no"; must be true or false',
+    "name=1e-4": "name: got 0.0001; must be text, in quotes where it looks like something else",
+    "name=a/b": "name: got 'a/b'; must be a folder's name",
+    "max_train_steps=0": "max_train_steps: got 0; must be at least 1",
+    "optimizer.learning_rate=fast": 'optimizer.learning_rate: got "fast"; must be a number',
+    "optimizer.learning_rate=.nan": "optimizer.learning_rate: got nan; must be a finite number",
+    "optimizer.learning_rate=-1": "optimizer: learning_rate must not be negative, got -1.0",
+    "optimizer.betas=0.9": "optimizer.betas: got 0.9; must be a list, in brackets",
+    "optimizer.betas=[0.9]": "optimizer.betas.1: must be given",
+    "optimizer.betas=[0.9, 0.9, 0.9]": "optimizer.betas: got [0.9, 0.9, 0.9]; has too many entries",
+    "images.source.files=[a.png, 7]": "images.source.files.1: got 7; must be text, in quotes where it looks like "
+    "something else",
+    "mixed_precision=fp16": "mixed_precision: got \"fp16\"; must be 'no' or 'bf16'",
+    "scale=5": "scale: got 5; must be 1, 2, 3 or 4",
+    "batch.per_device=0": "batch: per_device must be at least 1, got 0",
+    "lr_scheduler.type=multistep": "lr_scheduler.milestones: must be given",
+    "lr_scheduler={type: multistep, milestones: [3, 2]}": "lr_scheduler: milestones must be rising positive steps, "
+    "got [3, 2]",
+    "degradation.blur_sigma=[3, 1]": "degradation: blur_sigma must be (a, b) with ",
+    "ema.decay=1": "ema: decay must be in [0, 1), got 1.0",
+    "telemetry.report_to=tensorbord": "telemetry: report_to: got 'tensorbord'; allowed: none, ",
+    "scale=3": "gt_size: got 32; must be a multiple of 3 for SRVGGNetCompact x3: 30 or 33 would do",
+    "gt_size=64": "gt_size: got 64; must be at most images.crop_size, 48",
+    "images.crop_size=50": "images.crop_size: got 50; must be a multiple of 4 for SRVGGNetCompact x4: 48 or 52 would "
+    "do",
+}
+"""Override of a good configuration -> how the one line about it begins."""
+
+REFUSED_OVERRIDES = {
+    "seed": "the argument 'seed' should read key.path=value.",
+    "=3": "the argument '=3' should read key.path=value.",
+    "seed={a": "the value of 'seed={a' is not YAML.",
+    "seed.x=3": "'seed.x=3': there is no 'x' in 3.",
+    "images.source.files.7=a.png": "'images.source.files.7=a.png': there is no '7' in ['astronaut.png', 'coffee.png'].",
+}
+
+REFUSED_FILES = {
+    "": "{path} must hold keys and values, got None.",
+    "- a\n- b\n": "{path} must hold keys and values, got ['a', 'b'].",
+    "a: [1\n": "{path} is not YAML: while parsing a flow sequence",
+    "? [a]\n: 3\n": "{path} is not YAML: while constructing a mapping",
+    "seed: 1\nname: a\nseed: 2\n": "{path}: key 'seed' stands on line 1 and again on line 3.",
+    "images:\n  crop_size: 48\n  crop_size: 48\n": "{path}: key 'crop_size' stands on line 2 and again on line 3.",
+}
+
+
+def load(*overrides: str) -> RunConfig:
+    return load_config(RunConfig, TINY, overrides)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_value_gets_one_line_with_its_key(override: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        load(override)
+    head, line = str(caught.value).split("\n")
+    assert head == f"{TINY}: 1 thing is wrong:"
+    assert line.startswith("  " + WRONG[override])
+
+
+@pytest.mark.parametrize("override", REFUSED_OVERRIDES)
+def test_an_override_that_cannot_be_applied_is_named(override: str) -> None:
+    with pytest.raises(Mistake) as caught:
+        load(override)
+    assert str(caught.value) == REFUSED_OVERRIDES[override]
+
+
+@pytest.mark.parametrize("text", REFUSED_FILES)
+def test_a_file_that_is_no_configuration_is_named(text: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(Mistake) as caught:
+        load_config(RunConfig, path)
+    assert str(caught.value).startswith(REFUSED_FILES[text].format(path=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match=r"absent\.yaml cannot be read: No such file or directory\.$"):
+        load_config(RunConfig, tmp_path / "absent.yaml")
+    (tmp_path / "other.yaml").write_bytes(b"\xff\xfe\x00a")
+    with pytest.raises(Mistake, match=r"other\.yaml is not text in UTF-8\.$"):
+        load_config(RunConfig, tmp_path / "other.yaml")
+
+
+def test_all_errors_come_at_once() -> None:
+    with pytest.raises(Mistake) as caught:
+        load("optimzer=1", "seed=x", "scale=9", "generator.type=UNet", "batch.per_device=0")
+    head, *lines = str(caught.value).split("\n")
+    assert head.endswith(": 5 things are wrong:")
+    assert {line.split(":")[0].strip() for line in lines} == {"optimzer", "seed", "scale", "generator.type", "batch"}
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Mistake) as caught:
+        load_config(RunConfig, written(tmp_path, "seed: 1\n"))
+    assert str(caught.value).split("\n")[1:] == [
+        "  name: must be given",
+        "  max_train_steps: must be given",
+        "  images: must be given",
+    ]
+
+
+def test_a_scale_that_a_network_cannot_do_is_refused() -> None:
+    with pytest.raises(Mistake, match=r"\n  scale: got 3; generator\.type RRDBNet can do 1, 2, 4$"):
+        load("scale=3", "generator={type: RRDBNet, num_block: 1}")
+
+
+def test_a_network_behind_a_pixel_unshuffle_needs_inputs_that_divide() -> None:
+    rrdb = "generator={type: RRDBNet, num_block: 1}"
+    load("scale=2", "gt_size=36", rrdb)
+    with pytest.raises(Mistake, match=r"gt_size: got 34; must be a multiple of 4 for RRDBNet x2: 32 or 36 would do"):
+        load("scale=2", "gt_size=34", rrdb)
+
+
+def test_yaml_is_read_without_its_traps() -> None:
+    """YAML 1.1 takes 1e-4 for text, and no for false."""
+    assert load("optimizer.learning_rate=1e-4").optimizer.learning_rate == 1e-4
+    assert load("optimizer.learning_rate=1").optimizer.learning_rate == 1.0
+    assert load("name=no").name == "no"
+    assert load("name=2026-11-21").name == "2026-11-21"
+
+
+def test_overrides_reach_into_lists_and_optional_parts() -> None:
+    config = load("images.source.files.1=rocket.jpg", "validation=null")
+    assert config.images.source.open().files == ("astronaut.png", "rocket.jpg")
+    assert config.validation is None
+    assert load("ema={decay: 0.5}", "ema.warmup_power=1.0").ema.decay == 0.5
+
+
+@pytest.mark.parametrize("path", [TINY, *SHIPPED], ids=lambda path: path.stem)
+def test_what_is_dumped_loads_again_to_the_same(path: Path, tmp_path: Path) -> None:
+    config = load_config(RunConfig, path)
+    text = dump_config(config)
+    again = load_config(RunConfig, written(tmp_path, text))
+    assert again == config
+    assert dump_config(again) == text
+    assert differences(config, again) == {}
+
+
+@pytest.mark.parametrize("name", ["1e-4", "no", "true", "null", "2026-11-21", "0x10", "é: #1", "12_000"])
+def test_a_name_that_looks_like_something_else_survives_the_dump(name: str, tmp_path: Path) -> None:
+    config = load(f"name='{name}'")
+    assert config.name == name
+    assert load_config(RunConfig, written(tmp_path, dump_config(config))) == config
+
+
+def test_differences_are_dotted_keys_with_both_values() -> None:
+    changed = load("seed=4", "optimizer.betas=[0.5, 0.99]", "validation=null", "lr_scheduler={type: linear}")
+    found = differences(load(), changed)
+    assert found["seed"] == (3, 4)
+    assert found["optimizer.betas"] == ([0.9, 0.99], [0.5, 0.99])
+    assert found["lr_scheduler.type"] == ("constant", "linear")
+    assert found["lr_scheduler.min_factor"] == (None, 0.0)
+    assert found["validation.draws"] == (3, None)
+    assert not [key for key in found if key.startswith("images")]
