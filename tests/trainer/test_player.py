@@ -1,0 +1,100 @@
+"""A network, its optimizer and its clip; micro-batches that add up."""
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from trainer.networks import SRVGGNetCompactConfig
+from trainer.player import OptimizerConfig, Player, build_optimizer
+
+TARGET = 0.5
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
+
+
+def player(accelerator: Accelerator, config: OptimizerConfig) -> Player:
+    net = network()
+    return Player(accelerator, net, build_optimizer(net, config), config)
+
+
+def gradient(p: Player, pictures: torch.Tensor, micro_batches: int) -> torch.Tensor:
+    """Backward over `pictures` in equal parts; the norm that `step` reports."""
+    for number, part in enumerate(pictures.chunk(micro_batches)):
+        with p.micro_batch(number, micro_batches):
+            p.accelerator.backward((p.net(part) - TARGET).square().mean() / micro_batches)
+    return p.step()
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_decay_is_for_kernels_alone(kind: str, expected: type[torch.optim.Optimizer]) -> None:
+    net = network()
+    config = OptimizerConfig(type=kind, weight_decay=0.1, eps=1e-6)  # type: ignore[arg-type]
+    optimizer = build_optimizer(net, config)
+    assert type(optimizer) is expected
+    kernels, rest = optimizer.param_groups
+    assert kernels["weight_decay"] == 0.1
+    assert rest["weight_decay"] == 0.0
+    assert {p.ndim for p in kernels["params"]} == {4}
+    assert {p.ndim for p in rest["params"]} == {1}  # biases and PReLU slopes
+    assert len(kernels["params"]) + len(rest["params"]) == len(list(net.parameters()))
+    assert kernels["betas"] == rest["betas"] == (0.9, 0.99)
+    assert kernels["eps"] == 1e-6
+
+
+def test_micro_batches_add_up_to_the_batch(accelerator: Accelerator) -> None:
+    config, pictures = OptimizerConfig(), torch.rand(4, 3, 6, 6)
+    whole, parts = player(accelerator, config), player(accelerator, config)
+    norms = [gradient(whole, pictures, 1), gradient(parts, pictures, 4)]
+    assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-5)
+    for one, other in zip(whole.module.parameters(), parts.module.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_the_gradient_is_clipped_and_its_norm_reported_before_that(accelerator: Accelerator) -> None:
+    """With eps far above the gradient Adam's first step is nearly the gradient times rate / eps."""
+    config = {"learning_rate": 1.0, "eps": 1e3, "betas": (0.0, 0.0)}
+    pictures, moved = torch.rand(2, 3, 6, 6), {}
+    for limit in (None, 1e-3):
+        p = player(accelerator, OptimizerConfig(max_grad_norm=limit, **config))  # type: ignore[arg-type]
+        before = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+        norm = gradient(p, pictures, 1)
+        after = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+        moved[limit] = ((after - before).double().norm() * 1e3).item()
+    assert norm.item() > 0.01  # as it was, not as it was clipped
+    assert moved[None] == pytest.approx(norm.item(), rel=1e-2)
+    assert moved[1e-3] == pytest.approx(1e-3, rel=1e-1)
+
+
+def test_the_rate_is_a_multiple_of_the_full_rate(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig(learning_rate=0.2))
+    p.set_rate(0.25)
+    assert p.learning_rate == pytest.approx(0.05)
+    assert [group["lr"] for group in p.optimizer.param_groups] == [0.05, 0.05]
+
+
+def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig())
+    before = {name: value.clone() for name, value in p.module.state_dict().items()}
+    p.set_rate(0.0)
+    gradient(p, torch.rand(1, 3, 4, 4), 1)
+    assert all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
+
+
+def test_a_step_forgets_the_gradient(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig())
+    gradient(p, torch.rand(1, 3, 4, 4), 1)
+    assert all(w.grad is None for w in p.module.parameters())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"learning_rate": -1.0}, {"betas": (0.9, 1.0)}, {"max_grad_norm": 0.0}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
+        OptimizerConfig(**wrong)  # type: ignore[arg-type]
