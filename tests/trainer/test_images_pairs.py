@@ -79,6 +79,15 @@ def test_held_out_pictures_are_cut_to_the_scale(tmp_path: Path) -> None:
     assert open_validation(Folder(path=str(tmp_path)), 3, 20)[0].gt.shape == (3, 18, 18)
 
 
+def test_networks_that_ask_for_even_inputs_get_them(tmp_path: Path) -> None:
+    save(tmp_path / "gt" / "a.png", 30, 22)
+    save(tmp_path / "lq" / "a.png", 15, 11)
+    given = open_validation(pairs(tmp_path), 2, None, lq_multiple=4)[0]
+    assert given.lq is not None
+    assert (given.lq.shape, given.gt.shape) == ((3, 8, 12), (3, 16, 24))
+    assert open_validation(Folder(path=str(tmp_path / "gt")), 2, None, lq_multiple=4)[0].gt.shape == (3, 16, 24)
+
+
 def test_trimmed_keeps_the_beginning_or_the_middle() -> None:
     image = torch.arange(10)[None, None].expand(3, 7, 10)
     assert trimmed(image, 4, None)[0, 0].tolist() == list(range(8))
@@ -91,7 +100,7 @@ def test_a_held_out_picture_that_cannot_serve_is_named(tmp_path: Path) -> None:
     save(tmp_path / "a.png", 8, 8)
     save(tmp_path / "b.png", 8, 3)
     folder = Folder(path=str(tmp_path))
-    assert refused(folder) == f"path: {tmp_path / 'b.png'} is too small to validate on at x4."
+    assert refused(folder) == f"path: {tmp_path / 'b.png'} has a side below 4, too small to validate on."
     (tmp_path / "b.png").write_bytes(b"broken")
     assert refused(folder) == (
         f"path: a picture to validate on cannot be read, {tmp_path / 'b.png'}: not a picture that Pillow knows."

@@ -1,18 +1,15 @@
 """Micro-batches of training images for one rank, without end, decoded in worker processes."""
 
 import atexit
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from multiprocessing import Pipe
 from weakref import WeakSet, finalize
 
 import torch
-from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
-from trainer.batch import BatchPlan
 from trainer.images.crops import ImageBatch, TrainingImages, collate
-from trainer.images.positions import Positions
 from trainer.images.worker import end_with, fork_server
 from trainer.mistakes import Mistake
 
@@ -23,12 +20,12 @@ class ImageLoader(Iterator[ImageBatch]):
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """
 
-    def __init__(self, images: TrainingImages, positions: Positions, *, pin_memory: bool) -> None:
+    def __init__(self, images: TrainingImages, positions: Iterable[list[int]], *, pin_memory: bool) -> None:
         """Start to read.
 
         Args:
             images: samples by position, the same on every rank.
-            positions: what this rank reads, beginning with the next step to train.
+            positions: what this rank reads, a list for each micro-batch, such as `Positions`.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
         workers = images.config.dataloader_num_workers
@@ -78,15 +75,3 @@ _LOADERS: WeakSet[ImageLoader] = WeakSet()
 def _close_all() -> None:
     for loader in list(_LOADERS):
         loader.close()
-
-
-def image_loader(images: TrainingImages, batch: BatchPlan, accelerator: Accelerator, *, start_step: int) -> ImageLoader:
-    """This process's micro-batches from optimizer step `start_step` on; `batch.accumulation` of them make a step."""
-    positions = Positions(
-        global_size=batch.global_size,
-        per_device=batch.per_device,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-        start_step=start_step,
-    )
-    return ImageLoader(images, positions, pin_memory=accelerator.device.type == "cuda")

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from trainer.images.decode import Unreadable, decode
-from trainer.images.hub_dataset import HubDataset
+from trainer.images.hub_dataset import HubDataset, Rows
 from trainer.images.sources import Folder, ImageSource, Package, find_images
 from trainer.mistakes import Mistake
 
@@ -98,11 +98,15 @@ class ValidationPair:
 
 @dataclass(frozen=True, slots=True)
 class ValidationImages:
-    """The pictures to validate on, by number. Small and picklable, as what it reads from."""
+    """The pictures to validate on, by number. Small and picklable, as what it reads from.
+
+    LQ has sides that are multiples of `lq_multiple`, and GT is `scale` times as large.
+    """
 
     source: ImageSource | PairFiles
     scale: int
     max_side: int | None
+    lq_multiple: int
 
     def __len__(self) -> int:
         return len(self.source)
@@ -113,11 +117,12 @@ class ValidationImages:
         return isinstance(self.source, PairFiles)
 
     def name(self, index: int) -> str:
-        """Picture `index` in a word or two, for a caption: the end of its path or its row."""
-        return PurePosixPath(self.source.name(index)).name
+        """Picture `index` for a caption: the end of its path, or its row in a dataset."""
+        name = self.source.name(index)
+        return name if isinstance(self.source, Rows) else PurePosixPath(name).name
 
     def __getitem__(self, index: int) -> ValidationPair:
-        """Pair `index`; a given pair as it is, a clean picture cut to a multiple of the scale (and to `max_side`).
+        """Pair `index`: given pictures whole, a clean one cut to `max_side`, up to what does not divide.
 
         Raises:
             Mistake: it cannot be decoded, is too small, or not a pair at this scale.
@@ -125,14 +130,17 @@ class ValidationImages:
         try:
             if isinstance(self.source, PairFiles):
                 lq, gt = self.source.read(index, self.scale)
-                return ValidationPair(self.name(index), lq.contiguous(), gt.contiguous())
-            gt = trimmed(self.source.read(index), self.scale, self.max_side)
+                lq = trimmed(lq, self.lq_multiple, None).contiguous()
+            else:
+                lq, gt = None, self.source.read(index)
+            gt = trimmed(gt, self.scale * self.lq_multiple, None if self.paired else self.max_side)
         except Unreadable as error:
             raise Mistake(f"{self.source.key}: a picture to validate on cannot be read, {error}.") from error
         if not gt.numel():
             name = self.source.name(index)
-            raise Mistake(f"{self.source.key}: {name} is too small to validate on at x{self.scale}.")
-        return ValidationPair(self.name(index), None, gt.contiguous())
+            least = self.scale * self.lq_multiple
+            raise Mistake(f"{self.source.key}: {name} has a side below {least}, too small to validate on.")
+        return ValidationPair(self.name(index), lq, gt.contiguous())
 
 
 def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
@@ -148,13 +156,21 @@ def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
     return image
 
 
-def open_validation(source: ValidationSource, scale: int, max_side: int | None) -> ValidationImages:
+def open_validation(
+    source: ValidationSource, scale: int, max_side: int | None, lq_multiple: int = 1
+) -> ValidationImages:
     """Open what to validate on and read all of it once, so that a bad picture is met before any training.
+
+    Args:
+        source: where the pictures are.
+        scale: how many times larger ground truth is than its LQ.
+        max_side: the largest side of a clean picture, whose middle is taken; None for all of it.
+        lq_multiple: what the network asks of the sides of its input.
 
     Raises:
         Mistake: see `open` of the source and `ValidationImages`.
     """
-    images = ValidationImages(source.open(), scale, max_side)
+    images = ValidationImages(source.open(), scale, max_side, lq_multiple)
     for index in range(len(images)):
         images[index]
     return images
