@@ -1,7 +1,8 @@
 """From a configuration to the parts of a run: the only place where things are constructed."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,9 +13,9 @@ from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
-from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
+from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
 from trainer.images.crops import TrainingImages
 from trainer.images.loader import ImageLoader
@@ -23,12 +24,15 @@ from trainer.images.positions import Positions
 from trainer.images.sources import ImageSource, first_readable
 from trainer.mistakes import Mistake
 from trainer.player import Player, build_optimizer
+from trainer.pool import Layout, PairShape, Pool
 from trainer.run_folder import RunFolder
-from trainer.state import TrainState
+from trainer.saving import Saver
+from trainer.state import Stream, TrainState
 from trainer.synthesis import Pairs, Synthesis
 from trainer.telemetry import Telemetry, trackers
 from trainer.unreadable import UnreadableImages
 from trainer.validate import Validator
+from trainer.weights import load_weights
 
 T = TypeVar("T")
 
@@ -45,38 +49,67 @@ class Experiment:
     synthesis: Synthesis
     generator: Player
     state: TrainState
-    checkpoints: Checkpoints
+    pool: Pool | None
+    saver: Saver
+    control: Control
+    skips: LateNumber
     telemetry: Telemetry
     unreadable: UnreadableImages
     validator: Validator | None
     cadence: Cadence
+    notes: list[str]
+    """What a person should know of how it was put together."""
 
     def rate(self, step: int) -> float:
         """The multiple of the full learning rate that step `step` takes."""
         return self.config.lr_scheduler.factor(step, self.config.max_train_steps)
 
-    def pairs(self, step: int) -> Iterator[Pairs]:
-        """This rank's micro-batches of training pairs from optimizer step `step` on, without end."""
-        device, batches = self.accelerator.device, self._images(step)
-        while True:
-            with self.telemetry.watch.host("data"):
-                batch = next(batches)
-            self.unreadable.note(batch.unreadable)
-            with self.telemetry.watch.device("degradation"):
-                pictures = batch.pixels.to(device, non_blocking=True)
-                pair = self.synthesis.pairs(pictures, batch.positions.to(device, non_blocking=True))
-            yield pair
-
-    def _images(self, step: int) -> ImageLoader:
+    def pairs(self) -> Iterator[Pairs]:
+        """This rank's micro-batches to train on, from where the run stands, without end."""
         positions = Positions(
             global_size=self.batch.global_size,
             per_device=self.batch.per_device,
             rank=self.accelerator.process_index,
             world=self.batch.processes,
-            start_step=step,
+            start=self.state.stream.position,
         )
+        step = self.state.step
+        for number, fresh in enumerate(self._made(positions)):
+            if self.pool is None:
+                yield fresh
+                continue
+            with self.telemetry.watch.device("pool"):
+                pairs = self.pool.swap(
+                    fresh, step + number // self.batch.accumulation, number % self.batch.accumulation
+                )
+            yield pairs
+
+    def fill_pool(self) -> None:
+        """Make the pairs that lie in the pool before the first step: slot s gets the s-th coming position."""
+        if self.pool is None:
+            return
+        first, start = self.pool.first, self.state.stream.position
+        mine = range(start + first, start + first + len(self.pool.rows))
+        parts = [list(mine[at : at + self.batch.per_device]) for at in range(0, len(mine), self.batch.per_device)]
+        for fresh in self._made(parts):
+            self.pool.put(int(fresh.positions[0]) - start, self.pool.shape.rows(fresh))
+        self.state.stream.position += self.pool.layout.size
+
+    def _made(self, positions: Iterable[list[int]]) -> Iterator[Pairs]:
+        """Fresh pairs for lists of positions."""
+        device = self.accelerator.device
         images = TrainingImages(self.source, self.config.images, self.config.seed)
-        return ImageLoader(images, positions, pin_memory=self.accelerator.device.type == "cuda")
+        batches = ImageLoader(images, positions, pin_memory=device.type == "cuda")
+        while True:
+            with self.telemetry.watch.host("data"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            self.unreadable.note(batch.unreadable)
+            with self.telemetry.watch.device("degradation"):
+                pictures = batch.pixels.to(device, non_blocking=True)
+                pairs = self.synthesis.pairs(pictures, batch.positions.to(device, non_blocking=True))
+            yield pairs
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
@@ -151,9 +184,13 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
 
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     net = config.generator.build(config.scale, bands=3)
+    notes = []
+    if origin := config.init.generator:
+        notes.append(load_weights(net, origin, "init.generator"))
     generator = Player(accelerator, net, build_optimizer(net, config.optimizer), config.optimizer)
-    state = TrainState(generator, smoothed(generator.module, config.ema))
+    state = TrainState(generator, smoothed(generator.module, config.ema), stream_of(source))
     synthesis = Synthesis(config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm)
+    pool = make_pool(config, batch, accelerator)
     settings = config.validation
     last = config.max_train_steps
     return Experiment(
@@ -165,9 +202,12 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         synthesis=synthesis,
         generator=generator,
         state=state,
-        checkpoints=Checkpoints(folder.checkpoints),
+        pool=pool,
+        saver=Saver(accelerator, folder, config.checkpoints, state, pool),
+        control=Control(folder.path, config.max_hours),
+        skips=LateNumber(),
         telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last),
-        unreadable=UnreadableImages(accelerator, source),
+        unreadable=UnreadableImages(accelerator, source, state.unreadable),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
         cadence=Cadence(
             report=config.telemetry.report_steps,
@@ -175,7 +215,30 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
             checkpoint=config.checkpoints.checkpointing_steps,
             last=last,
         ),
+        notes=notes,
     )
+
+
+def stream_of(source: ImageSource) -> Stream:
+    """The stream that a source makes, at its beginning."""
+    names = hashlib.sha256("\n".join(source.name(index) for index in range(len(source))).encode())
+    return Stream(pictures=len(source), names=names.hexdigest())
+
+
+def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:
+    """This rank's shard of the empty pool; None where the configuration has none."""
+    if not config.queue_size:
+        return None
+    layout = Layout(
+        size=config.queue_size,
+        per_process=batch.per_process,
+        per_device=batch.per_device,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    side = config.gt_size // config.scale
+    shape = PairShape((3, side, side), (3, config.gt_size, config.gt_size))
+    return Pool(layout, shape, config.seed, accelerator.device)
 
 
 def set_numerics(config: RunConfig) -> None:

@@ -1,14 +1,17 @@
 """Checkpoints: a folder is complete or absent.
 
     checkpoints/step-00012000/
-        generator.safetensors          live weights, upstream's keys
-        generator_ema.safetensors      the average
-        generator_optimizer.pt         Adam's moments
-        progress.pt                    step, best validation
-        manifest.json                  size and checksum of each file, written last
+        generator.safetensors              live weights, upstream's keys
+        generator_ema.safetensors          the average
+        generator_optimizer.pt             Adam's moments
+        progress.pt                        step, position, best validation
+        pool-00000000-00000360.safetensors the pool's slots from 0 to 359; one file per rank
+        manifest.json                      size and checksum of each file, written last
 
-A save is written aside (`.partial`), flushed to the disk and renamed; only then are older ones pruned. So a death at
-any instant leaves the newest complete folder in place.
+A save is written aside (`.partial`), by all ranks at once, flushed to the disk and renamed; only then are older ones
+pruned. So a death at any instant leaves the newest complete folder in place. Ranks meet through the folder itself: each
+lists what it wrote in `rank-<r>.json`, and rank 0 waits for all of them. No collective is needed while files are
+written, so that may happen in a thread.
 """
 
 import hashlib
@@ -16,16 +19,23 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 NAME = re.compile(r"step-(\d{8,})$")
+POOL = re.compile(r"pool-(\d{8,})-(\d{8,})$")
 MANIFEST = "manifest.json"
+PATIENCE = 1800.0  # seconds that rank 0 waits for the others' files: as long as a collective would
+
+Parts = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +48,12 @@ class CheckpointsConfig:
     """How many of the newest to keep, the best apart; null keeps all."""
     keep_best: bool = True
     """Also save when validation is at its best, and keep that one."""
+    background: bool = False
+    """Copy the state to host memory and write it while training goes on; one save is in flight at most."""
+    stop_on_error: bool = True
+    """Stop the run when a checkpoint cannot be written; false says so and goes on with the last complete one."""
+    accept_changes: bool = False
+    """Resume although seed, data, degradation or global batch differ from the run's: its stream is then another one."""
 
     def __post_init__(self) -> None:
         if self.checkpointing_steps < 1:
@@ -51,7 +67,7 @@ class Damaged(Exception):
 
 
 class Checkpoints:
-    """The folder of checkpoints of one run. Reading is safe on every rank, writing is for one."""
+    """The folder of checkpoints of one run: what is there, what is intact, and the pieces of a save."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,6 +82,10 @@ class Checkpoints:
         """Where the checkpoint of `step` lies."""
         return self.folder / f"step-{step:08d}"
 
+    def partial(self, step: int) -> Path:
+        """Where the checkpoint of `step` is written before it is complete."""
+        return self.folder / f"step-{step:08d}.partial"
+
     def newest(self) -> tuple[int | None, list[str]]:
         """The newest step whose folder is intact, None without one; and a sentence for each newer one that is not."""
         complaints = []
@@ -73,46 +93,86 @@ class Checkpoints:
             try:
                 verify(self.path(step))
             except Damaged as damage:
-                complaints.append(f"checkpoint {self.path(step)} is damaged and passed over: {damage}")
+                complaints.append(f"checkpoint {self.path(step)} is damaged and passed over: {damage}.")
             else:
                 return step, complaints
         return None, complaints
 
-    def save(self, step: int, parts: dict[str, dict[str, Any]]) -> Path:
-        """Write `parts` as the checkpoint of `step`, complete or not at all; nothing to do if it is there."""
-        final = self.path(step)
-        if final.exists():
-            return final
-        partial = final.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name, part in parts.items():
-            if all(isinstance(value, torch.Tensor) for value in part.values()):
-                tensors = {key: value.detach().contiguous() for key, value in part.items()}
-                safetensors.torch.save_file(tensors, partial / f"{name}.safetensors")
-            else:
-                torch.save(part, partial / f"{name}.pt")
-        manifest = {
-            file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in sorted(partial.iterdir())
-        }
-        (partial / MANIFEST).write_text(json.dumps({"step": step, "files": manifest}, indent=1))
-        for file in partial.iterdir():
-            file.chmod(0o644)  # safetensors creates 0600, which colleagues cannot read
-            _flush(file)
-        _flush(partial)
-        partial.rename(final)
+    def begin(self, step: int) -> None:
+        """Make the empty folder to write to. One rank, before any `write`; OSError where the disk refuses."""
+        shutil.rmtree(self.partial(step), ignore_errors=True)
+        if self.path(step).exists():  # a damaged one, that the run was resumed before
+            shutil.rmtree(self.folder / f"{self.path(step).name}.damaged", ignore_errors=True)
+            self.path(step).rename(self.folder / f"{self.path(step).name}.damaged")
+        self.partial(step).mkdir(parents=True)
+
+    def write(self, step: int, rank: int, parts: Parts) -> None:
+        """Write and flush one rank's parts, then the list of them. OSError where the disk refuses; others see that."""
+        folder = self.partial(step)
+        report = folder / f"rank-{rank}.json"
+        try:
+            files = {}
+            for name, part in parts.items():
+                file = _write_part(folder, name, part)
+                _flush(file)
+                files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+            _write_json(report, {"files": files})
+        except OSError as error:
+            _write_json(report, {"error": f"rank {rank}: {error}"})
+            raise
+
+    def complete(self, step: int, ranks: int) -> Path:
+        """Wait for all ranks' lists, write the manifest, give the folder its name. One rank; OSError where it fails."""
+        folder = self.partial(step)
+        files: dict[str, Any] = {}
+        deadline = time.monotonic() + PATIENCE
+        for rank in range(ranks):
+            report = folder / f"rank-{rank}.json"
+            while not report.exists():
+                if time.monotonic() > deadline:
+                    raise OSError(
+                        f"rank {rank} wrote nothing to {folder}: is output_dir on a disk that all nodes share?"
+                    )
+                time.sleep(0.01)
+            outcome = json.loads(report.read_text())
+            if "error" in outcome:
+                raise OSError(outcome["error"])
+            files |= outcome["files"]
+            report.unlink()
+        _write_json(folder / MANIFEST, {"step": step, "files": dict(sorted(files.items()))})
+        _flush(folder)
+        folder.rename(self.path(step))
         _flush(self.folder)
-        return final
+        return self.path(step)
 
     def load(self, step: int) -> dict[str, dict[str, Any]]:
-        """The parts that were saved at `step`, tensors on the CPU."""
-        parts = {}
+        """The parts that all ranks share, tensors on the CPU."""
+        parts: dict[str, dict[str, Any]] = {}
         for file in sorted(self.path(step).iterdir()):
+            if POOL.match(file.stem):
+                continue
             if file.suffix == ".safetensors":
                 parts[file.stem] = safetensors.torch.load_file(file)
             elif file.suffix == ".pt":
                 parts[file.stem] = torch.load(file, map_location="cpu", weights_only=True)
         return parts
+
+    def load_pool(self, step: int, first: int, end: int) -> Tensor | None:
+        """The pool's slots [first, end), uint8 [n, bytes], whoever wrote them; None where they are not all there."""
+        found = []
+        for file in sorted(self.path(step).glob("pool-*.safetensors")):
+            match = POOL.match(file.stem)
+            low, high = (int(match[1]), int(match[2])) if match else (0, 0)
+            if low < end and first < high:
+                with safetensors.safe_open(file, framework="pt") as opened:
+                    found.append(opened.get_slice("rows")[max(first, low) - low : min(end, high) - low])
+        rows = torch.cat(found) if found else None
+        return rows if rows is not None and len(rows) == end - first else None
+
+    def pool_size(self, step: int) -> int:
+        """Slots of the pool in the checkpoint of `step`."""
+        matches = [POOL.match(file.stem) for file in self.path(step).glob("pool-*.safetensors")]
+        return max((int(match[2]) for match in matches if match), default=0)
 
     def prune(self, limit: int | None, spare: Iterable[int]) -> None:
         """Delete all but the newest `limit` checkpoints and those in `spare`; and what dead saves left."""
@@ -121,17 +181,16 @@ class Checkpoints:
         if limit is None:
             return
         for step in set(self.steps()[:-limit]) - set(spare):
-            doomed = self.path(step).with_suffix(".partial")
-            self.path(step).rename(doomed)  # a half deleted checkpoint must not bear a checkpoint's name
-            shutil.rmtree(doomed)
+            self.path(step).rename(self.partial(step))  # half deleted, it must not bear a checkpoint's name
+            shutil.rmtree(self.partial(step))
 
 
 def verify(folder: Path) -> None:
     """Compare a checkpoint with its manifest; Damaged says the first thing that is wrong."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise Damaged(f"no readable {MANIFEST} ({type(error).__name__})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"it has no readable {MANIFEST} ({type(error).__name__})") from None
     for name, expected in files.items():
         file = folder / name
         if not file.is_file():
@@ -140,6 +199,41 @@ def verify(folder: Path) -> None:
             raise Damaged(f"{name} has {file.stat().st_size} bytes, not {expected['bytes']}")
         if _sha256(file) != expected["sha256"]:
             raise Damaged(f"{name} is not what was written")
+
+
+def on_host(part: Any) -> Any:
+    """A copy of a state dict, whatever its nesting, with its tensors in host memory: training may go on meanwhile."""
+    if isinstance(part, Tensor):
+        return part.detach().to("cpu", copy=True)
+    if isinstance(part, Mapping):
+        return {key: on_host(value) for key, value in part.items()}
+    if isinstance(part, list | tuple):
+        return type(part)(on_host(value) for value in part)
+    return part
+
+
+def _write_part(folder: Path, name: str, part: Mapping[str, Any]) -> Path:
+    """Tensors as safetensors, anything else by torch.save; readable for all, where safetensors would say 0600."""
+    if all(isinstance(value, Tensor) for value in part.values()):
+        file = folder / f"{name}.safetensors"
+        tensors = {key: value.detach().contiguous() for key, value in part.items()}
+        try:
+            safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+        except safetensors.SafetensorError as error:  # what it says where the disk is full
+            raise OSError(str(error)) from error
+    else:
+        file = folder / f"{name}.pt"
+        with file.open("wb") as stream:  # a file object: torch's own writer aborts on a full disk with RuntimeError
+            torch.save(dict(part), stream)
+    file.chmod(0o644)
+    return file
+
+
+def _write_json(file: Path, content: Any) -> None:
+    aside = file.with_suffix(".aside")
+    aside.write_text(json.dumps(content, indent=1))
+    _flush(aside)
+    aside.replace(file)
 
 
 def _sha256(file: Path) -> str:

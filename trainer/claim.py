@@ -29,11 +29,12 @@ def check_folder(config: RunConfig) -> list[str]:
         raise Mistake(f"the run in {folder.path} was made by another version of this program: {mistake}") from None
     changed = differences(before, config)
     foreign = {key: values for key, values in changed.items() if not _resumable(key)}
-    if foreign:
+    if foreign and not config.checkpoints.accept_changes:
         lines = "".join(f"\n  {key}: the run has {old!r}, this config {new!r}" for key, (old, new) in foreign.items())
         raise Mistake(
             f"{folder.path} holds a run of another configuration:{lines}\n"
-            f"Give this one another name (name=...), or move the old one aside with --fresh."
+            f"Give this one another name (name=...), move the old one aside with --fresh, or go on "
+            f"with another stream by checkpoints.accept_changes=true."
         )
     return [f"{key} is now {new!r} (was {old!r})" for key, (old, new) in changed.items()]
 

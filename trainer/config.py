@@ -14,6 +14,7 @@ from trainer.player import OptimizerConfig
 from trainer.schedule import Constant, LRSchedule
 from trainer.telemetry import TelemetryConfig
 from trainer.validate import ValidationConfig
+from trainer.weights import InitConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,10 @@ class RunConfig:
     """How many times larger the result is than the input, per side."""
     max_train_steps: int
     """Optimizer steps of the whole run."""
+    max_hours: float | None = None
+    """A time budget: after so many hours the run saves itself and stops, and the same command resumes it."""
+    max_skipped: int = 10
+    """Steps with a gradient that is not finite are skipped; after so many in a row the run stops and leaves a dump."""
     mixed_precision: Literal["no", "bf16"] = "no"
     """bf16 autocasts the forward passes. fp16 is refused: its loss scaling cannot be shared by two optimizers."""
     allow_tf32: bool = True
@@ -42,6 +47,10 @@ class RunConfig:
     """Degrade from, and aim at, ground truth sharpened by Real-ESRGAN's unsharp mask."""
     degradation: SecondOrder = field(default_factory=SecondOrder)
     batch: BatchConfig = field(default_factory=BatchConfig)
+    queue_size: int = 720
+    """Pairs in the training-pair pool, in total over all processes (upstream: 180 on each of 4 GPUs); 0 is no pool."""
+
+    init: InitConfig = field(default_factory=InitConfig)
 
     generator: GeneratorConfig = field(default_factory=RRDBNetConfig)
     losses: LossesConfig = field(default_factory=LossesConfig)
@@ -64,6 +73,11 @@ class RunConfig:
         found = []
         if self.max_train_steps < 1:
             found.append(f"max_train_steps: got {self.max_train_steps}; must be at least 1")
+        for key in ("max_skipped", "max_hours"):
+            if (value := getattr(self, key)) is not None and value <= 0:
+                found.append(f"{key}: got {value}; must be positive")
+        if self.queue_size < 0:
+            found.append(f"queue_size: got {self.queue_size}; must be at least 0")
         if not self.name or "/" in self.name or self.name.startswith("."):
             found.append(f"name: got {self.name!r}; must be a folder's name")
         if self.scale not in (allowed := self.generator.scales):
@@ -85,6 +99,8 @@ class RunConfig:
 
 RESUMABLE = (
     "max_train_steps",
+    "max_hours",
+    "max_skipped",
     "output_dir",
     "name",
     "batch.per_device",

@@ -13,10 +13,10 @@ def dry_run(x: Experiment) -> None:
     x.telemetry.say(banner(x))
     x.generator.set_rate(x.rate(0))
     begin = time.perf_counter()
-    report = reconstruct(x, x.pairs(0))
+    report = reconstruct(x, x.pairs())
     loss = {name: round(value.item(), 5) for name, value in report.items()}
     seconds = time.perf_counter() - begin
-    x.state.advance()
+    x.state.advance(x.batch.global_size)
     rows = [f"one step: {seconds:.1f} s with start-up, {loss}"]
     if x.validator:
         rows.append(f"validation: {x.validator(x.state.ema.ema_model, 1).figures}")

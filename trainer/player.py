@@ -61,6 +61,8 @@ class Player:
         self.module = net
         self.config = config
         self.learning_rate = config.learning_rate
+        self.skipped = torch.zeros((), device=accelerator.device)
+        self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
 
     def set_rate(self, factor: float) -> None:
         """Take the coming step at `factor` times the full rate."""
@@ -78,9 +80,19 @@ class Player:
             yield
 
     def step(self) -> Tensor:
-        """Clip, take the optimizer step, forget the gradient; the norm before clipping, a scalar on the device."""
+        """Clip, take the optimizer step, forget the gradient; the norm before clipping, a scalar on the device.
+
+        Where the norm is not finite nothing changes but the two counters of skipped steps.
+        """
         parameters = list(self.module.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
+        # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
+        bad = (~torch.isfinite(norm)).float()
+        self.optimizer.optimizer.found_inf = bad
+        self.skipped += bad
+        self.skipped_in_a_row += 1
+        self.skipped_in_a_row *= bad
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
         self.optimizer.step()

@@ -24,7 +24,7 @@ from trainer.synthesis import Pairs
 
 @dataclass(frozen=True, slots=True)
 class PairShape:
-    """The shapes of a pair's two pictures, and with them the bytes of a row of the pool: LQ, then ground truth."""
+    """The shapes of a pair's two pictures, and with them a row of the pool: LQ, ground truth, position (8 bytes)."""
 
     lq: tuple[int, int, int]
     gt: tuple[int, int, int]
@@ -32,17 +32,17 @@ class PairShape:
     @property
     def bytes(self) -> int:
         """Bytes of one pair."""
-        return torch.Size(self.lq).numel() + torch.Size(self.gt).numel()
+        return torch.Size(self.lq).numel() + torch.Size(self.gt).numel() + 8
 
     def rows(self, pairs: Pairs) -> Tensor:
         """Pairs as rows, uint8 [b, bytes]."""
-        return torch.cat([pairs.lq.flatten(1), pairs.gt.flatten(1)], dim=1)
+        return torch.cat([pairs.lq.flatten(1), pairs.gt.flatten(1), pairs.positions[:, None].view(torch.uint8)], 1)
 
     def pairs(self, rows: Tensor) -> Pairs:
         """Rows as pairs; copies, so that the pictures are contiguous."""
         length = torch.Size(self.lq).numel()
-        lq, gt = rows[:, :length], rows[:, length:]
-        return Pairs(lq.reshape(-1, *self.lq), gt.reshape(-1, *self.gt))
+        lq, gt, positions = rows[:, :length], rows[:, length:-8], rows[:, -8:].contiguous()
+        return Pairs(lq.reshape(-1, *self.lq), gt.reshape(-1, *self.gt), positions.view(torch.int64)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ class Pool:
         return self.shape.pairs(rows)
 
     def before(self, step: int) -> Tensor:
-        """A copy of this rank's rows as they lay before `step`, uint8 [slots, bytes]; exchanges made ahead are undone."""
+        """A copy of this rank's rows as before `step`, uint8 [slots, bytes]; exchanges made ahead are undone."""
         rows = self.rows.clone()
         for swap in reversed(self.swaps):
             if swap.step >= step:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path[:] = [
-    entry for entry in sys.path if Path(entry).resolve() != HERE.resolve()
-]  # the launcher put trainer/ there
+HERE = Path(__file__).resolve().parent
+# Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
+sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
+
+from trainer.stop import REQUEST  # noqa: E402
 
 EPILOG = """\
 examples:
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
-        from trainer.mistakes import Mistake
+        from trainer.mistakes import Failure, Mistake
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
@@ -58,14 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         execute(options)
-    except Mistake as mistake:
+    except (Mistake, Failure) as mistake:
         if os.environ.get("RANK", "0") != "0":
             # Nearly always every rank meets the same mistake and rank 0 says it; the launcher then ends the others.
             time.sleep(3)
         print(f"error: {mistake}", file=sys.stderr, flush=True)
-        return 2
+        return 2 if isinstance(mistake, Mistake) else 1
     return 0
 
 
 if __name__ == "__main__":
+    REQUEST.listen()  # before the imports, which take seconds
     sys.exit(main())

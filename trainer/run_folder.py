@@ -8,6 +8,8 @@ outputs/<name>/
     checkpoints/      step-*/, complete or absent
     export/           the newest smoothed generator, `from_pretrained` opens it
     DONE              the run has ended
+    STOPPED           the run was asked to stop, and has saved itself: the same command resumes it
+    STOP              a file of this name, made by anyone, asks the run to do that
 """
 
 from pathlib import Path
@@ -24,10 +26,21 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
         self.done = path / "DONE"
+        self.stopped = path / "STOPPED"
+        self.stop = path / "STOP"
 
     def finish(self, step: int) -> None:
         """Say that the run has taken its last step."""
         self.done.write_text(f"{step}\n")
+
+    def begin(self) -> None:
+        """Take away the marks of an earlier end."""
+        for mark in (self.done, self.stopped, self.stop):
+            mark.unlink(missing_ok=True)
+
+    def interrupt(self, step: int, reason: str) -> None:
+        """Say that the run stopped on request, saved, and can be resumed."""
+        self.stopped.write_text(f"step {step}: {reason}\n")
 
     def steps_done(self) -> int | None:
         """The steps of a run that has ended, else None."""

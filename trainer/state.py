@@ -1,6 +1,6 @@
 """What a run cannot derive: the one object whose parts go into a checkpoint, by name."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,18 @@ from ema_pytorch import EMA
 from trainer.player import Player
 
 VERSION = 1
+
+
+@dataclass(slots=True)
+class Stream:
+    """Which stream the run reads, and how far it has come."""
+
+    pictures: int
+    """How many pictures there are: with another number every position shows another one."""
+    names: str
+    """A checksum of what they are called, in their order."""
+    position: int = 0
+    """The next sample to make: all before it were trained on, or lie in the pool."""
 
 
 @dataclass(slots=True)
@@ -22,26 +34,38 @@ class Best:
 
 @dataclass(slots=True)
 class TrainState:
-    """Weights, moments, the average, and two numbers. Data order, draws and rates are functions of `step`."""
+    """Weights, moments, the average, and a few numbers. Data order, draws and rates are functions of these."""
 
     generator: Player
     ema: EMA
+    stream: Stream
     step: int = 0
     best: Best | None = None
+    unreadable: set[int] = field(default_factory=set)
 
-    def advance(self) -> None:
-        """Count one optimizer step and let the average follow."""
+    def advance(self, positions: int) -> None:
+        """Count one optimizer step, made of `positions` fresh pairs, and let the average follow."""
         self.ema.update()
+        self.stream.position += positions
         self.step += 1
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """Everything to save, as named state dicts; the two generators are tensors under upstream's keys."""
-        best = self.best and {"metric": self.best.metric, "value": self.best.value, "step": self.best.step}
+        progress = {
+            "version": VERSION,
+            "step": self.step,
+            "best": self.best and asdict(self.best),
+            "ema_updates": int(self.ema.step),
+            "skipped": self.generator.skipped.item(),
+            "skipped_in_a_row": self.generator.skipped_in_a_row.item(),
+            "unreadable": sorted(self.unreadable),
+            "stream": asdict(self.stream),
+        }
         return {
             "generator": self.generator.module.state_dict(),
             "generator_ema": self.ema.ema_model.state_dict(),
             "generator_optimizer": self.generator.optimizer.state_dict(),
-            "progress": {"version": VERSION, "step": self.step, "best": best, "ema_updates": int(self.ema.step)},
+            "progress": progress,
         }
 
     def load(self, parts: dict[str, dict[str, Any]]) -> None:
@@ -54,5 +78,9 @@ class TrainState:
         self.generator.optimizer.load_state_dict(parts["generator_optimizer"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))
+        self.generator.skipped.fill_(progress["skipped"])
+        self.generator.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
+        self.unreadable |= set(progress["unreadable"])
+        self.stream.position = progress["stream"]["position"]
         self.step = progress["step"]
         self.best = progress["best"] and Best(**progress["best"])

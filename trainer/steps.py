@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from trainer.assemble import Experiment
@@ -23,4 +24,5 @@ def reconstruct(x: Experiment, pairs: Iterator[Pairs]) -> dict[str, Tensor]:
         for name, term in terms.items():
             key = f"training/loss_{name}"
             report[key] = report.get(key, 0) + term.value.detach() / of
-    return {**report, "training/grad_norm": x.generator.step()}
+    norm = x.generator.step()
+    return {**report, "training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float()}

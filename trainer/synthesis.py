@@ -14,13 +14,14 @@ from trainer.quality import to_uint8
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Low-quality patches uint8 [b, C, h, w] and their ground truth uint8 [b, C, scale*h, scale*w].
-
-    Both are pictures of 8 bits per band, as any low-quality file and any photograph is.
-    """
+    """Low-quality patches and their ground truth, of 8 bits per band as any low-quality file and any photograph is."""
 
     lq: Tensor
+    """uint8 [b, C, h, w]."""
     gt: Tensor
+    """uint8 [b, C, scale*h, scale*w]."""
+    positions: Tensor
+    """int64 [b]: where in the stream each was made; with the seed, the recipe of its degradation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,19 @@ class Synthesis:
         if self.gt_usm:
             clean = usm_sharpen(clean)
         keys = Keys(self.seed, positions)
-        recipe = self.degradation.draw(keys, clean.shape[-2], clean.shape[-1], self.scale)
-        lq = self.degradation.apply(clean, recipe)
+        lq = self.degradation.apply(clean, self.recipe(keys, clean))
         side = self.gt_size // self.scale
         top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
-        return Pairs(to_uint8(lq), to_uint8(gt))
+        return Pairs(to_uint8(lq), to_uint8(gt), positions)
+
+    def recipe(self, keys: Keys, pictures: Tensor) -> Recipe:
+        """What the degradation does to pictures [..., H, W] with these keys."""
+        return self.degradation.draw(keys, pictures.shape[-2], pictures.shape[-1], self.scale)
 
     @torch.no_grad()
     def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, Recipe]:
         """The LQ uint8 [C, H/scale, W/scale] of a whole picture uint8 [C, H, W], unsharpened, and its recipe."""
         keys = Keys(seed, torch.tensor([position], device=picture.device))
-        recipe = self.degradation.draw(keys, picture.shape[-2], picture.shape[-1], self.scale)
+        recipe = self.recipe(keys, picture)
         return to_uint8(self.degradation.apply(picture[None].float() / 255, recipe))[0], recipe

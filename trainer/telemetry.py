@@ -5,6 +5,7 @@ names. A terminal gets a progress bar, a log file plain lines.
 """
 
 import json
+import math
 import resource
 import sys
 import time
@@ -72,6 +73,7 @@ class Telemetry:
         self.sums: dict[str, Tensor] = {}
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
+        self.last_seen: Pairs | None = None
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
         self.bar: tqdm[Any] | None = None
@@ -104,7 +106,8 @@ class Telemetry:
             self.bar.update()
 
     def saw(self, pairs: Pairs) -> None:
-        """Take a micro-batch that is being trained on into the digest."""
+        """Take a micro-batch that is being trained on into the digest, and remember it for a dump."""
+        self.last_seen = pairs
         if self.config.digest:
             self.digest += digest(pairs)
 
@@ -141,8 +144,9 @@ class Telemetry:
         """Send what was noted at this step, if anything, to file, trackers and person: one line per step."""
         if self.figures and self.accelerator.is_main_process:
             with self.folder.metrics.open("a") as file:
-                file.write(json.dumps({"step": step, **self.figures}) + "\n")
-            self.accelerator.log(dict(self.figures), step=step)
+                known = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
+                file.write(json.dumps({"step": step, **known}) + "\n")  # JSON has no NaN
+            self.accelerator.log({name: value for name, value in known.items() if value is not None}, step=step)
             for tracker in self.accelerator.trackers:
                 if self.pictures and hasattr(tracker, "log_images"):
                     arrays = {name: image.permute(1, 2, 0)[None].numpy() for name, image in self.pictures.items()}

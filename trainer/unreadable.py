@@ -15,9 +15,8 @@ LIMIT = 0.01  # the share of a source's pictures that may be unreadable
 class UnreadableImages:
     """The unreadable pictures of one source, as all ranks have met them."""
 
-    def __init__(self, accelerator: Accelerator, source: ImageSource) -> None:
-        self.accelerator, self.source = accelerator, source
-        self.known: set[int] = set()
+    def __init__(self, accelerator: Accelerator, source: ImageSource, known: set[int]) -> None:
+        self.accelerator, self.source, self.known = accelerator, source, known
         self.met: set[int] = set()
 
     def note(self, indices: Iterable[int]) -> None:

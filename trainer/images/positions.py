@@ -76,13 +76,13 @@ def _mixed(value: int, key: int) -> int:
 
 
 class Positions(Sampler[list[int]]):
-    """The positions of this rank's micro-batches, from a given step on, without end.
+    """The positions of this rank's micro-batches, from a given one on, without end.
 
     From position `start` on, each step consumes the next `global_size` ones. A rank takes its contiguous part and hands
     it out `per_device` at a time: the union over the ranks depends neither on their number nor on accumulation.
     """
 
-    def __init__(self, *, global_size: int, per_device: int, rank: int, world: int, start_step: int = 0) -> None:
+    def __init__(self, *, global_size: int, per_device: int, rank: int, world: int, start: int = 0) -> None:
         """Share a global batch out.
 
         Args:
@@ -90,19 +90,18 @@ class Positions(Sampler[list[int]]):
             per_device: samples per micro-batch.
             rank: this process, in `range(world)`.
             world: number of processes.
-            start_step: the first step to hand out, 0 for a new run.
+            start: the first position of the coming step, 0 for a new run.
         """
         if global_size % (world * per_device):
             share = f"{world} ranks x {per_device} per device"
             raise ValueError(f"global_size {global_size} is not a multiple of {share}")
-        self.global_size, self.per_device, self.start_step = global_size, per_device, start_step
+        self.global_size, self.per_device, self.start = global_size, per_device, start
         self.rank, self.per_rank = rank, global_size // world
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of `per_device` positions, `global_size / (world * per_device)` of them per step."""
-        step = self.start_step
+        first = self.start + self.rank * self.per_rank
         while True:
-            first = step * self.global_size + self.rank * self.per_rank
             for start in range(first, first + self.per_rank, self.per_device):
                 yield list(range(start, start + self.per_device))
-            step += 1
+            first += self.global_size

@@ -1,0 +1,61 @@
+"""How a run begins: where it stood, or at step 0."""
+
+from dataclasses import asdict
+
+from trainer.assemble import Experiment, on_main
+from trainer.claim import check_folder, open_folder
+from trainer.mistakes import Mistake
+
+
+def begin(x: Experiment) -> None:
+    """Take over the run folder, take up the newest intact checkpoint or fill the pool, and open the records."""
+    changes = on_main(x.accelerator, lambda: check_folder(x.config))
+    on_main(x.accelerator, lambda: open_folder(x.config))
+    step, complaints = on_main(x.accelerator, x.saver.checkpoints.newest)
+    for line in (*x.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
+        x.telemetry.say(line)
+    if step is None:
+        x.fill_pool()
+    else:
+        resume(x, step)
+    x.telemetry.begin(x.state.step)
+    x.accelerator.wait_for_everyone()
+    if x.accelerator.is_main_process:
+        x.folder.begin()
+
+
+def resume(x: Experiment, step: int) -> None:
+    """Load the checkpoint of `step`, on every rank; Mistake where it is another run's."""
+    path = x.saver.checkpoints.path(step)
+    try:
+        parts = x.saver.checkpoints.load(step)
+        check_stream(x, parts["progress"]["stream"])
+        x.state.load(parts)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise Mistake(f"the checkpoint {path} does not fit this run: {error}.") from error
+    x.saver.saved = step
+    if x.pool is None:
+        return
+    first = x.pool.first
+    rows = x.saver.checkpoints.load_pool(step, first, first + len(x.pool.rows))
+    if x.saver.checkpoints.pool_size(step) == x.pool.layout.size and rows is not None:
+        x.pool.put(first, rows)
+    else:
+        x.telemetry.say(
+            f"the pool has another size than in {path}: it is filled anew, from position {x.state.stream.position}"
+        )
+        x.fill_pool()
+
+
+def check_stream(x: Experiment, saved: dict[str, int | str]) -> None:
+    """Whether the pictures are those that the run was trained on; Mistake, or a sentence, where they are not."""
+    now = asdict(x.state.stream)
+    if saved["pictures"] == now["pictures"] and saved["names"] == now["names"]:
+        return
+    count = f"{saved['pictures']} pictures then, {now['pictures']} now"
+    if saved["pictures"] == now["pictures"]:
+        count = f"{now['pictures']} pictures, but with other names"
+    what = f"images.source: {x.source.where} is not what this run was trained on ({count})"
+    if not x.config.checkpoints.accept_changes:
+        raise Mistake(f"{what}. Put it back, or go on with another stream by checkpoints.accept_changes=true.")
+    x.telemetry.say(f"{what}: the stream is another one from here on, as accepted.")
