@@ -29,10 +29,10 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def loader(
-    folder: Folder, workers: int, *, rank: int = 0, world: int = 1, per_device: int = 6, start: int = 0
+    folder: Folder, workers: int, *, rank: int = 0, world: int = 1, per_device: int = 6, step: int = 0
 ) -> ImageLoader:
     config = TrainingImagesConfig(source=folder, crop_size=32, dataloader_num_workers=workers)
-    positions = Positions(global_size=12, per_device=per_device, rank=rank, world=world, start_step=start)
+    positions = Positions(global_size=12, per_device=per_device, rank=rank, world=world, start=12 * step)
     return ImageLoader(TrainingImages(folder.open(), config, seed=1), positions, pin_memory=False)
 
 
@@ -55,7 +55,7 @@ def test_workers_ranks_accumulation_and_restarts_do_not_change_the_stream(folder
     for step in range(3):
         halves = [joined(half, 2) for half in (first, second)]
         assert torch.equal(torch.cat([half.pixels for half in halves]), whole.pixels[12 * step : 12 * step + 12])
-    late = joined(loader(folder, workers=2, per_device=4, start=2), 3)
+    late = joined(loader(folder, workers=2, per_device=4, step=2), 3)
     assert torch.equal(late.pixels, whole.pixels[24:])
     assert late.positions.tolist() == list(range(24, 36))
 

@@ -66,7 +66,9 @@ def step_of(world: int, per_device: int, step: int, global_size: int = 24) -> li
     micro = global_size // (world * per_device)
     seen = []
     for rank in range(world):
-        positions = Positions(global_size=global_size, per_device=per_device, rank=rank, world=world, start_step=step)
+        positions = Positions(
+            global_size=global_size, per_device=per_device, rank=rank, world=world, start=step * global_size
+        )
         batches = list(islice(positions, micro))
         assert all(len(batch) == per_device for batch in batches)
         seen += [position for batch in batches for position in batch]
@@ -83,9 +85,15 @@ def test_a_step_is_the_same_for_every_world_and_accumulation(world: int, per_dev
 
 def test_starting_late_is_going_on() -> None:
     def stream(start: int) -> Positions:
-        return Positions(global_size=12, per_device=2, rank=1, world=2, start_step=start)
+        return Positions(global_size=12, per_device=2, rank=1, world=2, start=start)
 
-    assert list(islice(stream(0), 9, 30)) == list(islice(stream(3), 21))
+    assert list(islice(stream(0), 9, 30)) == list(islice(stream(36), 21))
+
+
+def test_a_step_may_start_anywhere() -> None:
+    """A pool is filled before the first step, and by a number of positions that need not be a multiple of the batch."""
+    halves = [Positions(global_size=4, per_device=2, rank=rank, world=2, start=7) for rank in (0, 1)]
+    assert [list(islice(half, 2)) for half in halves] == [[[7, 8], [11, 12]], [[9, 10], [13, 14]]]
 
 
 def test_a_batch_that_does_not_divide_is_refused() -> None:
