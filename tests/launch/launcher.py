@@ -1,0 +1,33 @@
+"""Starting the trainer as a person does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "trainer" / "run.py"
+TINY = Path(__file__).with_name("tiny.yaml")
+LAUNCHER = Path(sys.executable).with_name("accelerate")
+
+
+def environment() -> dict[str, str]:
+    """One thread per process and no network; the launcher's own settings cleared."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ACCELERATE_", "HF_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def command(processes: int, program: Path, *arguments: str) -> list[str]:
+    """`accelerate launch` as launch/local.sh writes it."""
+    several = ["--multi_gpu", "--main_process_port", "0"] if processes > 1 else []
+    fixed = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launch = [str(LAUNCHER), "launch", "--num_processes", str(processes), *several, *fixed]
+    return [*launch, str(program), *arguments]
+
+
+def launch(processes: int, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Train the tiny run in `folder`, to the end."""
+    arguments = command(processes, RUN, str(TINY), f"output_dir={folder}", *overrides)
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done
