@@ -146,13 +146,14 @@ class SecondOrder:
 
     def __post_init__(self) -> None:
         check_probability("second_blur_prob", self.second_blur_prob)
-        for name, build in (("", self._first), ("2", self._second)):
+        for name, build in (("", self.first), ("2", self.second)):
             try:
                 build()
             except ValueError as error:
                 raise ValueError(f"{error} (in the options ending in {name!r})" if name else str(error)) from None
 
-    def _first(self) -> tuple[BlurKernels, Resize, Noise, Jpeg]:
+    def first(self) -> tuple[BlurKernels, Resize, Noise, Jpeg]:
+        """The operations of the first order."""
         return (
             BlurKernels(
                 blur_kernel_size=self.blur_kernel_size,
@@ -179,7 +180,8 @@ class SecondOrder:
             Jpeg(jpeg_range=self.jpeg_range, arithmetic=self.jpeg),
         )
 
-    def _second(self) -> tuple[BlurKernels, Resize, Noise, Jpeg, SincKernels]:
+    def second(self) -> tuple[BlurKernels, Resize, Noise, Jpeg, SincKernels]:
+        """The operations of the second order and of the end."""
         return (
             BlurKernels(
                 blur_kernel_size=self.blur_kernel_size2,
@@ -223,8 +225,8 @@ class SecondOrder:
                 row = _STAGES.index(purpose)
                 table[row, :, columns] = table[row, :1, columns].clone()
         u = dict(zip(_STAGES, table, strict=True))
-        blur1, resize1, noise1, jpeg1 = self._first()
-        blur2, resize2, noise2, jpeg2, sinc = self._second()
+        blur1, resize1, noise1, jpeg1 = self.first()
+        blur2, resize2, noise2, jpeg2, sinc = self.second()
         lq = torch.tensor([height // scale, width // scale]).to(table.device, non_blocking=True)
         return Recipe(
             blur1=blur1.draw(u[Purpose.BLUR_1]),
@@ -269,8 +271,8 @@ class SecondOrder:
                 f"got {batch} of {height}x{width}"
             )
         recipe = recipe.to("cpu")
-        _, resize1, noise1, jpeg1 = self._first()
-        _, resize2, noise2, jpeg2, _ = self._second()
+        _, resize1, noise1, jpeg1 = self.first()
+        _, resize2, noise2, jpeg2, _ = self.second()
 
         out = blur(images.unbind(), recipe.blur1)
         out = resize1.apply(out, recipe.resize1)
