@@ -66,19 +66,11 @@ def _descale(values: Tensor) -> Tensor:
     return values.add_(0.5).floor_()
 
 
-def _rows(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply each group of 8 neighbours along a row by a matrix: out = matrix @ samples."""
-    return (planes.reshape(-1, 8) @ matrix.T).view(planes.shape)
-
-
-def _columns(planes: Tensor, matrix: Tensor) -> Tensor:
-    """Multiply each group of 8 neighbours down a column by a matrix: out = matrix @ samples."""
-    strips = planes.view(-1, 8, planes.shape[-1])
-    return torch.matmul(matrix, strips).view(planes.shape)
-
-
 def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
     """Transform, quantise and restore planes of whole levels, centred on 0.
+
+    Each pass is one product of an 8 x 8 matrix with a wide one whose rows are the axis that is contracted: axes are
+    written i, j for samples down and along a block, u, v for frequencies, n for blocks.
 
     Args:
         planes: float32 [N, P, H, W] in -128..127, sides multiples of 8.
@@ -86,18 +78,23 @@ def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
     """
     count, number, height, width = planes.shape
     narrow, wide = ((dtype, planes.device) for dtype in (torch.float32, torch.float64))
+    shape = (count * number, height // 8, 8, width // 8)
     # sums of the first pass stay below 2^23; those of the second reach 2^28, of the inverse 2^33: they need float64
-    samples = _descale(_rows(planes, _constant("dct_rows", *narrow))).double()
-    frequencies = _descale(_columns(samples, _constant("dct_columns", *wide))).float()
+    rows = _descale(_constant("dct_rows", *narrow) @ planes.reshape(-1, 8).T)  # [v, n i]
+    columns = rows.view(8, *shape).permute(3, 0, 1, 2, 4).to(torch.float64).reshape(8, -1)  # [i, v n]
+    frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()  # [u, v n]
 
     # jcdctmgr.c divides 8 times the coefficients by 8 times the steps, rounding halves away from zero
-    steps = tables.repeat(1, 1, width // 8)[:, None]
-    strips = frequencies.view(count, -1, 8, width)
-    restored = torch.copysign(4 * steps, strips).add_(strips).div_(8 * steps).trunc_().mul_(steps).double()
+    steps = tables.repeat_interleave(number, 0).permute(1, 2, 0)[..., None]
+    grid = frequencies.view(8, 8, count * number, -1)
+    sizes = grid.abs().add_(4 * steps).div_(8 * steps).floor_().mul_(steps)
+    restored = sizes.copysign_(grid).view(8, -1).double()  # [u, v n]
 
-    samples = _descale(_columns(restored, _constant("idct_columns", *wide)))
-    samples = _descale(_rows(samples, _constant("idct_rows", *wide)))
-    return samples.float().clamp_(-128, 127).view(count, number, height, width)
+    columns = _descale(_constant("idct_columns", *wide) @ restored)  # [i, v n]
+    rows = columns.view(8, 8, -1).transpose(0, 1).reshape(8, -1)  # [v, i n]
+    samples = _descale(_constant("idct_rows", *wide) @ rows).float().clamp_(-128, 127)  # [j, i n]
+    blocks = samples.view(8, 8, shape[0], shape[1], shape[3])
+    return blocks.permute(2, 3, 1, 4, 0).reshape(planes.shape)
 
 
 def _pad_to(planes: Tensor, height: int, width: int) -> Tensor:
@@ -125,16 +122,13 @@ def _halve(planes: Tensor, height: int, width: int) -> Tensor:
 
 def _double(planes: Tensor) -> Tensor:
     """Chroma [N, P, h, w] -> [N, P, 2h, 2w]: jdsample.c's triangle filter ("fancy upsampling"), or copies if w <= 2."""
-    *batch, height, width = planes.shape
-    if width <= 2:
+    if planes.shape[-1] <= 2:
         return planes.repeat_interleave(2, -2).repeat_interleave(2, -1)
-    framed = F.pad(planes, (0, 0, 1, 1), mode="replicate")
-    neighbours = torch.stack([framed[..., :-2, :], framed[..., 2:, :]], dim=-2)
-    rows = neighbours.add_(planes[..., None, :], alpha=3).view(*batch, 2 * height, width)
-    framed = F.pad(rows, (1, 1, 0, 0), mode="replicate")
-    neighbours = torch.stack([framed[..., :-2] + 8, framed[..., 2:] + 7], dim=-1)
-    sums = neighbours.add_(rows[..., None], alpha=3)
-    return sums.mul_(1 / 16).floor_().view(*batch, 2 * height, 2 * width)
+    # sixteenths of whole numbers: bilinear interpolation is exact in float32
+    doubled = F.interpolate(planes, scale_factor=2, mode="bilinear")
+    doubled[..., 0::2] += 8 / 16  # the rounding alternates as in jdsample.c
+    doubled[..., 1::2] += 7 / 16
+    return doubled.floor_()
 
 
 def _code_gray(levels: Tensor, tables: Tensor) -> Tensor:
