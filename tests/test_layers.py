@@ -13,17 +13,17 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     # leaves: each knows its subject only
     {"mistakes", "batch", "schedule", "cadence", "ema", "quality", "strips", "stopwatch", "stop"},
-    {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control"},
+    {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
     # parts
     {"objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate"},
-    {"telemetry"},
+    {"telemetry", "saving"},
     # configuration
     {"config_io", "config"},
     {"claim"},
     # the whole
     {"assemble"},
-    {"banner", "steps"},
+    {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},
     # entry
     {"command"},
@@ -56,11 +56,13 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
 
 
 def top_level(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Statements that run when the module is imported, those under `if` and `try` included."""
+    """Statements that run when the module is imported, those under `if` and `try` included; not those for types."""
     waiting: list[ast.stmt] = list(tree.body)
     while waiting:
         statement = waiting.pop()
         yield statement
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            continue
         if isinstance(statement, ast.If | ast.Try):
             waiting += [*statement.body, *statement.orelse]
         if isinstance(statement, ast.Try):

@@ -14,7 +14,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """Periods in optimizer steps. The last step is always due for everything, so a run ends reported and saved."""
+    """Periods in optimizer steps. The last step is always due for everything, so a run ends reported and saved.
+
+    What is validated or saved is reported too: a resumed run then begins a report where the uninterrupted one does.
+    """
 
     report: int
     validate: int | None
@@ -24,8 +27,6 @@ class Cadence:
     def at(self, step: int) -> Due:
         """What is due when `step` steps have been taken (1-based)."""
         final = step == self.last
-        return Due(
-            report=final or step % self.report == 0,
-            validate=self.validate is not None and (final or step % self.validate == 0),
-            checkpoint=final or step % self.checkpoint == 0,
-        )
+        validate = self.validate is not None and (final or step % self.validate == 0)
+        checkpoint = final or step % self.checkpoint == 0
+        return Due(report=validate or checkpoint or step % self.report == 0, validate=validate, checkpoint=checkpoint)

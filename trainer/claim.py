@@ -70,16 +70,14 @@ def _resumable(key: str) -> bool:
 
 
 def _check_writable(path: Path) -> None:
-    """Write a file where the run will; Mistake if that fails. What had to be made is taken away again."""
-    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
-    probe = path / f".probe-{os.getpid()}"
+    """Write a file into the run's folder, or into the nearest one above it that is there; Mistake if that fails.
+
+    Nothing is made that would have to be taken away again: the runs of a sweep begin at once in one `output_dir`.
+    """
+    there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    probe = there / f".probe-{os.getpid()}"
     try:
-        path.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
         probe.unlink()
     except OSError as error:
         raise Mistake(f"the run folder {path} cannot be written: {error.strerror}.") from None
-    finally:
-        for parent in missing:
-            if parent.is_dir():
-                parent.rmdir()

@@ -5,7 +5,7 @@ from argparse import Namespace
 from accelerate import Accelerator
 
 from trainer.assemble import assemble, check, make_accelerator, on_main
-from trainer.claim import folder_of, move_aside
+from trainer.claim import check_folder, folder_of, move_aside
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
@@ -30,6 +30,7 @@ def execute(options: Namespace) -> None:
     if options.fresh:
         set_aside(config, accelerator)
     if done is not None and done >= config.max_train_steps:
+        on_main(accelerator, lambda: check_folder(config))
         if accelerator.is_main_process:
             folder = folder_of(config)
             print(

@@ -1,6 +1,7 @@
 """`--dry-run`: everything is built and one step is taken, nothing is written."""
 
 import time
+from dataclasses import replace
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
@@ -12,6 +13,8 @@ def dry_run(x: Experiment) -> None:
     """One optimizer step and one validation picture; then what they cost, in words."""
     x.telemetry.say(banner(x))
     x.generator.set_rate(x.rate(0))
+    if x.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
+        x.pool.rows[:] = x.pool.shape.rows(next(replace(x, pool=None).pairs()))[:1]
     begin = time.perf_counter()
     report = reconstruct(x, x.pairs())
     loss = {name: round(value.item(), 5) for name, value in report.items()}

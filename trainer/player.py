@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -63,6 +63,13 @@ class Player:
         self.learning_rate = config.learning_rate
         self.skipped = torch.zeros((), device=accelerator.device)
         self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
+
+    def load_moments(self, saved: dict[str, Any]) -> None:
+        """Take over the moments of a saved optimizer; rate, betas, eps and decay stay those of the configuration."""
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(saved)  # which replaces the settings too, and a changed one would do nothing
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
 
     def set_rate(self, factor: float) -> None:
         """Take the coming step at `factor` times the full rate."""

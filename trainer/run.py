@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     what.add_argument("--dry-run", action="store_true", help="build everything, take one step, write nothing, and exit")
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)  # overrides may come before and after options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -44,4 +44,5 @@ class RunFolder:
 
     def steps_done(self) -> int | None:
         """The steps of a run that has ended, else None."""
-        return int(self.done.read_text()) if self.done.is_file() else None
+        text = self.done.read_text().strip() if self.done.is_file() else ""
+        return int(text) if text.isdecimal() else None  # a death while it was written may leave it empty

@@ -75,7 +75,7 @@ class TrainState:
             raise ValueError(f"its format is version {progress['version']}, this program reads {VERSION}")
         self.generator.module.load_state_dict(parts["generator"])
         self.ema.ema_model.load_state_dict(parts["generator_ema"])
-        self.generator.optimizer.load_state_dict(parts["generator_optimizer"])
+        self.generator.load_moments(parts["generator_optimizer"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))
         self.generator.skipped.fill_(progress["skipped"])

@@ -85,7 +85,8 @@ class Telemetry:
             if sys.stderr.isatty():
                 self.bar = tqdm(total=self.last, initial=step, unit="step", dynamic_ncols=True)
         purge = {"tensorboard": {"purge_step": step + 1}} if step else {}
-        self.accelerator.init_trackers("tensorboard", init_kwargs=purge)
+        project = "tensorboard" if self.config.report_to == "tensorboard" else "wildsr"  # a folder, elsewhere a project
+        self.accelerator.init_trackers(project, init_kwargs=purge)
         self.watch.read()
 
     def say(self, text: str) -> None:
@@ -189,7 +190,7 @@ def truncate_metrics(folder: RunFolder, step: int) -> None:
         try:
             if json.loads(text)["step"] <= step:
                 kept.append(text + "\n")
-        except ValueError:
+        except (ValueError, KeyError, TypeError):  # not JSON, or not one of our lines
             break
     aside = folder.metrics.with_suffix(".partial")
     aside.write_text("".join(kept))

@@ -32,11 +32,12 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     torch.manual_seed(accelerator.process_index)
     experiment = assemble(config, accelerator)
     before = checksum(experiment.generator.module)
-    pairs = experiment.pairs(0)
+    experiment.fill_pool()
+    pairs = experiment.pairs()
     for step in range(STEPS):
         experiment.generator.set_rate(experiment.rate(step))
         reconstruct(experiment, pairs)
-        experiment.state.ema.update()
+        experiment.state.advance(experiment.batch.global_size)
     after, average = checksum(experiment.generator.module), checksum(experiment.state.ema.ema_model)
     return {"before": gather_object([before]), "after": gather_object([after]), "average": gather_object([average])}
 

@@ -79,12 +79,13 @@ def test_a_warm_up_below_zero_is_refused() -> None:
 
 
 def test_what_is_due_comes_at_its_period_and_at_the_end() -> None:
-    cadence = Cadence(report=2, validate=4, checkpoint=3, last=10)
-    due = {step: cadence.at(step) for step in range(1, 11)}
-    assert [step for step in due if due[step].validate] == [4, 8, 10]
-    assert [step for step in due if due[step].checkpoint] == [3, 6, 9, 10]
+    cadence = Cadence(report=5, validate=4, checkpoint=3, last=11)
+    due = {step: cadence.at(step) for step in range(1, 12)}
+    assert [step for step in due if due[step].validate] == [4, 8, 11]
+    assert [step for step in due if due[step].checkpoint] == [3, 6, 9, 11]
+    assert [step for step in due if due[step].report] == [3, 4, 5, 6, 8, 9, 10, 11]  # what is saved is reported
     assert due[1] == Due(report=False, validate=False, checkpoint=False)
-    assert due[10] == Due(report=True, validate=True, checkpoint=True)
+    assert due[11] == Due(report=True, validate=True, checkpoint=True)
 
 
 def test_without_validation_none_is_due() -> None:

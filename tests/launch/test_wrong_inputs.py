@@ -1,0 +1,238 @@
+"""What a person does wrong gets one sentence on stderr and status 2; what they ask to see, they see."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from launcher import ROOT, RUN, TINY, environment
+from PIL import Image
+
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+from trainer.run import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+pytestmark = pytest.mark.usefixtures("fresh_accelerate")
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(override, ...)`: the tiny run by the program's own `main`; its status, stdout and stderr."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(ROOT)
+
+    def go(*overrides: str) -> tuple[int, str, str]:
+        status = main([str(TINY), f"output_dir={tmp_path / 'outputs'}", *overrides])
+        return status, *capsys.readouterr()
+
+    return go
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(120):
+        Image.effect_mandelbrot((48, 48), (-2 + number / 100, -1, 1, 1), 20).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def folder_source(path: Path) -> str:
+    return f"images.source={{type: folder, path: '{path}'}}"
+
+
+WRONG = {
+    "an unknown key": ("optimzer=1", "1 thing is wrong:\n  optimzer: no such key; did you mean 'optimizer'?"),
+    "a wrong type": ("seed=many", '1 thing is wrong:\n  seed: got "many"; must be a whole number'),
+    "a scale that does not divide": ("gt_size=30", "gt_size: got 30; must be a multiple of 4 for SRVGGNetCompact x4"),
+    "a batch that does not divide": (
+        "batch.per_device=3",
+        "batch: global_size 4 does not divide by 1 process x per_device 3; each process has 4 of them, so per_device "
+        "may be 1, 2, 4.",
+    ),
+    "a folder that is missing": (
+        "images.source={type: folder, path: nowhere}",
+        "images.source.path: folder 'nowhere' does not exist (seen from ",
+    ),
+    "a package that is missing": ("images.source.package=nowhere", "images.source.package: 'nowhere' is not installed"),
+    "a picture that is missing": (
+        "images.source.files=[no.png]",
+        "images.source.files: package 'skimage' has no no.png",
+    ),
+    "a dataset on the hub without a network": (
+        "images.source={type: dataset, path: nobody/nothing}",
+        "images.source.path: dataset 'nobody/nothing' cannot be loaded: ",
+    ),
+    "pairs to validate on that are missing": (
+        "validation.source={type: pairs, gt: nowhere, lq: nowhere}",
+        "validation.source.gt: folder 'nowhere' does not exist",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_the_sentence_for(what: str, run: Run, tmp_path: Path) -> None:
+    override, sentence = WRONG[what]
+    status, _, stderr = run(override)
+    assert status == 2
+    assert stderr.startswith("error: ")
+    assert sentence in stderr
+    assert stderr.count("\n") <= 2
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_empty_folder_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    status, _, stderr = run(folder_source(tmp_path / "empty"))
+    assert status == 2
+    assert stderr.startswith(f"error: images.source.path: folder '{tmp_path / 'empty'}' is empty; wanted pictures (")
+
+
+def test_a_folder_without_a_picture_that_decodes_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"broken")
+    status, _, stderr = run(folder_source(tmp_path / "bad"))
+    assert status == 2
+    assert "none of the 1 pictures of folder " in stderr
+    assert "a.png: not a picture that Pillow knows." in stderr
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "a file"])
+def test_an_output_folder_that_cannot_be_written_is_found_before_training(place: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    output = str(tmp_path / "file") if place == "a file" else place
+    status, stdout, stderr = run(f"output_dir={output}")
+    assert (status, stdout) == (2, "")
+    assert stderr.startswith(f"error: the run folder {output}/tiny cannot be written: ")
+    assert stderr.count("\n") == 1
+
+
+def test_a_run_ends_says_so_and_keeps_its_folder_to_itself(run: Run, tmp_path: Path) -> None:
+    """One run met by everything that can come after it."""
+    status, said, stderr = run("max_train_steps=2")
+    assert (status, stderr) == (0, "")
+    folder = tmp_path / "outputs" / "tiny"
+    assert f"done at step 2; best psnr " in said.splitlines()[-1]  # noqa: F541
+    before = snapshot(folder)
+
+    status, said, _ = run("max_train_steps=2")
+    assert status == 0
+    assert said.startswith(f"{folder} is done at step 2: its generator is in {folder / 'export'}, its pictures in ")
+    assert said.count("\n") == 1
+
+    for stranger in (["seed=4", "max_train_steps=2"], ["seed=4"]):
+        status, _, stderr = run(*stranger)
+        assert status == 2, stranger
+        assert stderr.startswith(f"error: {folder} holds a run of another configuration:\n  seed: the run has 3, this ")
+        assert "--fresh" in stderr
+    assert snapshot(folder) == before
+
+    status, said, _ = run("max_train_steps=4")
+    assert status == 0
+    assert "resumes at step 2 of 4" in said
+    assert (folder / "DONE").read_text() == "4\n"
+
+    status, said, _ = run("max_train_steps=2", "seed=4", "--fresh")
+    assert status == 0
+    assert "starts at step 0" in said
+    assert (folder / "DONE").read_text() == "2\n"
+    (aside,) = folder.parent.glob("tiny.until-*")
+    assert f"the earlier run is now {aside}" in said
+    assert (aside / "DONE").read_text() == "4\n"
+    assert (aside / "checkpoints" / "step-00000004").is_dir()
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file below a folder: when it was written, and what is in it."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_print_shows_what_loads_again_to_the_same(run: Run, tmp_path: Path) -> None:
+    status, said, _ = run("--print", "optimizer.learning_rate=3e-5")
+    assert status == 0
+    (tmp_path / "printed.yaml").write_text(said)
+    printed = load_config(RunConfig, tmp_path / "printed.yaml")
+    assert printed == load_config(
+        RunConfig, TINY, [f"output_dir={tmp_path / 'outputs'}", "optimizer.learning_rate=3e-5"]
+    )
+
+
+def test_a_dry_run_tries_everything_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    status, said, stderr = run("--dry-run")
+    assert (status, stderr) == (0, "")
+    for part in ("4 = 1 process x 2 per device x 2 accumulation", "one step: ", "validation: ", "peak memory: ", "MiB"):
+        assert part in said
+    assert said.endswith("dry run: nothing was written.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> None:
+    assert run("--check", "2") == (0, "", "")
+    status, _, stderr = run("--check", "3")
+    assert status == 2
+    assert "global_size 4 does not divide by 3 processes" in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bf16_trains(run: Run) -> None:
+    status, said, _ = run("mixed_precision=bf16", "max_train_steps=2")
+    assert status == 0
+    assert "precision bf16" in said
+    assert "loss_pixel nan" not in said
+
+
+def test_a_bad_picture_among_120_is_named_once_and_the_run_goes_on(run: Run, photos: Path) -> None:
+    bad = photos / "030.png"
+    bad.write_bytes(b"broken")
+    status, said, stderr = run(folder_source(photos), "max_train_steps=70", "telemetry.report_steps=5")
+    assert (status, stderr) == (0, "")
+    sentence = f"cannot be read, another picture takes its place: {bad}: not a picture that Pillow knows"
+    assert said.count(sentence) == 1  # though 280 samples are more than two epochs
+    assert said.count("cannot be read") == 1
+
+
+def test_three_bad_pictures_among_120_stop_the_run(run: Run, photos: Path) -> None:
+    for number in (30, 31, 99):
+        (photos / f"{number:03d}.png").write_bytes(b"broken")
+    status, said, stderr = run(folder_source(photos), "max_train_steps=70", "telemetry.report_steps=5")
+    assert status == 2
+    assert said.count("cannot be read, another picture takes its place") in (2, 3)
+    assert " of 120 pictures (" in stderr
+    assert stderr.count("\n") == 1
+
+
+def by_python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(RUN), *arguments], capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=60
+    )
+
+
+@pytest.mark.launch
+def test_the_programs_own_status_is_2_and_its_stderr_one_sentence(tmp_path: Path) -> None:
+    done = by_python(str(TINY), f"output_dir={tmp_path}", "optimizer.learning_rat=1")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"error: {TINY}: 1 thing is wrong:\n  optimizer.learning_rat: no such key; did you mean 'learning_rate'? "
+        "allowed: type, learning_rate, betas, eps, weight_decay, max_grad_norm\n"
+    )
+
+
+@pytest.mark.launch
+def test_help_answers_at_once_and_without_torch() -> None:
+    """A path on which any import of torch fails proves that there is none; the best of three is the program's time."""
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = by_python("--help")
+        times.append(time.perf_counter() - begin)
+        assert done.returncode == 0
+        assert "accelerate launch trainer/run.py configs/quickstart.yaml" in done.stdout
+    assert min(times) < 1
+    program = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['run.py', '--help']; runpy.run_path({str(RUN)!r}, run_name='__main__')"  # noqa: E501
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment()).returncode == 0
