@@ -153,7 +153,8 @@ def open_images(config: RunConfig) -> tuple[ImageSource, ValidationImages | None
     if (settings := config.validation) is None:
         return source, None
     with _under("validation.source"):
-        return source, open_validation(settings.source, config.scale, settings.max_side)
+        multiple = config.generator.input_multiple(config.scale)
+        return source, open_validation(settings.source, config.scale, settings.max_side, multiple)
 
 
 @contextmanager

@@ -1,0 +1,111 @@
+"""The same run on other machines: is it the same stream, and the same result?
+
+    python -m tests.faults.digests
+
+Trains the tiny run with a global batch of 12 on 1 to 4 ranks, with accumulation, with loader workers, and resumed half
+way on another number of ranks. Prints a row for each: whether every step's digest equals the first row's exactly, and
+the largest difference of the final weights.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from tests.faults.forked import TINY, Job
+
+HALF, STEPS = 3, 6
+SETTINGS = ["queue_size=20", "batch.global_size=12", "telemetry.report_to=none", "validation=null"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How one run is run: `worlds` has one number of ranks, or one for each half."""
+
+    worlds: tuple[int, ...]
+    per_device: int
+    workers: int = 0
+
+    def __str__(self) -> str:
+        ranks = " -> ".join(map(str, self.worlds))
+        accumulation = [12 // world // self.per_device for world in self.worlds]
+        return f"{ranks:>6} ranks, accumulation {accumulation[0]}, {self.workers} workers"
+
+
+CASES = (
+    Case((1,), 12),
+    Case((1,), 4),
+    Case((1,), 1),
+    Case((2,), 6),
+    Case((2,), 2, workers=2),
+    Case((3,), 4),
+    Case((3,), 2),
+    Case((4,), 3),
+    Case((4,), 1, workers=1),
+    Case((1, 2), 6),
+    Case((2, 1), 3, workers=4),
+    Case((2, 4), 3),
+    Case((4, 3), 1),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run trained on, and what came of it."""
+
+    digests: list[int]
+    losses: list[float]
+    weights: dict[str, torch.Tensor]
+
+
+def train(case: Case, folder: Path) -> Outcome:
+    """Run one case to its end."""
+    folder.mkdir()
+    for world, last in zip(case.worlds, (STEPS,) if len(case.worlds) == 1 else (HALF, STEPS), strict=True):
+        job = Job(world, folder / "log", [str(TINY), *SETTINGS, f"output_dir={folder}", f"max_train_steps={last}",
+                  f"batch.per_device={case.per_device}", f"images.dataloader_num_workers={case.workers}"])  # fmt: skip
+        codes = job.wait(120)
+        job.end()
+        assert codes == [0] * world, (case, codes, (folder / "log").read_text()[-3000:])
+    lines = [json.loads(text) for text in (folder / "tiny" / "metrics.jsonl").read_text().splitlines()]
+    newest = max((folder / "tiny" / "checkpoints").glob("step-????????"))
+    return Outcome(
+        [line["training/digest"] for line in lines],
+        [line["training/loss_pixel"] for line in lines],
+        safetensors.torch.load_file(newest / "generator_ema.safetensors"),
+    )
+
+
+def compare(first: Outcome, other: Outcome) -> tuple[bool, float, float]:
+    """Whether the digests are equal, and the largest differences of losses and weights."""
+    losses = max(abs(a - b) for a, b in zip(first.losses, other.losses, strict=True))
+    weights = max(float((first.weights[name] - other.weights[name]).abs().max()) for name in first.weights)
+    return first.digests == other.digests, losses, weights
+
+
+def main() -> int:
+    """Print the table; 1 if a stream differs, or a result by more than rounding."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="run each N-th case only")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    wrong = 0
+    with tempfile.TemporaryDirectory() as name:
+        first: Outcome | None = None
+        for number, case in enumerate(CASES[:: options.every]):
+            outcome = train(case, Path(name) / str(number))
+            first = first or outcome
+            equal, losses, weights = compare(first, outcome)
+            wrong += not equal or weights > 1e-5 or len(outcome.digests) != STEPS
+            verdict = "equal" if equal else "DIFFERENT"
+            print(f"{case}: digests {verdict}, losses {losses:.1e}, weights {weights:.1e}", flush=True)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
