@@ -1,8 +1,8 @@
 """Whether a run may begin, or go on, in its folder; and taking the folder over."""
 
-import os
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from trainer.config import RESUMABLE, RunConfig
 from trainer.config_io import differences, dump_config, load_config
@@ -60,7 +60,9 @@ def move_aside(config: RunConfig) -> Path | None:
     path = folder_of(config).path
     if not path.exists():
         return None
-    aside = path.with_name(f"{path.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = f"{path.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 100)))
+    aside = next(place for place in map(path.with_name, names) if not place.exists())
     path.rename(aside)
     return aside
 
@@ -75,9 +77,8 @@ def _check_writable(path: Path) -> None:
     Nothing is made that would have to be taken away again: the runs of a sweep begin at once in one `output_dir`.
     """
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    probe = there / f".probe-{os.getpid()}"
     try:
-        probe.write_text("")
-        probe.unlink()
+        with TemporaryFile(dir=there):
+            pass
     except OSError as error:
         raise Mistake(f"the run folder {path} cannot be written: {error.strerror}.") from None
