@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degradations.precision import unrounded
 from degradations.tables import CHROMA, LUMA
 
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -25,7 +26,7 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Te
     rows = [[math.cos((2 * x + 1) * u * math.pi / 16) * (0.5 if u else 0.125**0.5) for x in range(8)] for u in range(8)]
     tables = (rows, list(zip(*LUMA, strict=True)), CHROMA, _TO_YCC, _TO_RGB)
     dct, luma, chroma, to_ycc, to_rgb = (torch.tensor(t, dtype=torch.float32).to(device) for t in tables)
-    return dct, luma, chroma, to_ycc, to_rgb
+    return unrounded(dct), luma, chroma, unrounded(to_ycc), unrounded(to_rgb)
 
 
 def quality_factor(quality: float) -> float:
@@ -42,11 +43,11 @@ def _round_through(values: Tensor) -> Tensor:
 def _code_planes(planes: Tensor, table: Tensor, dct: Tensor, differentiable: bool) -> Tensor:
     """Transform, quantise and restore [P, H, W], levels, sides multiples of 8."""
     count, height, width = planes.shape
-    blocks = (planes - 128).view(count, height // 8, 8, width // 8, 8).transpose(2, 3)
+    blocks = unrounded(planes - 128).view(count, height // 8, 8, width // 8, 8).transpose(2, 3)
     steps = (dct @ blocks @ dct.T) / table
     steps = _round_through(steps) if differentiable else steps.round()
     restored = dct.T @ (steps * table) @ dct + 128
-    return restored.transpose(2, 3).reshape(count, height, width)
+    return restored.transpose(2, 3).reshape(count, height, width).to(planes.dtype)
 
 
 def diffjpeg(image: Tensor, quality: float, *, differentiable: bool = False) -> Tensor:
@@ -67,11 +68,11 @@ def diffjpeg(image: Tensor, quality: float, *, differentiable: bool = False) -> 
     dct, luma, chroma, to_ycc, to_rgb = _constants(image.device)
     height, width = image.shape[-2:]
     padded = F.pad(image * 255, (0, -width % 16, 0, -height % 16))
-    planes = torch.einsum("ij,jhw->ihw", to_ycc, padded)
+    planes = torch.einsum("ij,jhw->ihw", to_ycc, unrounded(padded)).to(image.dtype)
     factor = quality_factor(quality)
     y = _code_planes(planes[:1], luma * factor, dct, differentiable)
     colour = F.avg_pool2d(planes[1:] + 128, 2)
     colour = _code_planes(colour, chroma * factor, dct, differentiable) - 128
     colour = colour.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    restored = torch.einsum("ij,jhw->ihw", to_rgb, torch.cat([y, colour]))
+    restored = torch.einsum("ij,jhw->ihw", to_rgb, unrounded(torch.cat([y, colour]))).to(image.dtype)
     return restored[:, :height, :width].clamp(0, 255) / 255

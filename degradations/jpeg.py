@@ -23,6 +23,7 @@ from torch import Tensor
 from degradations.checks import check_range
 from degradations.diffjpeg import diffjpeg
 from degradations.draws import between
+from degradations.precision import no_autocast, unrounded
 from degradations.recipes import Drawn
 from degradations.tables import CHROMA, ISLOW_DCT, LUMA
 
@@ -77,10 +78,11 @@ def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
         tables: float32 [N, 8, 8], steps for the planes of each image.
     """
     count, number, height, width = planes.shape
-    narrow, wide = ((dtype, planes.device) for dtype in (torch.float32, torch.float64))
+    samples = unrounded(planes.reshape(-1, 8).T)
+    narrow, wide = ((dtype, planes.device) for dtype in (samples.dtype, torch.float64))
     shape = (count * number, height // 8, 8, width // 8)
     # sums of the first pass stay below 2^23; those of the second reach 2^28, of the inverse 2^33: they need float64
-    rows = _descale(_constant("dct_rows", *narrow) @ planes.reshape(-1, 8).T)  # [v, n i]
+    rows = _descale(_constant("dct_rows", *narrow) @ samples)  # [v, n i]
     columns = rows.view(8, *shape).permute(3, 0, 1, 2, 4).to(torch.float64).reshape(8, -1)  # [i, v n]
     frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()  # [u, v n]
 
@@ -141,14 +143,15 @@ def _code_gray(levels: Tensor, tables: Tensor) -> Tensor:
 def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Tensor:
     """YCbCr JPEG of RGB images: [N, 3, H, W], whole levels 0..255 in float32."""
     count, _, height, width = levels.shape
+    rgb = unrounded(levels.reshape(count, 3, -1))
     to_ycc, offset, to_rgb = (
-        _constant(name, torch.float32, levels.device) for name in ("to_ycc", "to_ycc_offset", "to_rgb")
+        _constant(name, rgb.dtype, levels.device) for name in ("to_ycc", "to_ycc_offset", "to_rgb")
     )
     halved = subsampling == "4:2:0"
     unit = 16 if halved else 8
     full = (_up(height, unit), _up(width, unit))
 
-    ycc = torch.matmul(to_ycc, levels.view(count, 3, -1)).add_(offset).floor_().view(levels.shape)
+    ycc = torch.matmul(to_ycc, rgb).add_(offset).floor_().float().view(levels.shape)
     y = _code_planes(_pad_to(ycc[:, :1], *full), tables[:, 0])
     if halved:
         colour = _code_planes(_halve(ycc[:, 1:], full[0] // 2, full[1] // 2), tables[:, 1])
@@ -156,8 +159,8 @@ def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Te
         colour = _double(colour[..., : _up(height, 2) // 2, : _up(width, 2) // 2])
     else:
         colour = _code_planes(_pad_to(ycc[:, 1:], *full), tables[:, 1])
-    colour = colour[..., :height, :width].reshape(count, 2, -1)
-    tint = _descale(torch.matmul(to_rgb, colour)).view(levels.shape)
+    colour = unrounded(colour[..., :height, :width].reshape(count, 2, -1))
+    tint = _descale(torch.matmul(to_rgb, colour)).float().view(levels.shape)
     return tint.add_(y[..., :height, :width]).add_(128).clamp_(0, 255)
 
 
@@ -177,11 +180,11 @@ def libjpeg(
         float32 [N, C, H, W], every value k / 255; image `i` is the same whatever its batch.
     """
     quality = torch.as_tensor(quality).to(images.device, non_blocking=True).expand(len(images))
-    with torch.no_grad():
+    with torch.no_grad(), no_autocast(images.device):
         tables = _quality_tables(images.device)[quality.clamp(1, 100)]
         levels = (images * 255).round_().clamp_(0, 255)
         if images.shape[1] == 3:
-            coded = _code_colour(levels.contiguous(), tables, subsampling).div_(255)
+            coded = _code_colour(levels, tables, subsampling).div_(255)
         else:
             coded = _code_gray(levels, tables).div_(255)
     return images + (coded - images).detach() if straight_through else coded

@@ -87,7 +87,8 @@ def _ripple(omega: Tensor, canvas: int) -> Tensor:
     float64.) Radii repeat: a 21 x 21 kernel has 66.
     """
     radii, index, sines = _rings(canvas, omega.device, omega.dtype)
-    bessel = torch.sin(omega * (radii[:, None] * sines)) @ sines / len(sines)
+    # not a matrix product: the order of its sums depends on the batch
+    bessel = (torch.sin(omega * (radii[:, None] * sines)) * sines).mean(-1)
     omega = omega[:, :, 0]
     profile = torch.cat([omega**2 / (4 * math.pi), omega * bessel[:, 1:] / (2 * math.pi * radii[1:])], dim=1)
     return profile[:, index]

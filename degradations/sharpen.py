@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from degradations.blur import reflected
+from degradations.precision import no_autocast, unrounded
 
 _BLOCK = 40  # rows made by one product; measured: 24..80 differ little on a CPU
 
 
 @lru_cache(maxsize=8)
 def _band(radius: int, device: torch.device) -> Tensor:
-    """float32 [_BLOCK, _BLOCK + 2 reach]: row i holds the Gaussian's taps from column i on."""
+    """[_BLOCK, _BLOCK + 2 reach]: row i holds the Gaussian's taps from column i on."""
     taps = radius + 1 if radius % 2 == 0 else radius
     sigma = 0.3 * ((taps - 1) * 0.5 - 1) + 0.8  # OpenCV's rule for getGaussianKernel(taps, 0)
     weights = [math.exp(-((i - taps // 2) ** 2) / (2 * sigma**2)) for i in range(taps)]
@@ -28,7 +29,7 @@ def _band(radius: int, device: torch.device) -> Tensor:
     band = torch.zeros(_BLOCK, _BLOCK + taps - 1)
     for i in range(_BLOCK):
         band[i, i : i + taps] = row
-    return band.to(device, non_blocking=True)
+    return unrounded(band.to(device, non_blocking=True))
 
 
 def _along_columns(image: Tensor, band: Tensor) -> Tensor:
@@ -45,8 +46,8 @@ def _along_columns(image: Tensor, band: Tensor) -> Tensor:
 
 def _gaussian(image: Tensor, band: Tensor) -> Tensor:
     """Gaussian blur of [C, H, W]."""
-    turned = _along_columns(image, band).mT.contiguous()
-    return _along_columns(turned, band).mT.contiguous()
+    turned = _along_columns(unrounded(image), band).mT.contiguous()
+    return _along_columns(turned, band).mT.to(image.dtype, memory_format=torch.contiguous_format)
 
 
 def _sharpen_one(image: Tensor, weight: float, threshold: float, band: Tensor) -> Tensor:
@@ -73,4 +74,5 @@ def usm_sharpen(images: Tensor, weight: float = 0.5, radius: int = 50, threshold
     if radius < 1:
         raise ValueError(f"radius must be at least 1, got {radius}")
     band = _band(radius, images.device)
-    return torch.stack([_sharpen_one(image, weight, threshold, band) for image in images])
+    with no_autocast(images.device):
+        return torch.stack([_sharpen_one(image, weight, threshold, band) for image in images])

@@ -14,6 +14,7 @@ from torch import Tensor
 from degradations.diffjpeg import diffjpeg, quality_factor
 from degradations.draws import Keys, Purpose, uniforms
 from degradations.jpeg import Jpeg, libjpeg
+from degradations.sharpen import usm_sharpen
 
 
 def pillow(levels: Tensor, quality: int, **options: int) -> Tensor:
@@ -81,6 +82,13 @@ def test_straight_through_gradient(picture: Tensor) -> None:
     assert torch.allclose(coded, libjpeg(picture[None], 60), atol=1e-6)
     coded.sum().backward()
     assert torch.equal(image.grad, torch.ones_like(image))
+
+
+def test_autocast_of_a_training_does_not_reach_in(picture: Tensor) -> None:
+    expected, sharp = libjpeg(picture[None], 60), usm_sharpen(picture[None])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(libjpeg(picture[None], 60), expected)
+        assert torch.equal(usm_sharpen(picture[None]), sharp)
 
 
 def test_simulation_equals_upstream(vectors: dict[str, Tensor]) -> None:

@@ -69,6 +69,16 @@ def test_a_sample_does_not_depend_on_its_batch(picture: Tensor) -> None:
         assert torch.equal(config.apply(images[i : i + 1], drawn)[0], together[i])
 
 
+def test_draws_of_a_part_are_part_of_the_draws() -> None:
+    """Bitwise, for parts of many lengths: no sum's order may depend on the batch."""
+    config, positions = SecondOrder(), torch.arange(40) * 1_000_003
+    whole = config.draw(Keys(3, positions), 64, 64, 4)
+    for start, stop in ((0, 1), (7, 9), (3, 16), (20, 37), (39, 40)):
+        part = config.draw(Keys(3, positions[start:stop]), 64, 64, 4).as_dict()
+        for name, value in whole.select(slice(start, stop)).as_dict().items():
+            assert torch.equal(torch.as_tensor(part[name]), torch.as_tensor(value)), name
+
+
 def test_nothing_drawn_is_a_plain_resize(picture: Tensor) -> None:
     config = SecondOrder(**NOTHING)
     images = batch(picture[:1].expand(3, -1, -1), 4)  # gray: JPEG halves the chroma at any quality
