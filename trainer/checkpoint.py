@@ -100,7 +100,8 @@ class Checkpoints:
 
     def begin(self, step: int) -> None:
         """Make the empty folder to write to. One rank, before any `write`; OSError where the disk refuses."""
-        shutil.rmtree(self.partial(step), ignore_errors=True)
+        for stale in self.folder.glob("*.partial"):  # what dead saves left
+            shutil.rmtree(stale)
         if self.path(step).exists():  # a damaged one, that the run was resumed before
             shutil.rmtree(self.folder / f"{self.path(step).name}.damaged", ignore_errors=True)
             self.path(step).rename(self.folder / f"{self.path(step).name}.damaged")
@@ -175,9 +176,7 @@ class Checkpoints:
         return max((int(match[2]) for match in matches if match), default=0)
 
     def prune(self, limit: int | None, spare: Iterable[int]) -> None:
-        """Delete all but the newest `limit` checkpoints and those in `spare`; and what dead saves left."""
-        for stale in self.folder.glob("*.partial"):
-            shutil.rmtree(stale)
+        """Delete all but the newest `limit` checkpoints and those in `spare`."""
         if limit is None:
             return
         for step in set(self.steps()[:-limit]) - set(spare):
