@@ -8,9 +8,9 @@ import json
 import math
 import resource
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -172,7 +172,7 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
         parts.append(f"{values['speed/images_per_second']:.1f} images/s")
         parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
         parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
-        parts.append(f"{time.strftime('%H:%M:%S', time.gmtime(values['speed/eta_seconds']))} to go")
+        parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
     if "validation/psnr" in values:
         parts.append(
             f"validation PSNR {values['validation/psnr']:.2f} dB (bicubic {values['validation/psnr_bicubic']:.2f}), "

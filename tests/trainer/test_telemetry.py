@@ -1,0 +1,162 @@
+"""What a run reports: means over steps, one line per step, and no line of a step that was taken back."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
+from trainer.stopwatch import Stopwatch
+from trainer.telemetry import Telemetry, TelemetryConfig, line, trackers, truncate_metrics
+from trainer.validate import METRICS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+@pytest.fixture
+def telemetry(accelerator: Accelerator, folder: RunFolder) -> Telemetry:
+    config = TelemetryConfig(report_steps=2, report_to="none")
+    return Telemetry(accelerator, folder, config, global_size=4, last=10)
+
+
+def lines(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in folder.metrics.read_text().splitlines()]
+
+
+def written(folder: RunFolder, *texts: str) -> None:
+    folder.metrics.write_text("".join(texts))
+
+
+def steps(folder: RunFolder) -> list[int]:
+    return [record["step"] for record in lines(folder)]
+
+
+GOOD = [json.dumps({"step": step, "training/loss_pixel": 0.1}) + "\n" for step in range(1, 6)]
+
+
+def test_lines_of_later_steps_are_taken_back(folder: RunFolder) -> None:
+    written(folder, *GOOD)
+    truncate_metrics(folder, 3)
+    assert steps(folder) == [1, 2, 3]
+    assert folder.metrics.read_text() == "".join(GOOD[:3])
+    truncate_metrics(folder, 0)
+    assert folder.metrics.read_text() == ""
+
+
+@pytest.mark.parametrize("cut", ['{"step": 6, "training/lo', "{", '{"step": 6', "5\n", '{"stop": 6}\n'])
+def test_a_last_line_that_a_death_cut_short_is_taken_back(folder: RunFolder, cut: str) -> None:
+    written(folder, *GOOD, cut)
+    truncate_metrics(folder, 9)
+    assert folder.metrics.read_text() == "".join(GOOD)
+
+
+def test_a_last_line_without_its_end_is_completed(folder: RunFolder) -> None:
+    written(folder, *GOOD[:2], GOOD[2].rstrip("\n"))
+    truncate_metrics(folder, 9)
+    assert folder.metrics.read_text() == "".join(GOOD[:3])
+
+
+def test_without_a_file_there_is_nothing_to_take_back(folder: RunFolder) -> None:
+    truncate_metrics(folder, 3)
+    assert not folder.metrics.exists()
+
+
+def test_a_report_is_the_mean_since_the_last(telemetry: Telemetry, folder: RunFolder) -> None:
+    telemetry.begin(0)
+    for step, loss in enumerate([1.0, 3.0, 5.0, 6.0], start=1):
+        telemetry.add({"training/loss_pixel": torch.tensor(loss)})
+        if step % 2 == 0:
+            telemetry.report(step, learning_rate=1e-3)
+        telemetry.publish(step)
+    found = lines(folder)
+    assert [record["step"] for record in found] == [2, 4]
+    assert [record["training/loss_pixel"] for record in found] == [2.0, 5.5]
+    assert all(record["training/learning_rate"] == 1e-3 for record in found)
+    for name in ("speed/images_per_second", "speed/peak_memory_gib", "speed/eta_seconds"):
+        assert found[0][name] > 0
+
+
+def test_everything_of_a_step_is_one_line(telemetry: Telemetry, folder: RunFolder) -> None:
+    telemetry.begin(0)
+    telemetry.add({"training/loss_pixel": torch.tensor(1.0)})
+    telemetry.report(1, learning_rate=1.0)
+    telemetry.note({f"validation/{name}": 30.0 for name in METRICS})
+    telemetry.publish(1)
+    (record,) = lines(folder)
+    assert record["validation/psnr"] == 30.0
+    assert record["training/loss_pixel"] == 1.0
+
+
+def test_a_loss_that_is_no_number_still_makes_a_line_of_json(telemetry: Telemetry, folder: RunFolder) -> None:
+    telemetry.begin(0)
+    telemetry.note({"training/loss_pixel": math.nan})
+    telemetry.publish(1)
+    assert "NaN" not in folder.metrics.read_text()
+    assert steps(folder) == [1]
+
+
+def test_a_resumed_run_takes_back_and_goes_on(telemetry: Telemetry, folder: RunFolder) -> None:
+    written(folder, *GOOD, '{"step": 6, "tr')
+    telemetry.begin(2)
+    telemetry.note({"training/loss_pixel": 0.5})
+    telemetry.publish(3)
+    assert steps(folder) == [1, 2, 3]
+
+
+def test_a_tracker_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"report_to: got 'tensorbord'; allowed: none, .*tensorboard"):
+        TelemetryConfig(report_to="tensorbord")
+
+
+def test_a_tracker_that_is_not_installed_is_a_mistake() -> None:
+    """Accelerate itself would be silent."""
+    absent = sorted({*map(str, LOGGER_TYPE_TO_CLASS)} - {*map(str, get_available_trackers())})
+    if not absent:
+        pytest.skip("every tracker that Accelerate knows is installed")
+    with pytest.raises(Mistake) as caught:
+        trackers(TelemetryConfig(report_to=absent[0]))
+    assert str(caught.value).startswith(
+        f"telemetry.report_to: got {absent[0]}, whose package is not installed; installed here: "
+    )
+    assert "tensorboard" in str(caught.value)
+
+
+def test_trackers_by_name() -> None:
+    assert trackers(TelemetryConfig(report_to="none")) == []
+    assert trackers(TelemetryConfig()) == ["tensorboard"]
+
+
+def test_a_line_reads_at_a_glance() -> None:
+    values = {
+        "training/loss_pixel": 0.123456, "speed/images_per_second": 12.34, "speed/degradation_share": 0.5,
+        "speed/data_wait_share": 0.02, "speed/peak_memory_gib": 1.5, "speed/eta_seconds": 3661.0,
+    }  # fmt: skip
+    shares = "50 % degrading, 2 % waiting for data"
+    assert line(5, 10, values) == f"step 5/10 | loss_pixel 0.1235 | 12.3 images/s | {shares} | 1.50 GiB | 1:01:01 to go"
+
+
+def test_a_run_of_many_days_says_so() -> None:
+    values = {
+        "speed/images_per_second": 1.0, "speed/degradation_share": 0.0, "speed/data_wait_share": 0.0,
+        "speed/peak_memory_gib": 1.0, "speed/eta_seconds": 3 * 86400 + 3661.0,
+    }  # fmt: skip
+    assert line(1, 2, values).endswith("| 3 days, 1:01:01 to go")
+
+
+def test_a_stopwatch_counts_by_name_and_starts_again() -> None:
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.host("data"), watch.device("degradation"):
+        pass
+    seconds = watch.read()
+    assert seconds.keys() == {"data", "degradation", "total"}
+    assert 0 <= seconds["degradation"] <= seconds["data"] <= seconds["total"]
+    assert watch.read().keys() == {"total"}

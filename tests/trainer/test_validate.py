@@ -1,0 +1,166 @@
+"""Validation: figures that anyone can compute again, the same for all steps and draws, and no trace on the weights."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import nn
+
+from degradations.second_order import SecondOrder
+from trainer.ema import EMAConfig, smoothed
+from trainer.images.pairs import Pairs, ValidationSource, open_validation
+from trainer.images.sources import Folder
+from trainer.networks import SRVGGNetCompactConfig
+from trainer.synthesis import Synthesis
+from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic
+
+SCALE, SIZE = 2, (48, 40)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Pairs:
+    """Three good pictures, and Pillow's half-size versions of them."""
+    for name in ("gt", "lq"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        gt = Image.effect_mandelbrot(SIZE, (-2 + number / 5, -1, 1, 1), 50).convert("RGB")
+        gt.save(tmp_path / "gt" / f"{number}.png")
+        gt.resize((SIZE[0] // SCALE, SIZE[1] // SCALE), Image.Resampling.BOX).save(tmp_path / "lq" / f"{number}.png")
+    return Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(SCALE, bands=3)
+
+
+def validator(accelerator: Accelerator, source: ValidationSource, **settings: Any) -> Validator:
+    images = open_validation(source, SCALE, settings.get("max_side"))
+    synthesis = Synthesis(SecondOrder(), seed=9, scale=SCALE, gt_size=16, gt_usm=True)
+    return Validator(accelerator, images, synthesis, ValidationConfig(source=source, **settings))
+
+
+def by_hand(net: nn.Module, source: Pairs, border: int) -> tuple[float, float]:
+    """Mean RGB PSNR of the network and of bicubic, from the files, with numpy."""
+    means = []
+    for upscale in (
+        lambda x: net(x).clamp(0, 1),
+        lambda x: nn.functional.interpolate(x, scale_factor=2, mode="bicubic"),
+    ):
+        decibels = []
+        for file in sorted(Path(source.gt).iterdir()):
+            gt = np.asarray(Image.open(file)).astype(np.float64)
+            lq = np.asarray(Image.open(Path(source.lq, file.name)))
+            with torch.no_grad():
+                result = upscale(torch.from_numpy(lq.copy()).permute(2, 0, 1)[None].float() / 255)[0]
+            shown = (result.clamp(0, 1) * 255).round().permute(1, 2, 0).double().numpy()
+            error = (shown - gt)[border:-border, border:-border]
+            decibels.append(10 * math.log10(255**2 / (error**2).mean()))
+        means.append(sum(decibels) / len(decibels))
+    return means[0], means[1]
+
+
+@pytest.mark.parametrize("border", [None, 4])
+def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: Pairs, border: int | None) -> None:
+    net = network()
+    figures = validator(accelerator, pairs, channel="rgb", crop_border=border)(net, step=1).figures
+    wanted = by_hand(net, pairs, border or SCALE)
+    assert figures["validation/psnr"] == pytest.approx(wanted[0], abs=1e-6)
+    assert figures["validation/psnr_bicubic"] == pytest.approx(wanted[1], abs=1e-6)
+    assert 0 < figures["validation/ssim"] < 1
+    assert 0 < figures["validation/ssim_bicubic"] < 1
+
+
+def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Accelerator, pairs: Pairs) -> None:
+    answers = {}
+    for number in range(3):
+        pair = open_validation(pairs, SCALE, None)[number]
+        assert pair.lq is not None
+        answers[pair.lq.sum().item()] = pair.gt
+
+    class Oracle(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return answers[int((x * 255).round().sum())][None].float() / 255
+
+    figures = validator(accelerator, pairs)(Oracle(), step=1).figures
+    assert figures["validation/psnr"] == 100.0
+    assert figures["validation/ssim"] == pytest.approx(1.0)
+
+
+def clean(pairs: Pairs, accelerator: Accelerator, **settings: Any) -> Validator:
+    return validator(accelerator, Folder(path=pairs.gt), **settings)
+
+
+def test_clean_pictures_meet_the_same_degradations_at_every_step(accelerator: Accelerator, pairs: Pairs) -> None:
+    net = network()
+    assert clean(pairs, accelerator)(net, 1).figures == clean(pairs, accelerator)(net, 2).figures
+    assert clean(pairs, accelerator, seed=1)(net, 1).figures != clean(pairs, accelerator)(net, 1).figures
+
+
+def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: Pairs) -> None:
+    thrice = clean(pairs, accelerator, draws=3)
+    assert len(thrice) == 9
+    lqs = [thrice._pair(number)[0] for number in range(9)]
+    assert not any(torch.equal(lqs[a], lqs[b]) for a in range(9) for b in range(a))
+    gts = [thrice._pair(number)[1] for number in range(9)]
+    assert torch.equal(gts[0], gts[2])
+    assert not torch.equal(gts[2], gts[3])
+    assert len(validator(accelerator, pairs, draws=3)) == 3  # given pairs are what they are
+
+
+def test_only_a_middle_piece_is_measured_if_wished(accelerator: Accelerator, pairs: Pairs) -> None:
+    _, gt, caption = clean(pairs, accelerator, max_side=20)._pair(0)
+    assert gt.shape == (3, 20, 20)
+    assert caption  # what was done to it, in words
+    whole = np.asarray(Image.open(Path(pairs.gt, "0.png")))
+    assert torch.equal(gt, torch.from_numpy(whole[10:30, 14:34].copy()).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("strips", [0, 2])
+def test_there_are_as_many_strips_as_wished(accelerator: Accelerator, pairs: Pairs, strips: int) -> None:
+    outcome: Validated = validator(accelerator, pairs, num_samples=strips)(network(), 1)
+    if strips == 0:
+        assert outcome.sheet is None
+    else:
+        assert outcome.sheet is not None
+        assert outcome.sheet.dtype == torch.uint8
+        assert outcome.sheet.shape[0] == 3
+
+
+def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelerator: Accelerator, pairs: Pairs) -> None:
+    net = network()
+    ema = smoothed(net, EMAConfig())
+    ema.update()
+    both = (net, ema.ema_model)
+    before = [{name: value.clone() for name, value in module.state_dict().items()} for module in both]
+    numbers, training = torch.get_rng_state(), net.training
+    validator(accelerator, pairs)(ema.ema_model, 1)
+    for module, values in zip(both, before, strict=True):
+        assert all(torch.equal(value, values[name]) for name, value in module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert net.training == training
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_a_higher_figure_is_better_and_nan_never() -> None:
+    assert better(1.0, None)
+    assert better(2.0, 1.0)
+    assert not better(1.0, 1.0)
+    assert not better(math.nan, None)
+    assert not better(math.nan, 1.0)
+
+
+def test_bicubic_keeps_a_flat_picture_flat() -> None:
+    flat = torch.full((3, 4, 6), 77, dtype=torch.uint8)
+    assert torch.equal(bicubic(flat, 4), torch.full((3, 16, 24), 77, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("wrong", [{"validation_steps": 0}, {"draws": 0}, {"num_samples": -1}])
+def test_settings_that_validate_nothing_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
+        ValidationConfig(source=Folder(path="x"), **wrong)  # type: ignore[arg-type]
