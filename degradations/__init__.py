@@ -3,11 +3,16 @@
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys, Purpose, normal_fields, normals, philox, uniforms, words
 from degradations.jpeg import libjpeg
+from degradations.parse import Degradation, parse_degradation
+from degradations.pipeline import Pipeline, PipelineRecipe
 from degradations.second_order import Recipe, SecondOrder
 from degradations.sharpen import usm_sharpen
 
 __all__ = [
+    "Degradation",
     "Keys",
+    "Pipeline",
+    "PipelineRecipe",
     "Purpose",
     "Recipe",
     "SecondOrder",
@@ -16,6 +21,7 @@ __all__ = [
     "normal_fields",
     "normals",
     "paired_crop",
+    "parse_degradation",
     "philox",
     "uniforms",
     "usm_sharpen",

@@ -212,13 +212,17 @@ class Jpeg:
     Args:
         jpeg_range: lowest and highest quality, both included.
         arithmetic: "libjpeg" for the real thing, "realesrgan" for upstream's DiffJPEG (three bands, real quality).
+        subsampling: of chroma; only libjpeg's arithmetic knows "4:4:4".
     """
 
     jpeg_range: tuple[float, float] = (30, 95)
     arithmetic: Arithmetic = "libjpeg"
+    subsampling: Subsampling = "4:2:0"
 
     def __post_init__(self) -> None:
         check_range("jpeg_range", self.jpeg_range, 1, 100 if self.arithmetic == "libjpeg" else 99.9)
+        if self.arithmetic == "realesrgan" and self.subsampling != "4:2:0":
+            raise ValueError(f"upstream's JPEG halves the chroma: subsampling must be 4:2:0, got {self.subsampling}")
 
     def draw(self, u: Tensor) -> JpegRecipe:
         """Qualities from uniform numbers, float32 [B, 1] or more columns."""
@@ -235,7 +239,9 @@ class Jpeg:
             return [diffjpeg(image.clamp(0, 1), q) for image, q in zip(images, qualities, strict=True)]
         coded = list(images)
         for places in _by_shape(images):
-            group = libjpeg(torch.stack([images[i] for i in places]), recipe.quality[places])
+            group = libjpeg(
+                torch.stack([images[i] for i in places]), recipe.quality[places], subsampling=self.subsampling
+            )
             for i, image in zip(places, group.unbind(), strict=True):
                 coded[i] = image
         return coded

@@ -164,19 +164,23 @@ class Jpeg(Operation[jpeg.JpegRecipe]):
 
     type: Literal["jpeg"] = "jpeg"
     jpeg_range: tuple[float, float] = (30, 95)
+    subsampling: jpeg.Subsampling = "4:2:0"
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
-        jpeg.Jpeg(jpeg_range=self.jpeg_range)
+        self._jpeg()
+
+    def _jpeg(self) -> jpeg.Jpeg:
+        return jpeg.Jpeg(jpeg_range=self.jpeg_range, subsampling=self.subsampling)
 
     def draw(self, u: Tensor) -> jpeg.JpegRecipe:
         """See `jpeg.Jpeg.draw`."""
-        return jpeg.Jpeg(jpeg_range=self.jpeg_range).draw(u)
+        return self._jpeg().draw(u)
 
     def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, scene: Scene) -> list[Tensor]:
         """See `jpeg.Jpeg.apply`."""
         del scene
-        return jpeg.Jpeg(jpeg_range=self.jpeg_range).apply(images, recipe)
+        return self._jpeg().apply(images, recipe)
 
 
 @dataclass(frozen=True, slots=True)

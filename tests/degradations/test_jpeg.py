@@ -128,6 +128,8 @@ def test_qualities_are_whole_and_include_both_ends() -> None:
 def test_mistakes_are_named(picture: Tensor) -> None:
     with pytest.raises(ValueError, match="quality"):
         diffjpeg(picture, 100.0)
+    with pytest.raises(ValueError, match="4:2:0"):
+        Jpeg(arithmetic="realesrgan", subsampling="4:4:4")
     with pytest.raises(ValueError, match="jpeg_range"):
         Jpeg(jpeg_range=(0, 95))
     with pytest.raises(ValueError, match="3 bands"):

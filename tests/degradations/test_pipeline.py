@@ -146,6 +146,7 @@ def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
     if codec == "jpeg":
         exact = run(Jpeg(jpeg_range=(60, 60)), picture[None])[0]
         assert torch.equal(exact, expected)
+        assert not torch.equal(run(Jpeg(jpeg_range=(60, 60), subsampling="4:4:4"), picture[None])[0], expected)
         again = run(replace(step, saves=(3, 3)), picture[None])[0]
         assert not torch.equal(again, expected)
 
