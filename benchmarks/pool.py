@@ -65,8 +65,9 @@ def timed(accelerator: Accelerator) -> str:
         exchange.append(_seconds(accelerator, lambda step=step: pool.swap(fresh, step, 0)))
         reduction.append(_seconds(accelerator, lambda: dist.all_reduce(gradients) if world > 1 else None))
     return (
-        f"{world} ranks on {device.type}: an exchange takes {1e3 * statistics.median(exchange):.2f} ms, the all-reduce of "
-        f"RRDBNet's gradients {1e3 * statistics.median(reduction):.2f} ms (medians of {STEPS}, interleaved)"
+        f"{world} ranks on {device.type}: an exchange takes {1e3 * statistics.median(exchange):.2f} ms, "
+        f"the all-reduce of RRDBNet's gradients {1e3 * statistics.median(reduction):.2f} ms "
+        f"(medians of {STEPS}, interleaved)"
     )
 
 

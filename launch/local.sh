@@ -33,6 +33,9 @@ case " $* " in
 *) python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" ;;
 esac
 
+# Asked to stop, the launcher gives the processes this long to save themselves before it kills them (default: 30 s).
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
+
 COMMON=(--num_machines 1 --mixed_precision no --dynamo_backend no)  # said, or accelerate warns that it guessed
 if [ "$PROCESSES" -eq 1 ]; then
     exec accelerate launch --num_processes 1 "${COMMON[@]}" "$ROOT/trainer/run.py" "$@"

@@ -95,8 +95,8 @@ class Validator:
         return Validated(figures, sheet(pictures) if pictures and self.accelerator.is_main_process else None)
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor, str]:
-        """LQ and GT uint8 on the device, and what was done to the LQ."""
-        pair = self.images[number // self.draws]
+        """LQ and GT uint8 on the device, and what was done to the LQ; the first draw of every picture comes first."""
+        pair = self.images[number % len(self.images)]
         gt = pair.gt.to(self.accelerator.device)
         if pair.lq is not None:
             return pair.lq.to(gt.device), gt, ""
@@ -118,7 +118,7 @@ class Validator:
             "ground truth",
         )
         columns = [Column(text, picture.cpu()) for text, picture in zip(texts, pictures, strict=True)]
-        return strip(columns, self.images.name(number // self.draws), caption)
+        return strip(columns, self.images.name(number % len(self.images)), caption)
 
 
 def bicubic(lq: Tensor, scale: int) -> Tensor:
