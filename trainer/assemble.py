@@ -62,7 +62,7 @@ class Experiment:
 
     def rate(self, step: int) -> float:
         """The multiple of the full learning rate that step `step` takes."""
-        return self.config.lr_scheduler.factor(step, self.config.max_train_steps)
+        return self.config.lr_scheduler.multiple(step, self.config.max_train_steps)
 
     def pairs(self) -> Iterator[Pairs]:
         """This rank's micro-batches to train on, from where the run stands, without end."""

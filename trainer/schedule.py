@@ -39,7 +39,7 @@ class Constant(Warmup):
 
     type: Literal["constant"] = "constant"
 
-    def factor(self, step: int, total: int) -> float:  # noqa: ARG002 - one signature for all schedules
+    def multiple(self, step: int, total: int) -> float:  # noqa: ARG002 - one signature for all schedules
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
         return self.warmup(step)
 
@@ -59,7 +59,7 @@ class MultiStep(Warmup):
         if list(self.milestones) != sorted(set(self.milestones)) or not self.milestones or self.milestones[0] < 1:
             raise ValueError(f"milestones must be rising positive steps, got {list(self.milestones)}")
 
-    def factor(self, step: int, total: int) -> float:  # noqa: ARG002
+    def multiple(self, step: int, total: int) -> float:  # noqa: ARG002
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
         return self.warmup(step) * self.gamma ** sum(step >= milestone for milestone in self.milestones)
 
@@ -72,7 +72,7 @@ class Cosine(Warmup):
     min_factor: float = 0.0
     """What remains of the rate at the last step."""
 
-    def factor(self, step: int, total: int) -> float:
+    def multiple(self, step: int, total: int) -> float:
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
         fall = 0.5 + 0.5 * math.cos(math.pi * self.progress(step, total))
         return self.warmup(step) * (self.min_factor + (1 - self.min_factor) * fall)
@@ -86,7 +86,7 @@ class Linear(Warmup):
     min_factor: float = 0.0
     """What remains of the rate at the last step."""
 
-    def factor(self, step: int, total: int) -> float:
+    def multiple(self, step: int, total: int) -> float:
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
         return self.warmup(step) * (1 - (1 - self.min_factor) * self.progress(step, total))
 

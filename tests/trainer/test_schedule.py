@@ -12,7 +12,7 @@ TOTAL = 40
 
 
 def rates(schedule: LRSchedule) -> list[float]:
-    return [schedule.factor(step, TOTAL) for step in range(TOTAL)]
+    return [schedule.multiple(step, TOTAL) for step in range(TOTAL)]
 
 
 def test_constant_stays() -> None:
@@ -35,7 +35,7 @@ def test_multistep_falls_where_torchs_does() -> None:
 def test_cosine_falls_by_half_a_wave(least: float) -> None:
     wanted = [least + (1 - least) * (1 + math.cos(math.pi * step / TOTAL)) / 2 for step in range(TOTAL)]
     assert rates(Cosine(min_factor=least)) == pytest.approx(wanted)
-    assert Cosine(min_factor=least).factor(TOTAL, TOTAL) == pytest.approx(least)
+    assert Cosine(min_factor=least).multiple(TOTAL, TOTAL) == pytest.approx(least)
 
 
 @pytest.mark.parametrize("least", [0.0, 0.1])
@@ -63,8 +63,8 @@ def test_the_fall_begins_after_the_warm_up() -> None:
 
 
 def test_beyond_the_end_the_rate_stays_at_its_least() -> None:
-    assert Cosine(min_factor=0.1).factor(10 * TOTAL, TOTAL) == pytest.approx(0.1)
-    assert Linear().factor(10 * TOTAL, TOTAL) == 0.0
+    assert Cosine(min_factor=0.1).multiple(10 * TOTAL, TOTAL) == pytest.approx(0.1)
+    assert Linear().multiple(10 * TOTAL, TOTAL) == 0.0
 
 
 @pytest.mark.parametrize("milestones", [(), (0, 5), (5, 5), (7, 5)])

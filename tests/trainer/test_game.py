@@ -1,0 +1,56 @@
+"""The phases of the game, in closed form over whole runs."""
+
+import math
+
+import pytest
+
+from trainer.game import GameConfig
+
+
+def test_without_settings_both_learn_from_the_first_step_at_full_weight() -> None:
+    for step in range(5):
+        phase = GameConfig().phase(step)
+        assert (phase.pretrain, phase.train_generator, phase.train_discriminator) == (False, True, True)
+        assert phase.adversarial == 1
+
+
+def test_pretraining_lasts_exactly_its_steps() -> None:
+    game = GameConfig(pretrain_g_only=True, g_pretrain_steps=7)
+    assert [game.phase(step).pretrain for step in range(10)] == [True] * 7 + [False] * 3
+    assert [game.phase(step).train_discriminator for step in range(10)] == [False] * 7 + [True] * 3
+    assert all(game.phase(step).train_generator for step in range(10))
+
+
+def test_pretraining_can_last_for_ever() -> None:
+    game = GameConfig(pretrain_g_only=True, g_pretrain_steps=-1)
+    assert all(game.phase(step).pretrain for step in (0, 10, 10**9))
+
+
+@pytest.mark.parametrize("start", [0, 5])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_ramp_rises_from_nothing_to_all(start: int, schedule: str) -> None:
+    game = GameConfig(
+        pretrain_g_only=start > 0,
+        g_pretrain_steps=start,
+        adv_loss_ramp_steps=8,
+        adv_loss_schedule=schedule,  # type: ignore[arg-type]
+    )
+    for step in range(20):
+        share = min(1, max(0, step - start) / 8)
+        expected = share if schedule == "linear" else (1 - math.cos(math.pi * share)) / 2
+        assert game.phase(step).adversarial == pytest.approx(expected)
+
+
+def test_the_generator_learns_when_upstreams_would() -> None:
+    game = GameConfig(net_d_iters=3, net_d_init_iters=4)
+    for iteration in range(1, 20):  # upstream's numbers begin at 1
+        phase = game.phase(iteration - 1)
+        assert phase.train_generator == (iteration % 3 == 0 and iteration > 4)
+        assert phase.train_discriminator
+
+
+def test_half_a_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match="pretrain_g_only is false but g_pretrain_steps is 5"):
+        GameConfig(g_pretrain_steps=5)
+    with pytest.raises(ValueError, match="pretrain_g_only is true but g_pretrain_steps is 0"):
+        GameConfig(pretrain_g_only=True)

@@ -1,0 +1,67 @@
+"""The phases of adversarial training: who learns at a step, and how much the discriminator's word weighs.
+
+All of it is a function of the step, so nothing is saved and a resumed run is in the same phase. Steps are optimizer
+steps of the loop, counted from 0; there is no second unit.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What happens at one step."""
+
+    pretrain: bool
+    """The generator learns alone, before the game."""
+    train_generator: bool
+    train_discriminator: bool
+    adversarial: float
+    """The share, in [0, 1], of the adversarial weight that is in force."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GameConfig:
+    """When the discriminator joins, and how its influence grows."""
+
+    pretrain_g_only: bool = False
+    """Begin with the generator alone, for `g_pretrain_steps`."""
+    g_pretrain_steps: int = 0
+    """Steps of that pretraining; -1 never ends it."""
+    pretrain_objective: Literal["l1", "content"] = "l1"
+    """What the generator minimises meanwhile: the pixel term alone, or all terms but the adversarial one."""
+    adv_loss_ramp_steps: int = 0
+    """Steps over which the adversarial weight rises from 0 once the discriminator has joined; 0 is at once."""
+    adv_loss_schedule: Literal["linear", "cosine"] = "cosine"
+    """The shape of that rise."""
+    net_d_iters: int = 1
+    """The generator learns at every so many steps, the discriminator at each (Real-ESRGAN)."""
+    net_d_init_iters: int = 0
+    """The generator does not learn during the first so many steps of the game (Real-ESRGAN)."""
+
+    def __post_init__(self) -> None:
+        if self.g_pretrain_steps < -1:
+            raise ValueError(f"g_pretrain_steps must be at least -1, got {self.g_pretrain_steps}")
+        if self.pretrain_g_only != (self.g_pretrain_steps != 0):
+            raise ValueError(
+                f"pretrain_g_only is {str(self.pretrain_g_only).lower()} but g_pretrain_steps is "
+                f"{self.g_pretrain_steps}; wanted both, or neither"
+            )
+        if self.net_d_iters < 1 or self.net_d_init_iters < 0 or self.adv_loss_ramp_steps < 0:
+            raise ValueError("net_d_iters must be at least 1, net_d_init_iters and adv_loss_ramp_steps at least 0")
+
+    def phase(self, step: int) -> Phase:
+        """Who learns at `step`, and with what weight."""
+        start = self.g_pretrain_steps
+        if start == -1 or step < start:
+            return Phase(pretrain=True, train_generator=True, train_discriminator=False, adversarial=0.0)
+        number = step - start + 1  # upstream counts from 1
+        learns = number % self.net_d_iters == 0 and number > self.net_d_init_iters
+        return Phase(False, learns, True, self._ramp(step - start))
+
+    def _ramp(self, since: int) -> float:
+        if since >= self.adv_loss_ramp_steps:
+            return 1.0
+        share = since / self.adv_loss_ramp_steps
+        return share if self.adv_loss_schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * share)

@@ -1,0 +1,75 @@
+"""A rate that falls when a figure no longer improves: the one schedule that has a state."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from trainer.schedule import Warmup
+
+
+@dataclass(frozen=True, slots=True)
+class PlateauState:
+    """What a plateau schedule remembers between validations."""
+
+    best: float | None = None
+    waited: int = 0
+    """Validations without improvement since the last one or the last fall."""
+    resting: int = 0
+    """Validations of cooldown that are left."""
+    multiple: float = 1.0
+    """Of the full rate: what the falls so far have left."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plateau(Warmup):
+    """torch's ReduceLROnPlateau as a function from one state to the next, with the warm-up that every schedule has."""
+
+    type: Literal["plateau"] = "plateau"
+    metric: str
+    """The reported figure to watch, such as validation/psnr or training/loss_discriminator."""
+    mode: Literal["min", "max"] = "min"
+    """Whether lower or higher is better."""
+    patience: int = 10
+    """Validations without improvement that are borne before the rate falls."""
+    factor: float = 0.5
+    """What the rate is multiplied by at each fall."""
+    cooldown: int = 0
+    """Validations after a fall during which nothing is counted."""
+    threshold: float = 1e-3
+    """The least improvement that counts, as a share of the best."""
+    min_lr: float = 1e-7
+    """The rate never falls below this."""
+
+    def __post_init__(self) -> None:
+        Warmup.__post_init__(self)
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must be in (0, 1), got {self.factor}")
+        if self.patience < 0 or self.cooldown < 0:
+            raise ValueError("patience and cooldown must not be negative")
+
+    def multiple(self, step: int, total: int) -> float:  # noqa: ARG002 - one signature for all schedules
+        """The warm-up's part of the rate; `PlateauState.multiple` is the rest."""
+        return self.warmup(step)
+
+    def observed(self, state: PlateauState, value: float, learning_rate: float) -> PlateauState:
+        """The state after a validation that gave `value`; one that is not finite is no observation.
+
+        `learning_rate` is the full rate, which the floor is a share of.
+        """
+        if not math.isfinite(value):
+            return state
+        improved = self._better(value, state.best)
+        best = value if improved else state.best
+        waited = 0 if improved or state.resting else state.waited + 1
+        state = replace(state, best=best, waited=waited, resting=max(0, state.resting - 1))
+        if waited <= self.patience:
+            return state
+        multiple = max(min(state.multiple, self.min_lr / learning_rate), state.multiple * self.factor)
+        return replace(state, multiple=multiple, waited=0, resting=self.cooldown)
+
+    def _better(self, value: float, best: float | None) -> bool:
+        """Better by the threshold, which widens the gap whatever the sign of the figure."""
+        if best is None:
+            return True
+        margin = abs(best) * self.threshold
+        return value < best - margin if self.mode == "min" else value > best + margin
