@@ -15,7 +15,7 @@ LAYERS = (
     {"mistakes", "batch", "schedule", "plateau", "game", "cadence", "ema", "quality", "strips", "stopwatch", "stop"},
     {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
     # parts
-    {"objective", "synthesis", "state", "unreadable"},
+    {"objective", "synthesis", "state", "unreadable", "plateau", "game"},
     {"digest", "pool", "validate"},
     {"telemetry", "saving"},
     # configuration
@@ -52,7 +52,10 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             yield from ((alias.name, id(node) in at_top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file} imports relatively"
-            yield str(node.module), id(node) in at_top
+            for alias in node.names:  # either may be a module: the package, or what is imported from it
+                inner = f"{node.module}.{alias.name}"
+                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").is_file()
+                yield inner if is_module else str(node.module), id(node) in at_top
 
 
 def top_level(tree: ast.Module) -> Iterator[ast.stmt]:

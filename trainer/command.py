@@ -4,7 +4,8 @@ from argparse import Namespace
 
 from accelerate import Accelerator
 
-from trainer.assemble import assemble, check, make_accelerator, on_main
+from trainer.assemble import assemble, check, make_accelerator, on_main, open_images
+from trainer.batch import plan_batch
 from trainer.claim import check_folder, folder_of, move_aside
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
@@ -42,7 +43,9 @@ def execute(options: Namespace) -> None:
 
 
 def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
-    """Give an earlier run of this name another one, and say which."""
+    """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
+    plan_batch(config.batch, accelerator.num_processes)
+    on_main(accelerator, lambda: open_images(config))
     aside = on_main(accelerator, lambda: move_aside(config))
     if aside and accelerator.is_main_process:
         print(f"the earlier run is now {aside}")

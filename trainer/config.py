@@ -71,6 +71,8 @@ class RunConfig:
     def _problems(self) -> list[str]:
         """What the parts cannot see alone, a sentence each."""
         found = []
+        if not 0 <= self.seed < 2**63:
+            found.append(f"seed: got {self.seed}; must be at least 0 and below 2**63")
         if self.max_train_steps < 1:
             found.append(f"max_train_steps: got {self.max_train_steps}; must be at least 1")
         for key in ("max_skipped", "max_hours"):

@@ -47,7 +47,8 @@ def validate(x: Experiment) -> bool:
     x.telemetry.note(outcome.figures, pictures)
     metric = x.validator.config.best_metric
     value = outcome.figures[f"validation/{metric}"]
-    if not better(value, x.state.best.value if x.state.best else None):
+    best = x.state.best if x.state.best and x.state.best.metric == metric else None  # else it was resumed with another
+    if not better(value, best.value if best else None):
         return False
     x.state.best = Best(metric, value, x.state.step)
     return x.config.checkpoints.keep_best

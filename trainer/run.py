@@ -43,6 +43,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)  # overrides may come before and after options
 
 
+def rank_0_says_it() -> bool:
+    """Nearly always every rank meets the same mistake: rank 0 says it and ends, and the launcher then stops the others.
+
+    Waits for that; False where it does not come, so this rank is alone with its mistake.
+    """
+    deadline = time.monotonic() + 3
+    while REQUEST.name is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return REQUEST.name is not None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
     options = parse(arguments)
@@ -60,10 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         execute(options)
     except (Mistake, Failure) as mistake:
-        if os.environ.get("RANK", "0") != "0":
-            # Nearly always every rank meets the same mistake and rank 0 says it; the launcher then ends the others.
-            time.sleep(3)
-        print(f"error: {mistake}", file=sys.stderr, flush=True)
+        if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
+            print(f"error: {mistake}", file=sys.stderr, flush=True)
         return 2 if isinstance(mistake, Mistake) else 1
     return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launcher import ROOT, command, environment
+from launcher import ROOT, RUN, TINY, command, environment
 from PIL import Image
 
 pytestmark = pytest.mark.launch
@@ -55,3 +55,12 @@ def test_both_ranks_stop_together_when_too_many_pictures_are_bad(said: tuple[lis
     assert len(set(lines)) == 1
     assert "of 120 pictures" in lines[0]
     assert "cannot be read, more than 1 %; the first is " in lines[0]
+
+
+def test_a_mistake_of_all_ranks_is_said_once(tmp_path: Path) -> None:
+    arguments = command(2, RUN, str(TINY), f"output_dir={tmp_path}", "batch.per_device=3")
+    done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=100)
+    assert done.returncode != 0
+    assert done.stderr.count("error: batch: global_size 4 does not divide by 2 processes x per_device 3;") == 1
+    assert done.stderr.count("exitcode  : 2 ") == 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,14 +1,13 @@
 """Through the true launcher: a run that was interrupted is bitwise the run that was not; ranks share one stream."""
 
 import json
-import os
-import signal
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import safetensors.torch
 import torch
@@ -54,15 +53,18 @@ def kill_at(line: str, processes: int, folder: Path) -> None:
         text=True,
         env=environment(),
         cwd=ROOT,
-        start_new_session=True,
     )
     assert process.stdout is not None
     try:
         assert any(said.startswith(line) for said in process.stdout), "the run never came so far"
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        ranks = psutil.Process(process.pid).children(recursive=True)
+        for rank in ranks:  # before the launcher, which would ask them to stop
+            rank.kill()
+        process.kill()
         process.wait()
         process.stdout.close()
+    assert len(ranks) >= processes
 
 
 @pytest.fixture(scope="module")

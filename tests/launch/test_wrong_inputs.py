@@ -136,13 +136,21 @@ def test_a_run_ends_says_so_and_keeps_its_folder_to_itself(run: Run, tmp_path: P
     assert "resumes at step 2 of 4" in said
     assert (folder / "DONE").read_text() == "4\n"
 
+    status, said, _ = run("max_train_steps=6", "validation.best_metric=ssim")
+    assert status == 0
+    assert "; best ssim 0." in said  # a PSNR is no figure to compare it with
+
+    before = snapshot(folder)
+    assert run("batch.per_device=3", "--fresh")[0] == 2
+    assert snapshot(folder) == before  # what cannot begin moves nothing aside
+
     status, said, _ = run("max_train_steps=2", "seed=4", "--fresh")
     assert status == 0
     assert "starts at step 0" in said
     assert (folder / "DONE").read_text() == "2\n"
     (aside,) = folder.parent.glob("tiny.until-*")
     assert f"the earlier run is now {aside}" in said
-    assert (aside / "DONE").read_text() == "4\n"
+    assert (aside / "DONE").read_text() == "6\n"
     assert (aside / "checkpoints" / "step-00000004").is_dir()
 
 
