@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from degradations.parse import Degradation
 from degradations.second_order import SecondOrder
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
@@ -45,7 +46,7 @@ class RunConfig:
     """Side of the ground-truth patch that the networks see, cut from the degraded crop."""
     gt_usm: bool = True
     """Degrade from, and aim at, ground truth sharpened by Real-ESRGAN's unsharp mask."""
-    degradation: SecondOrder = field(default_factory=SecondOrder)
+    degradation: Degradation = field(default_factory=SecondOrder)
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
     """Pairs in the training-pair pool, in total over all processes (upstream: 180 on each of 4 GPUs); 0 is no pool."""

@@ -170,6 +170,12 @@ def _members(hint: Any) -> list[type]:
     return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
 
 
+def _item(hint: Any) -> Any:
+    """The annotation of a list's elements, where `hint` is that of a list of any length."""
+    arguments = get_args(hint)
+    return arguments[0] if get_origin(hint) is tuple and arguments[1:] == (Ellipsis,) else None
+
+
 def _tag(cls: type) -> str | None:
     """The value of `type` that chooses `cls` in a union."""
     hint = get_type_hints(cls).get("type")
@@ -183,26 +189,29 @@ def _chosen(members: list[type], tree: Any) -> type | None:
     return tags.get(tree.get("type")) if isinstance(tree, dict) else None
 
 
-def _misnamed(cls: type, tree: dict[str, Any], path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Unknown keys and unknown `type`s anywhere in the tree, with the nearest name that exists."""
-    hints = get_type_hints(cls)
-    for key, value in tree.items():
-        if key not in hints:
-            yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
-            continue
-        members = _members(hints[key])
-        if not members or (value is None and type(None) in get_args(hints[key])):
-            continue
-        if not isinstance(value, dict):
-            yield (*path, key), f"got {json.dumps(value, default=str)}; {WANTED['dataclass_type']}"
-            continue
-        chosen = _chosen(members, value)
-        if chosen is None:
-            tags = [tag for member in members if (tag := _tag(member))]
-            got = f"got {value['type']!r}" if "type" in value else "nothing given"
-            yield (*path, key, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
+def _misnamed(hint: Any, value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Unknown keys and `type`s anywhere in a value that `hint` annotates, with the nearest name that exists."""
+    if (item := _item(hint)) is not None and isinstance(value, list):
+        for number, element in enumerate(value):
+            yield from _misnamed(item, element, (*path, number))
+    members = _members(hint)
+    if not members or (value is None and type(None) in get_args(hint)):
+        return
+    if not isinstance(value, dict):
+        yield path, f"got {json.dumps(value, default=str)}; {WANTED['dataclass_type']}"
+        return
+    chosen = _chosen(members, value)
+    if chosen is None:
+        tags = [tag for member in members if (tag := _tag(member))]
+        got = f"got {value['type']!r}" if "type" in value else "nothing given"
+        yield (*path, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
+        return
+    hints = get_type_hints(chosen)
+    for key, below in value.items():
+        if key in hints:
+            yield from _misnamed(hints[key], below, (*path, key))
         else:
-            yield from _misnamed(chosen, value, (*path, key))
+            yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
 
 
 def _endless(tree: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
@@ -240,14 +249,18 @@ def _values(cls: type, tree: Any, error: ValidationError) -> Iterator[tuple[tupl
 def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The keys of `loc` without union members' names; None if it speaks of a member that `type` did not choose."""
     path: list[Any] = []
-    owner: type | None = cls
+    hint: Any = cls
     rest = list(loc)
     while rest:
+        members = _members(hint)
+        owner = _chosen(members, tree) if members else None
+        if len(members) > 1 and (owner is None or rest.pop(0) != owner.__name__):
+            return None
+        if not rest:
+            break
         key = rest.pop(0)
         path.append(key)
-        members = _members(get_type_hints(owner).get(key)) if owner else []
-        tree = tree.get(key) if isinstance(tree, dict) else None
-        owner = _chosen(members, tree) if members else None
-        if len(members) > 1 and rest and (owner is None or rest.pop(0) != owner.__name__):
-            return None
+        hint = get_type_hints(owner).get(key) if owner else _item(hint)
+        known = (isinstance(tree, dict) and key in tree) or (isinstance(tree, list) and key in range(len(tree)))
+        tree = tree[key] if known else None
     return tuple(path)

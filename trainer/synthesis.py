@@ -7,9 +7,13 @@ from torch import Tensor
 
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys
-from degradations.second_order import Recipe, SecondOrder
+from degradations.parse import Degradation
+from degradations.pipeline import PipelineRecipe
+from degradations.second_order import Recipe
 from degradations.sharpen import usm_sharpen
 from trainer.quality import to_uint8
+
+AnyRecipe = Recipe | PipelineRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class Pairs:
 class Synthesis:
     """How pairs are made. A pair is a function of the seed, the position and the clean picture, and of nothing else."""
 
-    degradation: SecondOrder
+    degradation: Degradation
     seed: int
     scale: int
     gt_size: int
@@ -41,19 +45,23 @@ class Synthesis:
         if self.gt_usm:
             clean = usm_sharpen(clean)
         keys = Keys(self.seed, positions)
-        lq = self.degradation.apply(clean, self.recipe(keys, clean))
+        lq = self.applied(clean, self.recipe(keys, clean))
         side = self.gt_size // self.scale
         top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
         return Pairs(to_uint8(lq), to_uint8(gt), positions)
 
-    def recipe(self, keys: Keys, pictures: Tensor) -> Recipe:
+    def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
         """What the degradation does to pictures [..., H, W] with these keys."""
         return self.degradation.draw(keys, pictures.shape[-2], pictures.shape[-1], self.scale)
 
+    def applied(self, pictures: Tensor, recipe: AnyRecipe) -> Tensor:
+        """LQ float [b, C, H/scale, W/scale] of clean pictures float [b, C, H, W] in [0, 1], by a recipe drawn here."""
+        return self.degradation.apply(pictures, recipe)  # type: ignore[arg-type]  # each takes the recipes it draws
+
     @torch.no_grad()
-    def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, Recipe]:
+    def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, AnyRecipe]:
         """The LQ uint8 [C, H/scale, W/scale] of a whole picture uint8 [C, H, W], unsharpened, and its recipe."""
         keys = Keys(seed, torch.tensor([position], device=picture.device))
         recipe = self.recipe(keys, picture)
-        return to_uint8(self.degradation.apply(picture[None].float() / 255, recipe))[0], recipe
+        return to_uint8(self.applied(picture[None].float() / 255, recipe))[0], recipe
