@@ -224,15 +224,23 @@ class DownsampleNearest(Operation[NearestRecipe]):
         return NearestRecipe(between(u[:, 0], *self.sigma_range))
 
     def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, scene: Scene) -> list[Tensor]:
-        """Blur and sample each image; a side that the factor does not divide is rounded up."""
+        """Blur and sample each image, to sides of ``round(side / factor)``."""
         del scene
         sampled = []
         for image, sigma in zip(images, recipe.sigma, strict=True):
-            axis = torch.arange(self.kernel_size) - self.kernel_size // 2 - (self.factor - 1) / 2
+            offset = torch.arange(self.kernel_size) - self.kernel_size // 2 - (self.factor - 1) / 2
             # offset before squaring: for a narrow Gaussian between two pixels both must not underflow to 0 / 0
-            exponent = axis**2 / (2 * sigma.cpu() ** 2)
+            exponent = offset**2 / (2 * sigma.cpu() ** 2)
             row = torch.exp(exponent.min() - exponent)
             row = (row / row.sum()).to(image.device, non_blocking=True)
             blurred = blur.filter2d(image, torch.outer(row, row))
-            sampled.append(blurred[:, :: self.factor, :: self.factor].clamp(0, 1))
+            for axis in (1, 2):
+                blurred = blurred.index_select(axis, self._kept(image.shape[axis], image.device))
+            sampled.append(blurred.clamp(0, 1))
         return sampled
+
+    def _kept(self, length: int, device: torch.device) -> Tensor:
+        """Pixels that are kept: every factor-th, or nearest to an even spacing where the factor does not divide."""
+        count = max(round(length / self.factor), 1)
+        centre = (torch.arange(count, device=device) + 0.5) * (length / count) - 0.5
+        return (centre - (self.factor - 1) / 2).round().long().clamp(0, length - 1)

@@ -109,6 +109,27 @@ def test_sampling_by_nearest_keeps_content_in_place() -> None:
         assert torch.allclose(centre * factor, torch.tensor([60.0, 36.0]), atol=0.02 + (sigma < 0.5) * 0.5)
 
 
+def test_bsrgan_keeps_content_in_place() -> None:
+    """By less than half an LQ pixel; without noise, and with little blur, which would mix a dot with the border."""
+    tree = yaml.safe_load(BSRGAN.read_text())
+    shuffled = tree["steps"][1]["steps"]
+    for place in (4, 6):
+        shuffled[place] = {"type": "blur", "prob": 0.0}
+    for place in (0, 1):
+        shuffled[place]["blur_sigma"] = [0.1, 0.8]
+    config = parse_degradation(tree)
+    y, x = torch.meshgrid(torch.arange(200) + 0.5, torch.arange(200) + 0.5, indexing="ij")
+    dot = 0.25 + 0.6 * torch.exp(-((y - 165) ** 2 + (x - 160) ** 2) / (2 * 12**2))
+    images = dot.expand(60, 3, -1, -1).contiguous()
+    out = config.apply(images, config.draw(keys(60), 200, 200, 4))
+    weight = (out.mean(1) - 0.3).clamp_min(0)
+    axis = torch.arange(50) + 0.5
+    total = weight.sum((1, 2))
+    row, column = (weight.sum(2) * axis).sum(1) / total, (weight.sum(1) * axis).sum(1) / total
+    assert (row - 165 / 4).abs().max() < 0.5
+    assert (column - 160 / 4).abs().max() < 0.5
+
+
 def test_correlated_noise_has_its_correlation_and_sigma() -> None:
     flat = torch.full((1, 4, 150, 150), 0.5)
     noise = (run(CorrelatedNoise(noise_range=(10, 10), correlation_range=(0.6, 0.6)), flat)[0] - 0.5) * 255
