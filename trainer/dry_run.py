@@ -17,12 +17,16 @@ def dry_run(x: Experiment) -> None:
         x.pool.rows[:] = x.pool.shape.rows(next(replace(x, pool=None).pairs()))[:1]
     begin = time.perf_counter()
     report = reconstruct(x, x.pairs())
-    loss = {name: round(value.item(), 5) for name, value in report.items()}
+    figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
     seconds = time.perf_counter() - begin
     x.state.advance(x.batch.global_size)
-    rows = [f"one step: {seconds:.1f} s with start-up, {loss}"]
+    rows = [f"one step: {seconds:.1f} s with start-up, {figures}"]
     if x.validator:
-        rows.append(f"validation: {x.validator(x.state.ema.ema_model, 1).figures}")
+        measured = x.validator(x.state.ema.ema_model, 1).figures
+        rows.append(
+            "validation: "
+            + ", ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in measured.items())
+        )
     rows.append(f"peak memory: {peak_memory(x.accelerator.device):.2f} GiB per process")
     rows.append(f"exchanged per step: {exchanged_bytes(x) / 2**20:.2f} MiB sent by each process")
     x.telemetry.say("\n".join(rows) + "\ndry run: nothing was written.")
@@ -30,7 +34,8 @@ def dry_run(x: Experiment) -> None:
 
 
 def exchanged_bytes(x: Experiment) -> float:
-    """What a ring all-reduce of the gradients makes each process send: 2 (W - 1) / W of their size."""
+    """Bytes that a process sends in a step: gradients, in a ring all-reduce, and pairs, out and in."""
     size: int = sum(p.numel() * p.element_size() for p in x.generator.module.parameters())
+    pairs = x.batch.per_process * x.pool.shape.bytes if x.pool else 0
     world: int = x.accelerator.num_processes
-    return 2 * (world - 1) / world * size
+    return 2 * (world - 1) / world * (size + pairs)
