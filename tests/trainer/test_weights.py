@@ -1,0 +1,89 @@
+"""Weights to begin with: every place they may come from, and what is said where they do not fit."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from trainer.mistakes import Mistake
+from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
+from trainer.weights import load_weights
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
+
+
+def net(seed: int, num_feat: int = 8) -> SRVGGNetCompact:
+    torch.manual_seed(seed)
+    return SRVGGNetCompactConfig(num_feat=num_feat, num_conv=1).build(4, 3)
+
+
+def equal(one: SRVGGNetCompact, other: SRVGGNetCompact) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("place", ["export", "run", "checkpoint", "safetensors", "plain", "params", "params_ema"])
+def test_weights_come_from_anywhere(tmp_path: Path, place: str) -> None:
+    theirs, ours = net(1), net(2)
+    state = theirs.state_dict()
+    origin = tmp_path / "file.pth"
+    if place == "export":
+        theirs.save_pretrained(origin := tmp_path / "export")
+    elif place == "run":
+        theirs.save_pretrained((origin := tmp_path) / "export")
+    elif place == "checkpoint":
+        safetensors.torch.save_file(state, (origin := tmp_path) / "generator_ema.safetensors")
+    elif place == "safetensors":
+        safetensors.torch.save_file(state, origin := tmp_path / "file.safetensors")
+    else:
+        torch.save(state if place == "plain" else {place: state, "iter": 5}, origin)
+    said = load_weights(ours, str(origin), "init.generator")
+    assert said == f"init.generator: 8 of 8 tensors from {origin}"
+    assert equal(theirs, ours)
+
+
+def test_the_average_is_taken_before_the_live_weights(tmp_path: Path) -> None:
+    torch.save({"params": net(1).state_dict(), "params_ema": net(3).state_dict()}, tmp_path / "both.pth")
+    load_weights(ours := net(2), str(tmp_path / "both.pth"), "init.generator")
+    assert equal(ours, net(3))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "ema_model.", "module._orig_mod."])
+def test_what_trainers_wrap_networks_in_is_taken_off(tmp_path: Path, prefix: str) -> None:
+    theirs, ours = net(1), net(2)
+    torch.save({prefix + name: value for name, value in theirs.state_dict().items()}, tmp_path / "wrapped.pth")
+    load_weights(ours, str(tmp_path / "wrapped.pth"), "init.generator")
+    assert equal(theirs, ours)
+
+
+def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
+    state = net(1).state_dict()
+    state["body.0.weight"] = torch.zeros(8, 12, 3, 3)  # as from x4 to x2, whose first convolution is wider
+    torch.save(state, tmp_path / "wider.pth")
+    assert load_weights(net(2), str(tmp_path / "wider.pth"), "k") == f"k: 7 of 8 tensors from {tmp_path / 'wider.pth'}"
+
+
+def test_nothing_that_fits_is_a_mistake(tmp_path: Path) -> None:
+    torch.save({"encoder.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(
+        Mistake, match=r"init\.generator: none of the 1 tensors in .*other\.pth fits the network's 8; it"
+    ):
+        load_weights(net(2), str(tmp_path / "other.pth"), "init.generator")
+
+
+def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(Mistake, match=r"init\.generator: absent\.pth does not exist\."):
+        load_weights(net(2), "absent.pth", "init.generator")
+    with pytest.raises(Mistake, match="holds no run, no export and no checkpoint"):
+        load_weights(net(2), str(tmp_path), "init.generator")
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(Mistake, match=r"text\.pth cannot be read as weights"):
+        load_weights(net(2), str(tmp_path / "text.pth"), "init.generator")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the released weights are not on this machine")
+def test_a_released_file_loads() -> None:
+    whole = SRVGGNetCompactConfig().build(4, 3)
+    said = load_weights(whole, str(SHARED / "realesr-animevideov3.fromncnn.pth"), "init.generator")
+    assert said.startswith(f"init.generator: {len(whole.state_dict())} of {len(whole.state_dict())} tensors")
