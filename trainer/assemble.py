@@ -22,6 +22,9 @@ from trainer.images.loader import ImageLoader
 from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.positions import Positions
 from trainer.images.sources import ImageSource, first_readable
+from trainer.images.stream import Shards
+from trainer.images.stream_order import Deal, deal
+from trainer.images.stream_reader import TrainingStream
 from trainer.mistakes import Mistake
 from trainer.player import Player, build_optimizer
 from trainer.pool import Layout, PairShape, Pool
@@ -45,7 +48,7 @@ class Experiment:
     accelerator: Accelerator
     folder: RunFolder
     batch: BatchPlan
-    source: ImageSource
+    source: ImageSource | Shards
     synthesis: Synthesis
     generator: Player
     state: TrainState
@@ -98,18 +101,25 @@ class Experiment:
     def _made(self, positions: Iterable[list[int]]) -> Iterator[Pairs]:
         """Fresh pairs for lists of positions."""
         device = self.accelerator.device
-        images = TrainingImages(self.source, self.config.images, self.config.seed)
-        batches = ImageLoader(images, positions, pin_memory=device.type == "cuda")
+        batches = ImageLoader(self._samples(), positions, pin_memory=device.type == "cuda")
         while True:
             with self.telemetry.watch.host("data"):
                 batch = next(batches, None)
             if batch is None:
                 return
-            self.unreadable.note(batch.unreadable)
+            self.unreadable.note(batch.unreadable, batch.reasons)
+            self.state.stream.lengths.update(batch.lengths)
             with self.telemetry.watch.device("degradation"):
                 pictures = batch.pixels.to(device, non_blocking=True)
                 pairs = self.synthesis.pairs(pictures, batch.positions.to(device, non_blocking=True))
             yield pairs
+
+    def _samples(self) -> TrainingImages | TrainingStream:
+        """Training samples by position."""
+        config, source = self.config, self.source
+        if not isinstance(source, Shards):
+            return TrainingImages(source, config.images, config.seed)
+        return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
@@ -145,11 +155,12 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
-def open_images(config: RunConfig) -> tuple[ImageSource, ValidationImages | None]:
+def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
     """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
     with _under("images.source"):
         source = config.images.source.open()
-        first_readable(source)
+        if not isinstance(source, Shards):  # which were opened by decoding one
+            first_readable(source)
     if (settings := config.validation) is None:
         return source, None
     with _under("validation.source"):
@@ -185,7 +196,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
 
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     net = config.generator.build(config.scale, bands=3)
-    notes = []
+    notes = costs_of_reading(source, config, accelerator.num_processes)
     if origin := config.init.generator:
         notes.append(load_weights(net, origin, "init.generator"))
     generator = Player(accelerator, net, build_optimizer(net, config.optimizer), config.optimizer)
@@ -208,7 +219,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         control=Control(folder.path, config.max_hours),
         skips=LateNumber(),
         telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last),
-        unreadable=UnreadableImages(accelerator, source, state.unreadable),
+        unreadable=UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
         cadence=Cadence(
             report=config.telemetry.report_steps,
@@ -220,10 +231,29 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     )
 
 
-def stream_of(source: ImageSource) -> Stream:
+def stream_of(source: ImageSource | Shards) -> Stream:
     """The stream that a source makes, at its beginning."""
-    names = hashlib.sha256("\n".join(source.name(index) for index in range(len(source))).encode())
-    return Stream(pictures=len(source), names=names.hexdigest())
+    names = source.names if isinstance(source, Shards) else [source.name(index) for index in range(len(source))]
+    return Stream(pictures=len(names), names=hashlib.sha256("\n".join(names).encode()).hexdigest())
+
+
+def order_of(source: Shards, config: RunConfig) -> Deal:
+    """The order in which a streamed dataset is shown."""
+    return deal(len(source.names), source.logical_streams, config.batch.global_size, config.seed)
+
+
+def costs_of_reading(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
+    """What a person should know of how ranks share a streamed dataset; nothing where all is well."""
+    if not isinstance(source, Shards):
+        return []
+    order = order_of(source, config)
+    if not order.shared(ranks):
+        return []
+    return [
+        f"images.source: {order.streams} logical streams do not divide by {ranks} processes, so some shards are read "
+        f"by more than one; every picture is still trained on once. {order.shards} shards, global_size "
+        f"{config.batch.global_size} and logical_streams {source.logical_streams} make this number."
+    ]
 
 
 def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:

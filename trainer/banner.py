@@ -3,6 +3,8 @@
 import torch
 
 from trainer.assemble import Experiment
+from trainer.images.sources import ImageSource
+from trainer.images.stream import Shards
 
 
 def banner(x: Experiment) -> str:
@@ -15,11 +17,16 @@ def banner(x: Experiment) -> str:
         "run": f"{x.folder.path}, {start} of {config.max_train_steps}",
         "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
         "batch": str(x.batch),
-        "images": f"{len(x.source)} from {x.source.where}, {config.images.crop_size} px crops; {validation}",
+        "images": f"{amount(x.source)} from {x.source.where}, {config.images.crop_size} px crops; {validation}",
         "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:>{width}}  {text}" for name, text in rows.items())
+
+
+def amount(source: ImageSource | Shards) -> str:
+    """How much there is of a source; nobody has counted the pictures of a streamed one."""
+    return f"{len(source.names)} shards" if isinstance(source, Shards) else str(len(source))
 
 
 def device_name(device: torch.device) -> str:

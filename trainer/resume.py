@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 from trainer.assemble import Experiment, on_main
 from trainer.claim import check_folder, open_folder
+from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 
 
@@ -33,7 +34,7 @@ def resume(x: Experiment, step: int) -> None:
         x.state.load(parts)
     except (ValueError, KeyError, RuntimeError) as error:
         raise Mistake(f"the checkpoint {path} does not fit this run: {error}.") from error
-    x.saver.saved = step
+    x.saver.saved, x.saver.shared = step, set(x.state.stream.lengths.items())
     if x.pool is None:
         return
     first = x.pool.first
@@ -52,9 +53,10 @@ def check_stream(x: Experiment, saved: dict[str, int | str]) -> None:
     now = asdict(x.state.stream)
     if saved["pictures"] == now["pictures"] and saved["names"] == now["names"]:
         return
-    count = f"{saved['pictures']} pictures then, {now['pictures']} now"
+    unit = "shards" if isinstance(x.source, Shards) else "pictures"
+    count = f"{saved['pictures']} {unit} then, {now['pictures']} now"
     if saved["pictures"] == now["pictures"]:
-        count = f"{now['pictures']} pictures, but with other names"
+        count = f"{now['pictures']} {unit}, but with other names"
     what = f"images.source: {x.source.where} is not what this run was trained on ({count})"
     if not x.config.checkpoints.accept_changes:
         raise Mistake(f"{what}. Put it back, or go on with another stream by checkpoints.accept_changes=true.")

@@ -31,6 +31,7 @@ class Saver:
         self.thread: Thread | None = None
         self.errors: list[str] = []
         self.saved: int | None = None
+        self.shared: set[tuple[int, int]] = set()
 
     def save(self) -> None:
         """Save the run as it stands at this step, or begin to. Failure on every rank where a save went wrong."""
@@ -41,6 +42,7 @@ class Saver:
         self.saved = step
         self._try(self._begin, step)
         self._agree()  # also the barrier behind which the folder is there
+        self._share_lengths()
         parts = self._own_parts()
         if self.config.background:
             self.thread = Thread(target=self._try, args=(self._write, step, on_host(parts)), name="checkpoint")
@@ -55,6 +57,13 @@ class Saver:
             self.thread.join()
             self.thread = None
         self._agree()
+
+    def _share_lengths(self) -> None:
+        """Let every rank know what each has learnt of a streamed dataset's shards since the last save."""
+        lengths = self.state.stream.lengths
+        lengths.update(gather_object(sorted(lengths.items() - self.shared)))
+        self.state.stream.lengths = dict(sorted(lengths.items()))  # in one order, or equal checkpoints would differ
+        self.shared = set(lengths.items())
 
     def _begin(self, step: int) -> None:
         if self.accelerator.is_main_process:

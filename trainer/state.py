@@ -16,11 +16,14 @@ class Stream:
     """Which stream the run reads, and how far it has come."""
 
     pictures: int
-    """How many pictures there are: with another number every position shows another one."""
+    """How many pictures there are, or shards of a streamed dataset: with another number every position shows another
+    one."""
     names: str
     """A checksum of what they are called, in their order."""
     position: int = 0
     """The next sample to make: all before it were trained on, or lie in the pool."""
+    lengths: dict[int, int] = field(default_factory=dict)
+    """How many pictures the shards of a streamed dataset hold, as far as they were read: a resumed run passes over."""
 
 
 @dataclass(slots=True)
@@ -82,5 +85,7 @@ class TrainState:
         self.generator.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
         self.unreadable |= set(progress["unreadable"])
         self.stream.position = progress["stream"]["position"]
+        if progress["stream"]["names"] == self.stream.names:
+            self.stream.lengths |= progress["stream"]["lengths"]
         self.step = progress["step"]
         self.best = progress["best"] and Best(**progress["best"])

@@ -1,27 +1,42 @@
 """Pictures that cannot be read: named once, counted over all ranks, and too many stop the run (law 12)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trainer.images.sources import ImageSource, why_unreadable
+from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 
 LIMIT = 0.01  # the share of a source's pictures that may be unreadable
+LEAST = 1000  # samples of a stream to judge the share by: of fewer a bad one or two say little
 
 
 class UnreadableImages:
-    """The unreadable pictures of one source, as all ranks have met them."""
+    """The unreadable pictures of one source, as all ranks have met them.
 
-    def __init__(self, accelerator: Accelerator, source: ImageSource, known: set[int]) -> None:
-        self.accelerator, self.source, self.known = accelerator, source, known
-        self.met: set[int] = set()
+    Parameters
+    ----------
+    known : those met so far; grows
+    seen : samples made so far, to judge by where the source cannot be counted
+    """
 
-    def note(self, indices: Iterable[int]) -> None:
-        """This rank met these; costs nothing until the next `agree`."""
-        self.met.update(index for index in indices if index not in self.known)
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        source: ImageSource | Shards,
+        known: set[int],
+        seen: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.accelerator, self.source, self.known, self.seen = accelerator, source, known, seen
+        self.met: dict[int, str] = {}
+
+    def note(self, indices: Iterable[int], reasons: Mapping[int, str] = MappingProxyType({})) -> None:
+        """This rank met these, for `reasons` where those are known; costs nothing until the next `agree`."""
+        self.met.update({index: reasons.get(index, "") for index in indices if index not in self.known})
 
     def agree(self, say: Callable[[str], None]) -> None:
         """Exchange what was met, on every rank at once: say each new one, and stop all ranks when there are too many.
@@ -31,14 +46,15 @@ class UnreadableImages:
         count = self.accelerator.reduce(torch.tensor(len(self.met), device=self.accelerator.device))
         if not count.item():
             return
-        new = sorted(set(gather_object(sorted(self.met))))
+        new = dict(sorted(gather_object(sorted(self.met.items()))))
         self.met.clear()
         self.known.update(new)
-        for index in new:
-            say(f"cannot be read, another picture takes its place: {why_unreadable(self.source, index)}")
-        if len(self.known) > LIMIT * len(self.source):
-            share = 100 * len(self.known) / len(self.source)
+        for index, reason in new.items():
+            say(f"cannot be read, another picture takes its place: {reason or why_unreadable(self.source, index)}")
+        among = max(LEAST, self.seen()) if isinstance(self.source, Shards) else len(self.source)
+        if len(self.known) > LIMIT * among:
+            share = 100 * len(self.known) / among
             raise Mistake(
-                f"images.source: {len(self.known)} of {len(self.source)} pictures ({share:.1f} %) cannot be read, more "
+                f"images.source: {len(self.known)} of {among} pictures ({share:.1f} %) cannot be read, more "
                 f"than {100 * LIMIT:.0f} %; the first is {why_unreadable(self.source, min(self.known))}."
             )

@@ -1,7 +1,7 @@
 """Training images: sample number `position` is always the same crop of the same picture (law 1)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.positions import Purpose, image_at
 from trainer.images.sources import Folder, ImageSource, Package
+from trainer.images.stream import StreamedDataset
 from trainer.mistakes import Mistake
 
 ATTEMPTS = 8
@@ -23,7 +24,7 @@ are bad once in 10^18 samples; what is met earlier is a disk that went away."""
 class TrainingImagesConfig:
     """Which pictures the training cuts its samples from, and how."""
 
-    source: Folder | Package | HubDataset
+    source: Folder | Package | HubDataset | StreamedDataset
     """Where the pictures are."""
     crop_size: int = 400
     """Side in pixels of the square that is cut from a picture; a smaller picture is mirrored to it."""
@@ -32,9 +33,11 @@ class TrainingImagesConfig:
     use_rot: bool = False
     """Also turn half of the crops upside down and transpose half: with `use_hflip`, all 8 orientations."""
     dataloader_num_workers: int = 4
-    """Processes per rank that decode pictures; 0 decodes in the training process."""
+    """Processes per rank that decode pictures; 0 decodes in the training process. A streamed dataset is read by one
+    process, so there it is threads."""
     cache_mib: int = 64
-    """Decoded pictures that each worker keeps, in MiB, so that a small set is decoded once. 0 keeps none."""
+    """Decoded pictures that each worker keeps, in MiB, so that a small set is decoded once. 0 keeps none, and of a
+    streamed dataset none are kept."""
 
     def __post_init__(self) -> None:
         for name, least in (("crop_size", 1), ("dataloader_num_workers", 0), ("cache_mib", 0)):
@@ -63,10 +66,14 @@ class ImageBatch:
     """int64 [b], on the host: what the degradations are keyed by."""
     unreadable: list[int]
     """Numbers of the pictures that could not be decoded and were replaced, one entry per failure."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Of pictures of a stream that could not be decoded, which cannot be looked up again: name and reason."""
+    lengths: dict[int, int] = field(default_factory=dict)
+    """How many pictures shards of a stream hold, as learnt since the batch before."""
 
     def pin_memory(self) -> "ImageBatch":
         """The batch in page-locked memory, whence copies to the device overlap; the DataLoader calls this."""
-        return ImageBatch(self.pixels.pin_memory(), self.positions.pin_memory(), self.unreadable)
+        return replace(self, pixels=self.pixels.pin_memory(), positions=self.positions.pin_memory())
 
 
 def collate(samples: Sequence[TrainingImage]) -> ImageBatch:
@@ -109,6 +116,15 @@ class TrainingImages(Dataset[TrainingImage]):
         self.source, self.config, self.seed = source, config, seed
         self.kept = KeptImages(limit=config.cache_mib * 2**20)
 
+    @property
+    def processes(self) -> int:
+        """Worker processes that may read it."""
+        return self.config.dataloader_num_workers
+
+    def collate(self, samples: Sequence[TrainingImage]) -> ImageBatch:
+        """The batch: see `collate`."""
+        return collate(samples)
+
     def __getitem__(self, position: int) -> TrainingImage:
         """Sample `position`.
 
@@ -116,11 +132,7 @@ class TrainingImages(Dataset[TrainingImage]):
             Mistake: neither its picture nor `ATTEMPTS` others could be decoded.
         """
         image, unreadable = self._read(position)
-        size = self.config.crop_size
-        row, column = words(self.seed, position, Purpose.CROP, 2)
-        pixels = cut(image, row, column, size)
-        pixels = self._turned(pixels, position).contiguous()
-        return TrainingImage(pixels, position, unreadable)
+        return TrainingImage(crop(image, position, self.config, self.seed), position, unreadable)
 
     def _read(self, position: int) -> tuple[Tensor, tuple[int, ...]]:
         n = len(self.source)
@@ -134,16 +146,29 @@ class TrainingImages(Dataset[TrainingImage]):
                 last = error
         raise Mistake(f"{len(unreadable)} pictures of {self.source.where} in a row could not be decoded; last {last}.")
 
-    def _turned(self, pixels: Tensor, position: int) -> Tensor:
-        """BasicSR's `augment`: each of the mirror images with probability 1/2."""
-        hflip, vflip, transpose = (word & 1 for word in words(self.seed, position, Purpose.FLIP, 3))
-        if self.config.use_hflip and hflip:
-            pixels = pixels.flip(2)
-        if self.config.use_rot and vflip:
-            pixels = pixels.flip(1)
-        if self.config.use_rot and transpose:
-            pixels = pixels.transpose(1, 2)
-        return pixels
+
+def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
+    """What sample `position` shows of its picture.
+
+    Args:
+        image: uint8 [3, H, W].
+        position: of the training stream.
+        config: how samples are cut.
+        seed: the run's.
+
+    Returns:
+        uint8 [3, crop_size, crop_size], contiguous; BasicSR's `augment`: each mirror image with probability 1/2.
+    """
+    row, column = words(seed, position, Purpose.CROP, 2)
+    pixels = cut(image, row, column, config.crop_size)
+    hflip, vflip, transpose = (word & 1 for word in words(seed, position, Purpose.FLIP, 3))
+    if config.use_hflip and hflip:
+        pixels = pixels.flip(2)
+    if config.use_rot and vflip:
+        pixels = pixels.flip(1)
+    if config.use_rot and transpose:
+        pixels = pixels.transpose(1, 2)
+    return pixels.contiguous()
 
 
 def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:

@@ -30,10 +30,7 @@ class Rows:
 
     def read(self, index: int) -> Tensor:
         """Decode row `index`: see `decode`."""
-        stored = self.rows[index][self.column]
-        if stored is None or (stored["bytes"] is None and stored["path"] is None):
-            raise Unreadable(self.name(index), "the row holds no picture")
-        return decode(stored["bytes"] or Path(stored["path"]), self.name(index))
+        return decode_stored(self.rows[index][self.column], self.name(index))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,11 +62,11 @@ class HubDataset:
         except Mistake:
             raise
         except Exception as error:  # hub, cache and arrow raise OSError, ValueError, httpx errors ... alike
-            reason = _sentence(error) + self._hint()
+            reason = first_line(error) + hint(self.path)
             raise Mistake(f"path: dataset {self.path!r} cannot be loaded: {reason}") from error
         where = f"dataset {self.path!r}, split {self.split!r}"
-        columns = _listed(loaded.features)
-        column = self.image_column or _find_column(loaded.features, where)
+        columns = listed(loaded.features)
+        column = self.image_column or find_column(loaded.features, where)
         if column not in loaded.features:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
         try:
@@ -103,16 +100,26 @@ class HubDataset:
             raise Mistake(f"split: dataset {self.path!r} has no split {self.split!r}; it has {splits}.")
         return saved[self.split]
 
-    def _hint(self) -> str:
-        if Path(self.path).exists() or GLOB & set(self.path):
-            return "."
-        return (
-            "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "
-            "is HF_HUB_OFFLINE set, does it need `hf auth login`?"
-        )
+
+def decode_stored(stored: Any, name: str) -> Tensor:
+    """Decode what a column of Image(decode=False) holds: see `decode`; Unreadable where it holds nothing."""
+    if stored is None or (stored["bytes"] is None and stored["path"] is None):
+        raise Unreadable(name, "the row holds no picture")
+    return decode(stored["bytes"] or Path(stored["path"]), name)
 
 
-def _find_column(features: Any, where: str) -> str:
+def hint(path: str) -> str:
+    """How an error about `path` ends: what to look at, where that is the hub."""
+    if Path(path).exists() or GLOB & set(path):
+        return "."
+    return (
+        "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "
+        "is HF_HUB_OFFLINE set, does it need `hf auth login`?"
+    )
+
+
+def find_column(features: Any, where: str) -> str:
+    """The column of pictures: `image`, or the only one; Mistake where that is not clear."""
     import datasets
 
     if "image" in features:
@@ -120,15 +127,16 @@ def _find_column(features: Any, where: str) -> str:
     pictures = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     if len(pictures) != 1:
         found = "several columns of pictures" if pictures else "no column of pictures"
-        raise Mistake(f"image_column: {where} has {found}; name one of {_listed(features)}.")
+        raise Mistake(f"image_column: {where} has {found}; name one of {listed(features)}.")
     return str(pictures[0])
 
 
-def _listed(features: Any) -> str:
+def listed(features: Any) -> str:
     """`image (Image(mode=None, decode=True)), label (Value('int64'))`"""
     return ", ".join(f"{name} ({feature})" for name, feature in features.items())
 
 
-def _sentence(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library says went wrong, without what follows."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -9,7 +9,8 @@ from weakref import WeakSet, finalize
 import torch
 from torch.utils.data import DataLoader
 
-from trainer.images.crops import ImageBatch, TrainingImages, collate
+from trainer.images.crops import ImageBatch, TrainingImages
+from trainer.images.stream_reader import TrainingStream
 from trainer.images.worker import end_with, fork_server
 from trainer.mistakes import Mistake
 
@@ -20,7 +21,9 @@ class ImageLoader(Iterator[ImageBatch]):
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """
 
-    def __init__(self, images: TrainingImages, positions: Iterable[list[int]], *, pin_memory: bool) -> None:
+    def __init__(
+        self, images: TrainingImages | TrainingStream, positions: Iterable[list[int]], *, pin_memory: bool
+    ) -> None:
         """Start to read.
 
         Args:
@@ -28,13 +31,13 @@ class ImageLoader(Iterator[ImageBatch]):
             positions: what this rank reads, a list for each micro-batch, such as `Positions`.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
-        workers = images.config.dataloader_num_workers
+        workers = images.processes
         context = fork_server() if workers else None
         held, self._leash = Pipe(duplex=False)
         loader = DataLoader(
             images,
             batch_sampler=positions,
-            collate_fn=collate,
+            collate_fn=images.collate,
             num_workers=workers,
             worker_init_fn=partial(end_with, held),
             multiprocessing_context=context,

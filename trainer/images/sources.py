@@ -23,8 +23,8 @@ IMAGE_SUFFIXES = frozenset(
 """What counts as a picture in a folder, by the end of its name in lower case."""
 
 
-class ImageSource(Protocol):
-    """Pictures by number. Reading is deterministic and leaves the source as it was."""
+class Pictures(Protocol):
+    """Pictures that have numbers. Reading is deterministic and leaves the source as it was."""
 
     @property
     def where(self) -> str:
@@ -36,16 +36,20 @@ class ImageSource(Protocol):
         """The key of the configuration that says which pictures these are, to begin an error with."""
         ...
 
-    def __len__(self) -> int:
-        """How many pictures there are; at least one."""
-        ...
-
     def name(self, index: int) -> str:
         """What a person would call picture `index`: its path, or its row in a dataset."""
         ...
 
     def read(self, index: int) -> Tensor:
         """Picture `index`, uint8 [3, H, W]; `Unreadable` where it cannot be decoded."""
+        ...
+
+
+class ImageSource(Pictures, Protocol):
+    """Pictures by number, counted from 0."""
+
+    def __len__(self) -> int:
+        """How many pictures there are; at least one."""
         ...
 
 
@@ -200,7 +204,7 @@ def first_readable(source: ImageSource) -> Tensor:
     )
 
 
-def why_unreadable(source: ImageSource, index: int) -> str:
+def why_unreadable(source: Pictures, index: int) -> str:
     """Name and reason of a picture that a batch reported as unreadable: what the run says of it, once."""
     try:
         source.read(index)

@@ -1,0 +1,173 @@
+"""Pictures from a Hugging Face dataset that is streamed: read shard after shard, never downloaded as a whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from trainer.images.decode import Unreadable
+from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed
+from trainer.mistakes import Mistake
+
+SHARDS = {".parquet": "parquet", ".tar": "webdataset"}
+"""The loader of `datasets` for each kind of shard that a local path may name."""
+
+ROWS = 2**32
+"""More than any shard has: picture `row` of shard `shard` is number `shard * ROWS + row`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The shards of a streamed dataset, each a row of pictures that is read from its beginning.
+
+    Picklable: a rank or a worker gets the resolved list of files, so all read the same ones.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    dataset: Any  # datasets.IterableDataset of one column, Image(decode=False)
+    column: str
+    logical_streams: int
+    """How many streams may be read side by side at most."""
+    key: str = "path"
+
+    def name(self, number: int) -> str:
+        """The shard and the row in it, counted from 0, of picture `number`."""
+        shard, row = divmod(number, ROWS)
+        return f"{self.names[shard]}, row {row}"
+
+    def rows(self, shard: int) -> Iterator[Any]:
+        """The rows of a shard, encoded as they are stored.
+
+        Raises:
+            Mistake: the shard cannot be read (any more): a damaged archive, a network that stays away.
+        """
+        try:
+            for row in self.dataset.shard(num_shards=len(self.names), index=shard):
+                yield row[self.column]
+        except Exception as error:  # hub, tar and arrow have no common type below Exception
+            raise Mistake(f"{self.names[shard]} cannot be read: {first_line(error)}.") from error
+
+    def read(self, number: int) -> Tensor:
+        """Decode picture `number`, for which its shard is read up to it: see `decode`."""
+        shard, row = divmod(number, ROWS)
+        return decode_stored(next(islice(self.rows(shard), row, None), None), self.name(number))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamedDataset:
+    """A Hugging Face dataset with a column of pictures, streamed: for what does not fit on a disk."""
+
+    path: str
+    """`user/name` on the hub, or parquet files or webdataset archives: `x.tar`, `tiles/*.parquet` or their folder."""
+    name: str | None = None
+    """The configuration (subset) of the dataset, where it has several."""
+    data_files: str | None = None
+    """Which files of the repository or folder to read, such as `data/train-*.parquet`; by default all of the split."""
+    split: str = "train"
+    """The split to read."""
+    image_column: str | None = None
+    """The column of the pictures; by default `image`, or the only one that holds pictures. A webdataset's columns bear
+    the endings of its files, such as `png`."""
+    revision: str | None = None
+    """A branch, tag or commit on the hub; by default the newest. A run that is to be resumed wants a tag or commit."""
+    logical_streams: int = 48
+    """How many shards are read side by side over all processes, at most: the largest number up to it that divides
+    `batch.global_size`. Each keeps a row group (parquet) or a picture (webdataset) in memory."""
+    type: Literal["stream"] = "stream"
+
+    def __post_init__(self) -> None:
+        if self.logical_streams < 1:
+            raise ValueError(f"logical_streams must be at least 1, got {self.logical_streams}")
+
+    def open(self) -> Shards:
+        """List the shards, find the column of pictures, and decode one, so that there is something to train on.
+
+        Fewer parquet files than `logical_streams` are split into their row groups.
+
+        Raises:
+            Mistake: it cannot be had, has no such split or column, or its first shard has no picture that decodes.
+        """
+        try:
+            names, streamed = self._stream()
+        except Mistake:
+            raise
+        except Exception as error:  # hub, cache, tar and arrow raise OSError, ValueError, httpx errors ... alike
+            reason = first_line(error) + hint(self.path)
+            raise Mistake(f"path: dataset {self.path!r} cannot be streamed: {reason}") from error
+        where = f"streamed dataset {self.path!r}, split {self.split!r}"
+        shards = Shards(where, names, *self._pictures(streamed, where), self.logical_streams)
+        _check_first(shards)
+        return shards
+
+    def _stream(self) -> tuple[tuple[str, ...], Any]:
+        """The names of the shards, and the dataset."""
+        builder = self._builder()
+        streamed = builder.as_streaming_dataset(split=self.split)
+        files = [str(file) for file in (builder.config.data_files or {}).get(self.split, ())]
+        if len(files) != streamed.num_shards:  # a loader that makes shards of something else than files
+            files = [f"shard {number}" for number in range(streamed.num_shards)]
+        if len(files) >= self.logical_streams:
+            return tuple(files), streamed
+        parts = [streamed.shard(num_shards=len(files), index=number).reshard() for number in range(len(files))]
+        names = [
+            f"{file}, row group {group}" if part.num_shards > 1 else file
+            for file, part in zip(files, parts, strict=True)
+            for group in range(part.num_shards)
+        ]
+        return tuple(names), streamed.reshard()
+
+    def _builder(self) -> Any:
+        import datasets  # 0.5 s, and only runs with such a source need it
+
+        local, chosen = Path(self.path), {self.split: self.data_files or self.path}
+        if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
+            raise Mistake(f"path: {self.path!r} was written by save_to_disk, which is not streamed: `type: dataset`.")
+        if local.suffix in SHARDS and not local.is_dir():
+            return datasets.load_dataset_builder(SHARDS[local.suffix], data_files=chosen)
+        if GLOB & set(self.path):
+            raise Mistake(f"path: {self.path!r} must end in {' or '.join(SHARDS)}.")
+        if local.is_dir() and not any(file.suffix in SHARDS for file in local.rglob("*")):
+            raise Mistake(
+                f"path: folder {self.path!r} holds no {' or '.join(SHARDS)} file; for a folder of pictures write "
+                "`type: folder`."
+            )
+        return datasets.load_dataset_builder(
+            self.path, self.name, data_files=chosen if self.data_files else None, revision=self.revision
+        )
+
+    def _pictures(self, streamed: Any, where: str) -> tuple[Any, str]:
+        """The column of pictures alone, not decoded, and its name."""
+        import datasets
+
+        features = streamed.features or {}
+        column = self.image_column or find_column(features, where)
+        if column not in features:
+            raise Mistake(f"image_column: {where} has no column {column!r}; it has {listed(features)}.")
+        if not isinstance(features[column], datasets.Image):
+            raise Mistake(
+                f"image_column: column {column!r} of {where} holds no pictures; the columns are {listed(features)}."
+            )
+        return streamed.select_columns([column]).cast_column(column, datasets.Image(decode=False)), column
+
+
+def _check_first(shards: Shards) -> None:
+    """Decode a picture of the first shard that has any; Mistake where none does."""
+    reason = ""
+    for shard in range(len(shards.names)):
+        try:
+            for row, stored in enumerate(shards.rows(shard)):
+                try:
+                    decode_stored(stored, shards.name(shard * ROWS + row))
+                except Unreadable as error:
+                    reason = reason or str(error)
+                else:
+                    return
+        except Mistake as mistake:
+            raise Mistake(f"path: {mistake}") from mistake
+        if reason:
+            raise Mistake(f"path: no picture of {shards.names[shard]} can be decoded; first {reason}.")
+    raise Mistake(f"path: {shards.where} holds no picture.")
