@@ -15,7 +15,7 @@ LAYERS = (
     {"mistakes", "batch", "schedule", "plateau", "game", "cadence", "ema", "quality", "strips", "stopwatch", "stop"},
     {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
     # parts
-    {"objective", "synthesis", "state", "unreadable", "plateau", "game"},
+    {"objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate"},
     {"telemetry", "saving"},
     # configuration

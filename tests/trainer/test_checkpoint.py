@@ -112,12 +112,10 @@ def test_a_damaged_checkpoint_is_replaced_when_the_run_comes_there_again(checkpo
 def test_pruning_keeps_the_newest_and_what_is_spared(checkpoints: Checkpoints) -> None:
     for step in (1, 2, 3, 4, 5):
         save(checkpoints, step)
-    (checkpoints.folder / "step-00000009.partial").mkdir()
     checkpoints.prune(None, spare=[])
     assert checkpoints.steps() == [1, 2, 3, 4, 5]
     checkpoints.prune(2, spare=[2, 4])
     assert checkpoints.steps() == [2, 4, 5]
-    assert len(names(checkpoints)) == 3  # what dead saves left is gone too
     checkpoints.prune(1, spare=[])
     assert names(checkpoints) == ["step-00000005"]
 
