@@ -1,9 +1,52 @@
-"""The generators: one architecture per file, beside the dataclass that configures it; the union is the registry."""
+"""The networks: one architecture per file, beside the dataclass that configures it; the unions are the registry."""
 
+from trainer.networks.imported import ImportedDiscriminatorConfig, ImportedGeneratorConfig, ImportedNetwork
+from trainer.networks.patch_discriminator import PatchDiscriminator, PatchDiscriminatorConfig
 from trainer.networks.rrdb import RRDBNet, RRDBNetConfig
+from trainer.networks.shuffle_rrdb import ShuffleRRDBNet, ShuffleRRDBNetConfig
+from trainer.networks.srgan_discriminator import SRGANDiscriminator, SRGANDiscriminatorConfig
+from trainer.networks.srresnet import SRResNet, SRResNetConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
+from trainer.networks.stochastic import StochasticSRResNet, StochasticSRResNetConfig
+from trainer.networks.unet_discriminator import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
+from trainer.networks.vgg_discriminator import VGGStyleDiscriminator, VGGStyleDiscriminatorConfig
 
 GeneratorConfig = RRDBNetConfig | SRVGGNetCompactConfig
 Generator = RRDBNet | SRVGGNetCompact
 
-__all__ = ["Generator", "GeneratorConfig", "RRDBNet", "RRDBNetConfig", "SRVGGNetCompact", "SRVGGNetCompactConfig"]
+DiscriminatorConfig = (
+    UNetDiscriminatorSNConfig
+    | PatchDiscriminatorConfig
+    | SRGANDiscriminatorConfig
+    | VGGStyleDiscriminatorConfig
+    | ImportedDiscriminatorConfig
+)
+Discriminator = UNetDiscriminatorSN | PatchDiscriminator | SRGANDiscriminator | VGGStyleDiscriminator | ImportedNetwork
+
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "Generator",
+    "GeneratorConfig",
+    "ImportedDiscriminatorConfig",
+    "ImportedGeneratorConfig",
+    "ImportedNetwork",
+    "PatchDiscriminator",
+    "PatchDiscriminatorConfig",
+    "RRDBNet",
+    "RRDBNetConfig",
+    "SRGANDiscriminator",
+    "SRGANDiscriminatorConfig",
+    "SRResNet",
+    "SRResNetConfig",
+    "SRVGGNetCompact",
+    "SRVGGNetCompactConfig",
+    "ShuffleRRDBNet",
+    "ShuffleRRDBNetConfig",
+    "StochasticSRResNet",
+    "StochasticSRResNetConfig",
+    "UNetDiscriminatorSN",
+    "UNetDiscriminatorSNConfig",
+    "VGGStyleDiscriminator",
+    "VGGStyleDiscriminatorConfig",
+]

@@ -1,0 +1,153 @@
+"""Any `torch.nn.Module` that Python can import, as a generator or as a discriminator.
+
+The module is built in this process and trained as it is; its state-dict names are its own, here and in every file.
+"""
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+PREFIX = "net."
+
+
+class ImportedNetwork(ModelMixin, ConfigMixin):
+    """The module at a dotted path, built with `arguments`; its state-dict names do not show that it is wrapped.
+
+    ValueError where there is no such class, it is no module, or it refuses the arguments.
+    """
+
+    @register_to_config
+    def __init__(self, path: str, arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self.net = _built(path, arguments)
+        self.register_state_dict_post_hook(_without_prefix)
+        self.register_load_state_dict_pre_hook(_with_prefix)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """What the module makes of its input."""
+        out: Tensor = self.net(*inputs)
+        return out
+
+
+def _built(path: str, arguments: dict[str, Any]) -> nn.Module:
+    module_path, _, name = path.rpartition(".")
+    if not module_path:
+        raise ValueError(f"path: got {path!r}; must be package.module.Class")
+    try:
+        cls = getattr(importlib.import_module(module_path), name, None)
+    except Exception as error:  # a foreign module may raise anything while it is imported
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"path: {module_path} cannot be imported: {reason}") from error
+    if cls is None:
+        raise ValueError(f"path: the module {module_path} has no {name}")
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError(f"path: {path} is no torch.nn.Module")
+    try:
+        return cls(**arguments)
+    except Exception as error:  # likewise a constructor
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"arguments: {path} refuses {arguments}: {reason}") from error
+
+
+def _without_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, _local: dict[str, Any]) -> None:
+    for name in [name for name in state if name.startswith(prefix + PREFIX)]:
+        state[prefix + name.removeprefix(prefix + PREFIX)] = state.pop(name)
+
+
+def _with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)
+
+
+def _answer(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+    """The shape of what `net` makes of zeros of `shape`, its mode and statistics untouched; ValueError if it fails."""
+    modes = [(module, module.training) for module in net.modules()]
+    try:
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(shape))
+    except Exception as error:  # likewise a forward
+        raise ValueError(f"the module fails on an input of {list(shape)}: {type(error).__name__}: {error}") from error
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not isinstance(out, Tensor):
+        raise ValueError(f"the module answers with {type(out).__name__}; it must answer with one tensor")
+    return tuple(out.shape)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedGeneratorConfig:
+    """A generator from any installed package: it maps [B, C, h, w] in [0, 1] to [B, C, scale*h, scale*w]."""
+
+    type: Literal["module"] = "module"
+    path: str
+    """package.module.Class"""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """What the class is built with, beside the scale and the bands."""
+    scales: tuple[int, ...]
+    """What it can upscale by; more than one needs `scale_argument`."""
+    multiple: int = 1
+    """What the sides of its input must be a multiple of."""
+    scale_argument: str | None = None
+    """The name of the argument that takes the run's scale, if it has one."""
+    bands_arguments: tuple[str, ...] = ()
+    """The names of the arguments that take the number of channels, in and out, if it has them."""
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) < 1:
+            raise ValueError(f"scales: got {list(self.scales)}; must name what the module can upscale by")
+        if len(self.scales) > 1 and self.scale_argument is None:
+            raise ValueError("scale_argument: must be given where scales has several entries")
+        if self.multiple < 1:
+            raise ValueError(f"multiple: got {self.multiple}; must be at least 1")
+
+    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
+        """What the sides of an input must be a multiple of."""
+        return self.multiple
+
+    def build(self, scale: int, bands: int) -> ImportedNetwork:
+        """The module, tried once on a small input; ValueError for what it cannot do, or does wrong."""
+        if scale not in self.scales:
+            raise ValueError(f"{self.path} upscales by {', '.join(map(str, self.scales))}, not by {scale}")
+        sizes = {
+            **({self.scale_argument: scale} if self.scale_argument else {}),
+            **dict.fromkeys(self.bands_arguments, bands),
+        }
+        net = ImportedNetwork(self.path, {**self.arguments, **sizes})
+        side = -(-16 // self.multiple) * self.multiple
+        answer, wanted = _answer(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
+        if answer != wanted:
+            raise ValueError(
+                f"{self.path} makes {list(answer)} of an input of {[1, bands, side, side]}; x{scale} is {list(wanted)}"
+            )
+        return net
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedDiscriminatorConfig:
+    """A discriminator from any installed package: it maps [B, C, H, W] in [0, 1] to [B, ...] logits."""
+
+    type: Literal["module"] = "module"
+    path: str
+    """package.module.Class"""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """What the class is built with, beside the bands."""
+    bands_arguments: tuple[str, ...] = ()
+    """The names of the arguments that take the number of channels, if it has them."""
+
+    def problem(self, gt_size: int) -> str | None:  # noqa: ARG002 - one signature for all discriminators
+        """Why it cannot judge patches of `gt_size`: unknown before it is built, which tries it."""
+        return None
+
+    def build(self, gt_size: int, bands: int) -> ImportedNetwork:
+        """The module, tried once on a patch of `gt_size`; ValueError for what it cannot do."""
+        net = ImportedNetwork(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
+        answer = _answer(net, (2, bands, gt_size, gt_size))
+        if answer[:1] != (2,):
+            raise ValueError(f"{self.path} makes {list(answer)} of two patches; the first size must be 2")
+        return net
