@@ -46,7 +46,7 @@ def _constant(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
         "to_rgb": (_TO_RGB, 16),
         "dct_rows": (ISLOW_DCT, 11),
         "dct_columns": (ISLOW_DCT, 15),
-        "idct_columns": (tuple(zip(*ISLOW_DCT, strict=True)), 11),
+        "idct_columns": (tuple(zip(*ISLOW_DCT, strict=True)), 11 + 3),  # 3: coefficients are 8 times the real ones
         "idct_rows": (tuple(zip(*ISLOW_DCT, strict=True)), 18),
     }[name]
     return (torch.tensor(rows, dtype=torch.float64) * 0.5**bits).to(dtype).to(device, non_blocking=True)
@@ -86,10 +86,11 @@ def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
     columns = rows.view(8, *shape).permute(3, 0, 1, 2, 4).to(torch.float64).reshape(8, -1)  # [i, v n]
     frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()  # [u, v n]
 
-    # jcdctmgr.c divides 8 times the coefficients by 8 times the steps, rounding halves away from zero
-    steps = tables.repeat_interleave(number, 0).permute(1, 2, 0)[..., None]
+    # jcdctmgr.c divides 8 times the coefficients by 8 times the steps and rounds halves away from zero; in float32 a
+    # quotient that is no tie is further from one than its own rounding
+    steps = 8 * tables.repeat_interleave(number, 0).permute(1, 2, 0)[..., None]
     grid = frequencies.view(8, 8, count * number, -1)
-    sizes = grid.abs().add_(4 * steps).div_(8 * steps).floor_().mul_(steps)
+    sizes = grid.abs().div_(steps).add_(0.5).floor_().mul_(steps)
     restored = sizes.copysign_(grid).view(8, -1).double()  # [u, v n]
 
     columns = _descale(_constant("idct_columns", *wide) @ restored)  # [i, v n]
