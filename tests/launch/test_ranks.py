@@ -26,6 +26,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
         f"output_dir={answers}",
         f"images.source={{type: folder, path: '{photos}'}}",
         "max_train_steps=60",  # 240 samples: two epochs, so all three are met
+        "gt_size=16",
+        "images.crop_size=16",
     ]
     done = subprocess.run(
         command(2, RANKS, str(answers), *overrides),

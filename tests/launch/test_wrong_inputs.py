@@ -1,8 +1,8 @@
 """What a person does wrong gets one sentence on stderr and status 2; what they ask to see, they see."""
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +39,10 @@ def photos(tmp_path: Path) -> Path:
     for number in range(120):
         Image.effect_mandelbrot((48, 48), (-2 + number / 100, -1, 1, 1), 20).save(folder / f"{number:03d}.png")
     return folder
+
+
+SMALL = ("max_train_steps=70", "telemetry.report_steps=5", "gt_size=16", "images.crop_size=16", "gt_usm=false")
+"""More than two epochs of 120 pictures, in little time."""
 
 
 def folder_source(path: Path) -> str:
@@ -197,7 +201,7 @@ def test_bf16_trains(run: Run) -> None:
 def test_a_bad_picture_among_120_is_named_once_and_the_run_goes_on(run: Run, photos: Path) -> None:
     bad = photos / "030.png"
     bad.write_bytes(b"broken")
-    status, said, stderr = run(folder_source(photos), "max_train_steps=70", "telemetry.report_steps=5")
+    status, said, stderr = run(folder_source(photos), *SMALL)
     assert (status, stderr) == (0, "")
     sentence = f"cannot be read, another picture takes its place: {bad}: not a picture that Pillow knows"
     assert said.count(sentence) == 1  # though 280 samples are more than two epochs
@@ -207,7 +211,7 @@ def test_a_bad_picture_among_120_is_named_once_and_the_run_goes_on(run: Run, pho
 def test_three_bad_pictures_among_120_stop_the_run(run: Run, photos: Path) -> None:
     for number in (30, 31, 99):
         (photos / f"{number:03d}.png").write_bytes(b"broken")
-    status, said, stderr = run(folder_source(photos), "max_train_steps=70", "telemetry.report_steps=5")
+    status, said, stderr = run(folder_source(photos), *SMALL)
     assert status == 2
     assert said.count("cannot be read, another picture takes its place") in (2, 3)
     assert " of 120 pictures (" in stderr
@@ -233,14 +237,12 @@ def test_the_programs_own_status_is_2_and_its_stderr_one_sentence(tmp_path: Path
 
 @pytest.mark.launch
 def test_help_answers_at_once_and_without_torch() -> None:
-    """A path on which any import of torch fails proves that there is none; the best of three is the program's time."""
-    times = []
-    for _ in range(3):
-        begin = time.perf_counter()
-        done = by_python("--help")
-        times.append(time.perf_counter() - begin)
-        assert done.returncode == 0
-        assert "accelerate launch trainer/run.py configs/quickstart.yaml" in done.stdout
-    assert min(times) < 1
+    """Its time is the processor's, lest a busy machine fail it; where no import of torch can succeed there is none."""
+    before = os.times()
+    done = by_python("--help")
+    after = os.times()
+    assert done.returncode == 0
+    assert "accelerate launch trainer/run.py configs/quickstart.yaml" in done.stdout
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 1
     program = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['run.py', '--help']; runpy.run_path({str(RUN)!r}, run_name='__main__')"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment()).returncode == 0
