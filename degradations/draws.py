@@ -23,7 +23,8 @@ WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-_CHUNK = 1 << 15  # blocks per pass over a noise field: 256 KiB an array, so that the rounds stay in the cache
+_CHUNK = 1 << 15  # blocks per pass over a noise field on a CPU: 256 KiB an array, so that the rounds stay in the cache
+_GPU_CHUNK = 1 << 22  # where launches cost more than memory
 
 Word = TypeVar("Word", int, Tensor)
 
@@ -158,10 +159,10 @@ def _fill_normals(out: Tensor, lanes: Sequence[Tensor]) -> None:
         torch.mul(radius, angle.sin_(), out=out[:, column + 1])
 
 
-def _runs(blocks: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
-    """Cut blocks 0 .. blocks[i] of every sample i into runs (i, start, stop), at most `_CHUNK` blocks at a time."""
+def _runs(blocks: Sequence[int], most: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut blocks 0 .. blocks[i] of every sample i into runs (i, start, stop), at most `most` blocks at a time."""
     group: list[tuple[int, int, int]] = []
-    room = _CHUNK
+    room = most
     for i, count in enumerate(blocks):
         start = 0
         while start < count:
@@ -171,7 +172,7 @@ def _runs(blocks: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
             start = stop
             if room == 0:
                 yield group
-                group, room = [], _CHUNK
+                group, room = [], most
     if group:
         yield group
 
@@ -191,7 +192,7 @@ def normal_fields(keys: Keys, purpose: int, counts: Sequence[int]) -> list[Tenso
     blocks = [-(-count // 8) for count in counts]
     drawn = torch.empty(sum(blocks), 8, device=positions.device)
     done = 0
-    for group in _runs(blocks):
+    for group in _runs(blocks, _CHUNK if positions.device.type == "cpu" else _GPU_CHUNK):
         index = torch.cat([torch.arange(start, stop, device=positions.device) for _, start, stop in group])
         position = torch.cat([positions[i].expand(stop - start) for i, start, stop in group])
         counter = (index, position & WORD, position >> 32, torch.full_like(index, int(purpose)))

@@ -86,18 +86,23 @@ def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
     columns = rows.view(8, *shape).permute(3, 0, 1, 2, 4).to(torch.float64).reshape(8, -1)  # [i, v n]
     frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()  # [u, v n]
 
-    # jcdctmgr.c divides 8 times the coefficients by 8 times the steps and rounds halves away from zero; in float32 a
-    # quotient that is no tie is further from one than its own rounding
     steps = 8 * tables.repeat_interleave(number, 0).permute(1, 2, 0)[..., None]
-    grid = frequencies.view(8, 8, count * number, -1)
-    sizes = grid.abs().div_(steps).add_(0.5).floor_().mul_(steps)
-    restored = sizes.copysign_(grid).view(8, -1).double()  # [u, v n]
+    restored = _quantised(frequencies.view(8, 8, count * number, -1), steps).view(8, -1).double()  # [u, v n]
 
     columns = _descale(_constant("idct_columns", *wide) @ restored)  # [i, v n]
     rows = columns.view(8, 8, -1).transpose(0, 1).reshape(8, -1)  # [v, i n]
     samples = _descale(_constant("idct_rows", *wide) @ rows).float().clamp_(-128, 127)  # [j, i n]
     blocks = samples.view(8, 8, shape[0], shape[1], shape[3])
     return blocks.permute(2, 3, 1, 4, 0).reshape(planes.shape)
+
+
+def _quantised(coefficients: Tensor, steps: Tensor) -> Tensor:
+    """The nearest multiples of the steps, halves away from zero (jcdctmgr.c); both come multiplied by 8.
+
+    In float32 a quotient that is no tie is further from one than its own rounding.
+    """
+    sizes = coefficients.abs().div_(steps).add_(0.5).floor_()
+    return sizes.mul_(steps).copysign_(coefficients)
 
 
 def _pad_to(planes: Tensor, height: int, width: int) -> Tensor:

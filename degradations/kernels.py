@@ -76,7 +76,9 @@ def _rings(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tenso
     index = torch.tensor([[place[a + b] for b in axis] for a in axis])
     count = 13 + math.ceil(math.pi * math.sqrt(squares[-1]) / 4)
     angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
-    return radii.to(device), index.to(device), angles.sin().to(dtype).to(device)
+    sines = angles.sin().to(dtype)
+    radii, index, sines = (table.to(device, non_blocking=True) for table in (radii, index, sines))
+    return radii, index, sines
 
 
 def _ripple(omega: Tensor, canvas: int) -> Tensor:

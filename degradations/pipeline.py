@@ -121,14 +121,15 @@ class Pipeline:
 
     def _ranks(self, u: Tensor) -> Tensor:
         """Sort keys of the units, float32 [B, U], from uniform numbers of the same shape."""
-        groups = torch.tensor([group for group, _ in self._slots()], device=u.device)
-        ranks = u.clone()
+        groups = torch.tensor([group for group, _ in self._slots()]).to(u.device, non_blocking=True)
+        ranks = u
         start = 0
         for step in self.steps:
             if isinstance(step, Shuffle):
                 if step.keep:
-                    places = torch.tensor(step.keep, device=u.device) + start
-                    ranks[:, places] = ranks[:, places].sort(dim=1).values
+                    places = (torch.tensor(step.keep) + start).to(u.device, non_blocking=True)
+                    kept = ranks.index_select(1, places).sort(dim=1).values
+                    ranks = ranks.index_copy(1, places, kept)
                 start += len(step.steps)
             else:
                 start += 1

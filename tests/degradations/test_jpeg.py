@@ -13,7 +13,7 @@ from torch import Tensor
 
 from degradations.diffjpeg import diffjpeg, quality_factor
 from degradations.draws import Keys, Purpose, uniforms
-from degradations.jpeg import Jpeg, libjpeg
+from degradations.jpeg import Jpeg, _quantised, libjpeg
 from degradations.sharpen import usm_sharpen
 
 
@@ -60,6 +60,14 @@ def test_other_band_counts_are_coded_band_by_band(picture: Tensor) -> None:
     coded = libjpeg(image, 40)
     for band in range(4):
         assert torch.equal(coded[:, band : band + 1], libjpeg(image[:, band : band + 1], 40))
+
+
+def test_quantisation_is_integer_division() -> None:
+    """For every coefficient and step that there can be."""
+    coefficients = torch.arange(-(1 << 14), 1 << 14)
+    for step in range(1, 256):
+        expected = coefficients.sign() * ((coefficients.abs() + 4 * step) // (8 * step)) * (8 * step)
+        assert torch.equal(_quantised(coefficients.float(), torch.tensor(8.0 * step)), expected.float())
 
 
 def test_a_batch_has_a_quality_for_each(picture: Tensor) -> None:

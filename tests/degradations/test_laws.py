@@ -13,6 +13,9 @@ from torch import Tensor
 
 import degradations
 from degradations.draws import Keys, normals, uniforms
+from degradations.jpeg import Jpeg
+from degradations.noise import Noise
+from degradations.resize import Resize
 
 PACKAGE = Path(degradations.__file__).parent
 LAZY = {"PIL", "yaml"}  # inside functions only: real codecs and the preview
@@ -52,10 +55,13 @@ def test_compiled_draws_are_eager_draws() -> None:
     """Inductor's CPU back end miscompiled the usual formulation of Philox, whose products wrap."""
     positions = torch.arange(3000) * 3_000_000_007
 
-    def draw(positions: Tensor) -> Tensor:
-        return uniforms(Keys(0x9E3779B97F4A7C15, positions), 5, 4)
+    def draw(positions: Tensor) -> tuple[Tensor, ...]:
+        u = uniforms(Keys(0x9E3779B97F4A7C15, positions), 5, 4)
+        resize, noise, jpeg = Resize().draw(u, 400, 300), Noise().draw(u), Jpeg().draw(u)
+        return u, resize.scale, resize.size, resize.mode, noise.kind, noise.strength, noise.gray, jpeg.quality
 
-    assert torch.equal(torch.compile(draw, fullgraph=True)(positions), draw(positions))
+    for compiled, eager in zip(torch.compile(draw, fullgraph=True)(positions), draw(positions), strict=True):
+        assert torch.equal(compiled, eager)
 
 
 @pytest.mark.gpu
