@@ -91,34 +91,29 @@ class StreamedDataset:
         Raises:
             Mistake: it cannot be had, has no such split or column, or its first shard has no picture that decodes.
         """
+        where = f"streamed dataset {self.path!r}, split {self.split!r}"
         try:
             names, streamed = self._stream()
+            pictures, column = self._pictures(streamed, where)
+            if len(names) < self.logical_streams:
+                names, pictures = _split(names, pictures)
         except Mistake:
             raise
         except Exception as error:  # hub, cache, tar and arrow raise OSError, ValueError, httpx errors ... alike
             reason = first_line(error) + hint(self.path)
             raise Mistake(f"path: dataset {self.path!r} cannot be streamed: {reason}") from error
-        where = f"streamed dataset {self.path!r}, split {self.split!r}"
-        shards = Shards(where, names, *self._pictures(streamed, where), self.logical_streams)
+        shards = Shards(where, tuple(names), pictures, column, self.logical_streams)
         _check_first(shards)
         return shards
 
-    def _stream(self) -> tuple[tuple[str, ...], Any]:
-        """The names of the shards, and the dataset."""
+    def _stream(self) -> tuple[list[str], Any]:
+        """The names of the files, and the dataset."""
         builder = self._builder()
         streamed = builder.as_streaming_dataset(split=self.split)
         files = [str(file) for file in (builder.config.data_files or {}).get(self.split, ())]
         if len(files) != streamed.num_shards:  # a loader that makes shards of something else than files
             files = [f"shard {number}" for number in range(streamed.num_shards)]
-        if len(files) >= self.logical_streams:
-            return tuple(files), streamed
-        parts = [streamed.shard(num_shards=len(files), index=number).reshard() for number in range(len(files))]
-        names = [
-            f"{file}, row group {group}" if part.num_shards > 1 else file
-            for file, part in zip(files, parts, strict=True)
-            for group in range(part.num_shards)
-        ]
-        return tuple(names), streamed.reshard()
+        return files, streamed
 
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
@@ -152,6 +147,21 @@ class StreamedDataset:
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {listed(features)}."
             )
         return streamed.select_columns([column]).cast_column(column, datasets.Image(decode=False)), column
+
+
+def _split(files: list[str], pictures: Any) -> tuple[list[str], Any]:
+    """Names and dataset with a shard for each row group, where its files have such."""
+    finer = pictures.reshard()
+    groups = [pictures.shard(num_shards=len(files), index=number).reshard() for number in range(len(files))]
+    if sum(group.num_shards for group in groups) != finer.num_shards:  # an empty file has no row group, but counts 1
+        kept = [number for number, group in enumerate(groups) if next(iter(group), None) is not None]
+        files, groups = [files[number] for number in kept], [groups[number] for number in kept]
+    names = [
+        f"{file}, row group {number}" if group.num_shards > 1 else file
+        for file, group in zip(files, groups, strict=True)
+        for number in range(group.num_shards)
+    ]
+    return names, finer
 
 
 def _check_first(shards: Shards) -> None:
