@@ -1,6 +1,6 @@
 """A degradation as a list of operations, with probabilities, choices and shuffled groups.
 
-Enough for BSRGAN (Zhang, Liang, Van Gool and Timofte, "Designing a Practical Degradation Model for Deep Blind Image
+Enough for BSRGAN (Zhang et al., "Designing a Practical Degradation Model for Deep Blind Image
 Super-Resolution", 2021; `configs/degradations/bsrgan.yaml`) and for recipes of one's own.
 """
 

@@ -192,7 +192,7 @@ def test_mistakes_are_named(picture: Tensor) -> None:
         ({"type": "second_order", "resize_range": [1, 2, 3]}, r"degradation\.resize_range must have 2 entries"),
         ({"type": "second_order", "jpeg": "turbo"}, r"degradation\.jpeg must be one of libjpeg, realesrgan"),
         ({"type": "second_order", "antialias": "no"}, r"degradation\.antialias must be of type bool"),
-        ({"type": "pipeline", "steps": [{"type": "blurr"}]}, r"degradation\.steps\.0\.type must be one of blur"),
+        ({"type": "pipeline", "steps": [{"type": "blot"}]}, r"degradation\.steps\.0\.type must be one of blur"),
         (
             {"type": "pipeline", "steps": [{"type": "fit"}, {"type": "jpeg", "jpeg_range": [0, 5]}]},
             r"degradation\.steps\.1: jpeg_range must be",
