@@ -12,10 +12,23 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     # leaves: each knows its subject only
-    {"mistakes", "batch", "schedule", "plateau", "game", "cadence", "ema", "quality", "strips", "stopwatch", "stop"},
+    {
+        "mistakes",
+        "batch",
+        "schedule",
+        "plateau",
+        "game",
+        "cadence",
+        "ema",
+        "quality",
+        "quality_bands",
+        "strips",
+        "stopwatch",
+        "stop",
+    },
     {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
     # parts
-    {"objective", "synthesis", "state", "unreadable"},
+    {"adversary", "objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate"},
     {"telemetry", "saving"},
     # configuration
