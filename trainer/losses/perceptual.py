@@ -1,0 +1,131 @@
+"""Distances between pictures in the features of VGG19 (Johnson et al. 2016; ESRGAN's layers before activation)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
+from trainer.losses.vgg import NAMES, VGG19Features, read_vgg
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
+
+Criterion = Literal["l1", "mse", "fro"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PerceptualLoss:
+    """VGG19's perceptual and style losses, under BasicSR's names; the defaults are Real-ESRGAN's."""
+
+    type: Literal["vgg"] = "vgg"
+    weight: float = 1.0
+    """The perceptual term's factor in the objective (upstream's `perceptual_weight`); 0 leaves it out."""
+    style_weight: float = 0.0
+    """The factor of the same distance between Gram matrices; 0 leaves it out."""
+    layer_weights: dict[str, float] = field(default_factory=lambda: dict(REALESRGAN_LAYERS))
+    """Each layer's factor: convI_J is before its activation, reluI_J after it (the guide's is relu5_4), poolI."""
+    criterion: Criterion = "l1"
+    """The distance of two features: mean |d|, mean d^2 (the guide's), or the norm of d, averaged over pictures."""
+    use_input_norm: bool = True
+    """Shift and scale by ImageNet's mean and deviation, as VGG was trained; the guide's framework does not."""
+    fixed_idx: FixedIdx = None
+    """Which bands are red, green and blue; pictures with other than one or three must say."""
+    weights: str = "timm/vgg19.tv_in1k"
+    """A .pth or .safetensors file with torchvision's names, which may end at the deepest layer used, or a hub id."""
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.layer_weights if name not in NAMES]:
+            raise ValueError(f"layer_weights: got {', '.join(unknown)}; allowed: {', '.join(NAMES)}")
+        if not self.layer_weights or min(self.layer_weights.values()) <= 0:
+            raise ValueError("layer_weights: must name at least one layer, each with a positive factor")
+        if min(self.weight, self.style_weight) < 0 or not self.terms:
+            got = f"got {self.weight}, with a style_weight of {self.style_weight}"
+            raise ValueError(f"weight: {got}; one must be positive, and neither less than 0")
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The terms of the objective and their factors, which are positive."""
+        factors = {"perceptual": self.weight, "style": self.style_weight}
+        return {name: factor for name, factor in factors.items() if factor > 0}
+
+    def problem(self, bands: int) -> str | None:
+        """Why pictures of `bands` channels cannot be compared, naming the key, or None."""
+        return bands_problem(bands, self.fixed_idx)
+
+    def fetch(self, key: str) -> None:
+        """Find the weights, by download if need be: on one process of a machine, before the others `build`.
+
+        Raises Mistake, naming keys under the configuration `key`, where they are absent or too few.
+        """
+        read_vgg(self.weights, self.layer_weights, key, download=True)
+
+    def build(self, key: str) -> "PerceptualDistance":
+        """The module, on the CPU; nothing is downloaded. Raises Mistake as `fetch` does."""
+        tensors = read_vgg(self.weights, self.layer_weights, key, download=False)
+        return PerceptualDistance(VGG19Features(tensors, self.layer_weights), self)
+
+
+class PerceptualDistance(nn.Module):
+    """The terms of `PerceptualLoss` on a frozen network; not part of any checkpoint."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vgg: VGG19Features, config: PerceptualLoss) -> None:
+        super().__init__()
+        self.vgg = vgg
+        self.config = config
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+
+    def forward(self, result: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Each of `config.terms` before its factor, a float32 scalar, for two float [B, C, H, W] in [0, 1].
+
+        Under autocast the network runs at the lower precision and the distances in float32. The target's features need
+        no graph and get none.
+        """
+        with torch.no_grad():
+            wanted = self._features(target)
+        got = self._features(result)
+        with torch.autocast(result.device.type, enabled=False):
+            distances = {"perceptual": self._distance(got, wanted)} if "perceptual" in self.config.terms else {}
+            if "style" in self.config.terms:
+                distances["style"] = self._distance(_grams(got), _grams(wanted))
+        return distances
+
+    def _features(self, pictures: Tensor) -> dict[str, Tensor]:
+        seen = three_bands(pictures, self.config.fixed_idx)
+        if self.config.use_input_norm:
+            seen = (seen - self.mean) / self.std
+        return {name: features.float() for name, features in self.vgg(seen).items()}
+
+    def _distance(self, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
+        parts = [
+            weight * _apart(self.config.criterion, got[name], wanted[name])
+            for name, weight in self.config.layer_weights.items()
+        ]
+        return torch.stack(parts).sum()
+
+
+def _apart(criterion: Criterion, got: Tensor, wanted: Tensor) -> Tensor:
+    """The distance of two tensors [B, ...], a scalar.
+
+    `fro` is upstream's Frobenius norm of one picture's difference, averaged; upstream takes one norm of the whole
+    batch, which grows with its square root and depends on how the batch is divided.
+    """
+    if criterion == "l1":
+        return F.l1_loss(got, wanted)
+    if criterion == "mse":
+        return F.mse_loss(got, wanted)
+    lengths: Tensor = torch.linalg.vector_norm((got - wanted).flatten(1), dim=1)
+    return lengths.mean()
+
+
+def _grams(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gatys et al. 2016, eq. 3, divided by the number of features as in BasicSR: [B, C, h, w] to [B, C, C]."""
+    flat = {name: value.flatten(2) for name, value in features.items()}
+    return {name: value @ value.transpose(1, 2) / value[0].numel() for name, value in flat.items()}

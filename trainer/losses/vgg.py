@@ -1,0 +1,118 @@
+"""VGG19's convolutional part under torchvision's names, and where its weights come from."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from trainer.mistakes import Mistake
+
+STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
+HUB_FILE = "model.safetensors"
+
+
+def _names() -> tuple[str, ...]:
+    found: list[str] = []
+    for stage, convolutions in enumerate(STAGES, 1):
+        for number in range(1, convolutions + 1):
+            found += [f"conv{stage}_{number}", f"relu{stage}_{number}"]
+        found.append(f"pool{stage}")
+    return tuple(found)
+
+
+NAMES = _names()
+"""The layer `features.N` of torchvision is `NAMES[N]`: convI_J before its activation, reluI_J after it, poolI."""
+
+
+class VGG19Features(nn.Module):
+    """VGG19 as far as the deepest of some layers; frozen, with the widths of the tensors it is given.
+
+    Args:
+        tensors: at least the `features.N.weight` and `features.N.bias` up to there; the rest is ignored.
+        layers: names out of `NAMES`, at least one.
+
+    KeyError where a tensor is missing; `read_vgg` has found out before.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], layers: Collection[str]) -> None:
+        super().__init__()
+        self.layers = frozenset(layers)
+        made: list[nn.Module] = []
+        for number, name in enumerate(NAMES[: _deepest(layers) + 1]):
+            if name.startswith("conv"):
+                outputs, inputs = tensors[f"features.{number}.weight"].shape[:2]
+                made.append(nn.Conv2d(inputs, outputs, 3, padding=1, device="meta"))  # weights come below
+            else:
+                made.append(nn.ReLU() if name.startswith("relu") else nn.MaxPool2d(2))
+        self.features = nn.Sequential(*made)
+        self.load_state_dict({name: tensors[name] for name in self.state_dict()}, assign=True)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """The features of `x`, float [B, 3, H, W], at each layer asked for, by name."""
+        found = {}
+        for name, layer in zip(NAMES, self.features, strict=False):
+            x = layer(x)
+            if name in self.layers:
+                found[name] = x
+        return found
+
+
+def _deepest(layers: Collection[str]) -> int:
+    return max(NAMES.index(name) for name in layers)
+
+
+def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> dict[str, Tensor]:
+    """The tensors of VGG19 up to the deepest of `layers`, from a file or a hub repository.
+
+    With `download` the hub may be asked, which one process does before the others; without, what it left in the cache
+    must do. Raises Mistake, naming keys under the configuration `key`, where there are no such weights, or not enough.
+    """
+    tensors = _tensors(_located(origin, f"{key}.weights", download), f"{key}.weights")
+    convolutions = [number for number, name in enumerate(NAMES[: _deepest(layers) + 1]) if name.startswith("conv")]
+    wanted = {f"features.{number}.{part}" for number in convolutions for part in ("weight", "bias")}
+    if wanted <= tensors.keys():
+        return {name: tensors[name] for name in wanted}
+    present = next((n for n, number in enumerate(convolutions) if f"features.{number}.weight" not in tensors), 0)
+    if not present:
+        raise Mistake(f"{key}.weights: {origin} holds no VGG19: it lacks features.0.weight. {HOW}")
+    last = convolutions[present - 1]
+    lacking = ", ".join(name for name in NAMES if name in layers and NAMES.index(name) > last + 1)
+    raise Mistake(
+        f"{key}.layer_weights: {origin} ends at {NAMES[last]} and so lacks {lacking}; "
+        f"leave these layers out, or give the whole of VGG19 as {key}.weights."
+    )
+
+
+HOW = (
+    "Wanted is torchvision's VGG19: the hub id timm/vgg19.tv_in1k, or the file "
+    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth (548 MB), downloaded beforehand where there is no network."
+)
+
+
+def _located(origin: str, key: str, download: bool) -> Path:
+    path = Path(origin).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix in (".pth", ".pt", ".safetensors") or origin.count("/") != 1:
+        raise Mistake(f"{key}: {origin} does not exist. {HOW}")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(origin, HUB_FILE, local_files_only=not download))
+    except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
+        raise Mistake(
+            f"{key}: {origin} is no file here, and the hub did not give its {HUB_FILE}: {type(error).__name__}. {HOW}"
+        ) from error
+
+
+def _tensors(path: Path, key: str) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    except Exception as error:  # torch and safetensors raise half a dozen kinds for a file that is none of theirs
+        raise Mistake(f"{key}: {path} cannot be read as weights: {type(error).__name__}.") from error
