@@ -96,9 +96,9 @@ def _built(module: str, package: str, key: str, make: Callable[[Any], nn.Module]
     try:
         imported = importlib.import_module(module)
     except ImportError as error:
-        raise Mistake(
-            f"{key}.type: {module} needs a package that is not installed: pip install {package} torchvision."
-        ) from error
+        raise Mistake(f"{key}.type: {error}. Its packages are needed: pip install {package} torchvision.") from error
+    except Exception as error:  # a torchvision that was built for another torch
+        raise Mistake(f"{key}.type: {package} is installed, but broken: {type(error).__name__}: {error}.") from error
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")  # the packages use torchvision's old names for weights
