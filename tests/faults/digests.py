@@ -20,7 +20,14 @@ import torch
 from tests.faults.forked import TINY, Job
 
 HALF, STEPS = 3, 6
-SETTINGS = ["queue_size=20", "batch.global_size=12", "telemetry.report_to=none", "validation=null"]
+SETTINGS = [
+    "queue_size=20",
+    "batch.global_size=12",
+    "telemetry.report_to=none",
+    "validation=null",
+    "adversarial.discriminator.type=UNetDiscriminatorSN",
+    "adversarial.discriminator.num_feat=4",
+]
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,21 @@ def train(case: Case, folder: Path) -> Outcome:
         codes = job.wait(120)
         job.end()
         assert codes == [0] * world, (case, codes, (folder / "log").read_text()[-3000:])
-    lines = [json.loads(text) for text in (folder / "tiny" / "metrics.jsonl").read_text().splitlines()]
-    newest = max((folder / "tiny" / "checkpoints").glob("step-????????"))
+    return outcome(folder / "tiny")
+
+
+def outcome(run: Path) -> Outcome:
+    """What a run folder tells of its run."""
+    lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+    newest = max((run / "checkpoints").glob("step-????????"))
     return Outcome(
         [line["training/digest"] for line in lines],
         [line["training/loss_pixel"] for line in lines],
-        safetensors.torch.load_file(newest / "generator_ema.safetensors"),
+        {
+            f"{name} {key}": value
+            for name in ("generator", "generator_ema", "discriminator")
+            for key, value in safetensors.torch.load_file(newest / f"{name}.safetensors").items()
+        },
     )
 
 
@@ -98,10 +114,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         first: Outcome | None = None
         for number, case in enumerate(CASES[:: options.every]):
-            outcome = train(case, Path(name) / str(number))
-            first = first or outcome
-            equal, losses, weights = compare(first, outcome)
-            wrong += not equal or weights > 1e-5 or len(outcome.digests) != STEPS
+            result = train(case, Path(name) / str(number))
+            first = first or result
+            equal, losses, weights = compare(first, result)
+            wrong += not equal or weights > 1e-5 or len(result.digests) != STEPS
             verdict = "equal" if equal else "DIFFERENT"
             print(f"{case}: digests {verdict}, losses {losses:.1e}, weights {weights:.1e}", flush=True)
     return bool(wrong)
