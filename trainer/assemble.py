@@ -11,12 +11,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list
 
+from degradations.sharpen import usm_sharpen
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
 from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
+from trainer.game import SOLO, Phase
 from trainer.images.crops import TrainingImages
 from trainer.images.loader import ImageLoader
 from trainer.images.pairs import ValidationImages, open_validation
@@ -26,7 +28,8 @@ from trainer.images.stream import Shards
 from trainer.images.stream_order import Deal, deal
 from trainer.images.stream_reader import TrainingStream
 from trainer.mistakes import Mistake
-from trainer.player import Player, build_optimizer
+from trainer.objective import Objective, Targets
+from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
@@ -38,6 +41,7 @@ from trainer.validate import Validator
 from trainer.weights import load_weights
 
 T = TypeVar("T")
+BANDS = 3  # what the sources read
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class Experiment:
     batch: BatchPlan
     source: ImageSource | Shards
     synthesis: Synthesis
+    objective: Objective
     generator: Player
+    discriminator: Player | None
     state: TrainState
     pool: Pool | None
     saver: Saver
@@ -63,9 +69,24 @@ class Experiment:
     notes: list[str]
     """What a person should know of how it was put together."""
 
-    def rate(self, step: int) -> float:
-        """The multiple of the full learning rate that step `step` takes."""
-        return self.config.lr_scheduler.multiple(step, self.config.max_train_steps)
+    def phase(self, step: int) -> Phase:
+        """Who learns at `step`, and with what weight."""
+        return self.config.adversarial.phase(step) if self.config.adversarial else SOLO
+
+    def targets(self, pairs: Pairs) -> Targets:
+        """What each loss aims at, as the `..._gt_usm` say."""
+        config, plain = self.config, pairs.gt.float() / 255
+        flags = (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm)
+        sharp = usm_sharpen(plain) if any(flags) else plain
+        return Targets(*(sharp if flag else plain for flag in flags))
+
+    def watch_plateaus(self) -> None:
+        """Let the players that are being trained see what the validation at this step reported."""
+        phase = self.phase(self.state.step - 1)
+        if phase.train_generator:
+            self.generator.observe(self.telemetry.figures)
+        if self.discriminator and phase.train_discriminator:
+            self.discriminator.observe(self.telemetry.figures)
 
     def pairs(self) -> Iterator[Pairs]:
         """This rank's micro-batches to train on, from where the run stands, without end."""
@@ -111,7 +132,7 @@ class Experiment:
             self.state.stream.lengths.update(batch.lengths)
             with self.telemetry.watch.device("degradation"):
                 pictures = batch.pixels.to(device, non_blocking=True)
-                pairs = self.synthesis.pairs(pictures, batch.positions.to(device, non_blocking=True))
+                pairs = self.synthesis.pairs(pictures, batch.positions)
             yield pairs
 
     def _samples(self) -> TrainingImages | TrainingStream:
@@ -127,10 +148,10 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=config.mixed_precision,
-        log_with=trackers(config.telemetry),
+        log_with=trackers(config.telemetry) or None,
         project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
     )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
@@ -194,14 +215,12 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     folder = folder_of(config)
     set_numerics(config)
 
-    torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
-    net = config.generator.build(config.scale, bands=3)
     notes = costs_of_reading(source, config, accelerator.num_processes)
-    if origin := config.init.generator:
-        notes.append(load_weights(net, origin, "init.generator"))
-    generator = Player(accelerator, net, build_optimizer(net, config.optimizer), config.optimizer)
-    state = TrainState(generator, smoothed(generator.module, config.ema), stream_of(source))
-    synthesis = Synthesis(config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm)
+    generator, discriminator, loaded = make_players(config, accelerator)
+    state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
+    synthesis = Synthesis(
+        config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
+    )
     pool = make_pool(config, batch, accelerator)
     settings = config.validation
     last = config.max_train_steps
@@ -212,7 +231,9 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         batch=batch,
         source=source,
         synthesis=synthesis,
+        objective=make_objective(config, accelerator),
         generator=generator,
+        discriminator=discriminator,
         state=state,
         pool=pool,
         saver=Saver(accelerator, folder, config.checkpoints, state, pool),
@@ -227,8 +248,35 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
             checkpoint=config.checkpoints.checkpointing_steps,
             last=last,
         ),
-        notes=notes,
+        notes=notes + loaded,
     )
+
+
+def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
+    """The networks with their optimizers, and a sentence for each that does not start from random weights."""
+    torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
+    game, loaded = config.adversarial, []
+    net = config.generator.build(config.scale, bands=BANDS)
+    if origin := config.init.generator:
+        loaded.append(load_weights(net, origin, "init.generator"))
+    generator = Player(accelerator, net, config.optimizer, config.lr_scheduler)
+    if game is None:
+        return generator, None, loaded
+    critic = game.discriminator.build(config.gt_size, bands=BANDS)
+    if origin := config.init.discriminator:
+        loaded.append(load_weights(critic, origin, "init.discriminator"))
+    return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
+
+
+def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
+    """The losses, with the networks that some need; their weights are fetched by one rank and read by all."""
+    settings, game, perceptual = config.losses.perceptual, config.adversarial, None
+    if settings:
+        on_main(accelerator, lambda: settings.fetch("losses.perceptual"))
+        perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
+    if game is None:
+        return Objective(config.losses, perceptual)
+    return Objective(config.losses, perceptual, game.loss, game.pretrain_objective == "l1")
 
 
 def stream_of(source: ImageSource | Shards) -> Stream:
@@ -268,7 +316,7 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
         world=accelerator.num_processes,
     )
     side = config.gt_size // config.scale
-    shape = PairShape((3, side, side), (3, config.gt_size, config.gt_size))
+    shape = PairShape((BANDS, side, side), (BANDS, config.gt_size, config.gt_size))
     return Pool(layout, shape, config.seed, accelerator.device)
 
 

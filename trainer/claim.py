@@ -9,6 +9,9 @@ from trainer.config_io import differences, dump_config, load_config
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 
+BEGUN = {RunFolder.LOCK, "config.partial"}
+"""What a run that died while it took the folder over may have left."""
+
 
 def check_folder(config: RunConfig) -> list[str]:
     """Whether the run may begin or go on in its folder: what a resumed run changes, a sentence each. Leaves no trace.
@@ -17,7 +20,8 @@ def check_folder(config: RunConfig) -> list[str]:
     """
     folder = folder_of(config)
     _check_writable(folder.path)
-    if not folder.path.exists() or not any(folder.path.iterdir()):
+    there = {entry.name for entry in folder.path.iterdir()} if folder.path.exists() else set()
+    if there <= BEGUN:
         return []
     if not folder.config.is_file():
         raise Mistake(
@@ -42,11 +46,13 @@ def check_folder(config: RunConfig) -> list[str]:
 def open_folder(config: RunConfig) -> RunFolder:
     """Make the folder, or take it over, and write the resolved configuration into it. For one rank."""
     folder = folder_of(config)
-    folder.samples.mkdir(parents=True, exist_ok=True)
-    folder.checkpoints.mkdir(exist_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.lock()
     aside = folder.config.with_suffix(".partial")
     aside.write_text(dump_config(config))
-    aside.replace(folder.config)
+    aside.replace(folder.config)  # before anything else is in the folder: it says whose it is
+    folder.samples.mkdir(exist_ok=True)
+    folder.checkpoints.mkdir(exist_ok=True)
     return folder
 
 

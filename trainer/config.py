@@ -5,14 +5,16 @@ from typing import Literal
 
 from degradations.parse import Degradation
 from degradations.second_order import SecondOrder
+from trainer.adversary import AdversarialConfig
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
 from trainer.images.crops import TrainingImagesConfig
 from trainer.losses import LossesConfig
 from trainer.networks import GeneratorConfig, RRDBNetConfig
+from trainer.plateau import LRSchedule
 from trainer.player import OptimizerConfig
-from trainer.schedule import Constant, LRSchedule
+from trainer.schedule import Constant
 from trainer.telemetry import TelemetryConfig
 from trainer.validate import ValidationConfig
 from trainer.weights import InitConfig
@@ -44,8 +46,16 @@ class RunConfig:
     images: TrainingImagesConfig
     gt_size: int = 256
     """Side of the ground-truth patch that the networks see, cut from the degraded crop."""
-    gt_usm: bool = True
-    """Degrade from, and aim at, ground truth sharpened by Real-ESRGAN's unsharp mask."""
+    gt_usm: bool = False
+    """The ground truth is the photograph sharpened by Real-ESRGAN's unsharp mask (RealESRNet)."""
+    degrade_gt_usm: bool = False
+    """The degradation starts from the sharpened photograph, the ground truth does not (RealESRGAN)."""
+    l1_gt_usm: bool = False
+    """The pixel loss aims at ground truth that is sharpened after cutting."""
+    percep_gt_usm: bool = False
+    """So does the perceptual loss."""
+    gan_gt_usm: bool = False
+    """The discriminator's real pictures are sharpened after cutting."""
     degradation: Degradation = field(default_factory=SecondOrder)
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
@@ -58,6 +68,8 @@ class RunConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lr_scheduler: LRSchedule = field(default_factory=Constant)
     ema: EMAConfig = field(default_factory=EMAConfig)
+    adversarial: AdversarialConfig | None = None
+    """The discriminator and the game; null trains the generator alone."""
 
     validation: ValidationConfig | None = None
     """null trains without validation, and so without pictures."""
@@ -95,6 +107,14 @@ class RunConfig:
                     f"{key}: got {size}; must be a multiple of {step} for {self.generator.type} x{self.scale}: "
                     f"{near} or {near + step} would do"
                 )
+        if self.adversarial and (problem := self.adversarial.discriminator.problem(self.gt_size)):
+            found.append(f"gt_size: {problem}")
+        if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
+            found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
+        if self.percep_gt_usm and not self.losses.perceptual:
+            found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
+        if self.gan_gt_usm and not self.adversarial:
+            found.append("gan_gt_usm: got true; there is no adversarial section for it")
         if self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
         return found
@@ -114,6 +134,10 @@ RESUMABLE = (
     "losses",
     "optimizer",
     "lr_scheduler",
+    "adversarial.optimizer",
+    "adversarial.lr_scheduler",
+    "adversarial.loss",
+    "adversarial.r1",
     "ema",
     "validation",
     "checkpoints",

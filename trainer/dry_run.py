@@ -5,18 +5,19 @@ from dataclasses import replace
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
-from trainer.steps import reconstruct
+from trainer.steps import train_step
 from trainer.telemetry import peak_memory
 
 
 def dry_run(x: Experiment) -> None:
     """One optimizer step and one validation picture; then what they cost, in words."""
     x.telemetry.say(banner(x))
-    x.generator.set_rate(x.rate(0))
+    for player in x.state.players.values():
+        player.set_rate(0, x.config.max_train_steps)
     if x.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
         x.pool.rows[:] = x.pool.shape.rows(next(replace(x, pool=None).pairs()))[:1]
     begin = time.perf_counter()
-    report = reconstruct(x, x.pairs())
+    report = train_step(x, x.pairs())
     figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
     seconds = time.perf_counter() - begin
     x.state.advance(x.batch.global_size)
@@ -35,7 +36,8 @@ def dry_run(x: Experiment) -> None:
 
 def exchanged_bytes(x: Experiment) -> float:
     """Bytes that a process sends in a step: gradients, in a ring all-reduce, and pairs, out and in."""
-    size: int = sum(p.numel() * p.element_size() for p in x.generator.module.parameters())
+    networks = [player.module for player in x.state.players.values()]
+    size: int = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
     pairs = x.batch.per_process * x.pool.shape.bytes if x.pool else 0
     world: int = x.accelerator.num_processes
     return 2 * (world - 1) / world * (size + pairs)

@@ -37,7 +37,7 @@ def dump(x: Experiment, skipped: int) -> None:
     pairs = x.telemetry.last_seen
     assert pairs is not None, "a step was skipped before any pair was seen"
     crop = torch.empty(x.config.images.crop_size, x.config.images.crop_size)
-    recipe = x.synthesis.recipe(Keys(x.config.seed, pairs.positions), crop).as_dict()
+    recipe = x.synthesis.recipe(Keys(x.config.seed, pairs.positions.cpu()), crop).as_dict()
     torch.save({"step": x.state.step, **asdict(pairs), "recipe": recipe}, file)
     x.accelerator.wait_for_everyone()
     raise Failure(

@@ -21,6 +21,10 @@ class Phase:
     """The share, in [0, 1], of the adversarial weight that is in force."""
 
 
+SOLO = Phase(pretrain=False, train_generator=True, train_discriminator=False, adversarial=0.0)
+"""Every step of a run without a discriminator."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GameConfig:
     """When the discriminator joins, and how its influence grows."""

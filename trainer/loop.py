@@ -1,11 +1,13 @@
 """The training loop. Nothing here knows which network, loss or degradation is in use."""
 
+import math
+
 from trainer.assemble import Experiment
 from trainer.banner import banner
 from trainer.finale import dump, finish, interrupt
 from trainer.resume import begin
 from trainer.state import Best
-from trainer.steps import reconstruct
+from trainer.steps import train_step
 from trainer.strips import save_png
 from trainer.validate import better
 
@@ -16,16 +18,17 @@ def fit(x: Experiment) -> None:
     x.telemetry.say(banner(x))
     pairs = x.pairs()
     while x.state.step < x.config.max_train_steps:
-        x.generator.set_rate(x.rate(x.state.step))
-        x.telemetry.add(reconstruct(x, pairs))
+        for player in x.state.players.values():
+            player.set_rate(x.state.step, x.config.max_train_steps)
+        x.telemetry.add(train_step(x, pairs))
         x.state.advance(x.batch.global_size)
         due = x.cadence.at(x.state.step)
-        if due.report:
-            x.telemetry.report(x.state.step, x.generator.learning_rate)
+        verdict = x.control.agree(x.skips.read(x.state.skipped_in_a_row()))
+        if due.report or verdict.stop:
+            x.telemetry.report(x.state.step, x.state.rates())
             x.unreadable.agree(x.telemetry.say)
         improved = due.validate and validate(x)
         x.telemetry.publish(x.state.step)
-        verdict = x.control.agree(x.skips.read(x.generator.skipped_in_a_row))
         if verdict.skipped >= x.config.max_skipped:
             dump(x, verdict.skipped)
         if due.checkpoint or improved or verdict.stop:
@@ -45,10 +48,11 @@ def validate(x: Experiment) -> bool:
     if outcome.sheet is not None:
         save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
     x.telemetry.note(outcome.figures, pictures)
-    metric = x.validator.config.best_metric
+    x.watch_plateaus()
+    metric, measured = x.validator.config.best_metric, x.validator.config.measure
     value = outcome.figures[f"validation/{metric}"]
-    best = x.state.best if x.state.best and x.state.best.metric == metric else None  # else it was resumed with another
-    if not better(value, best.value if best else None):
+    best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else resumed with another
+    if not better(value, best.value if best else -math.inf):
         return False
-    x.state.best = Best(metric, value, x.state.step)
+    x.state.best = Best(metric, value, x.state.step, measured)
     return x.config.checkpoints.keep_best

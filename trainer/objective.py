@@ -1,10 +1,17 @@
 """What each player minimises: pure functions from a batch to named terms."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from trainer.game import Phase
 from trainer.losses import LossesConfig
+from trainer.losses.adversarial import AdversarialLoss
+from trainer.networks.norms import BatchStatistics2d
+
+Critic = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +25,73 @@ class Term:
 Terms = dict[str, Term]
 
 
-def generator_terms(losses: LossesConfig, result: Tensor, target: Tensor) -> Terms:
-    """The generator's terms for a result and its target, both float [b, C, H, W] in [0, 1]."""
-    return {"pixel": Term(losses.pixel.weight, losses.pixel(result, target))}
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What each loss aims at: the ground truth, sharpened or not; all float [b, C, H, W] in [0, 1]."""
+
+    pixel: Tensor
+    perceptual: Tensor
+    adversarial: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The terms of both players.
+
+    Parameters
+    ----------
+    perceptual : the distances of two pictures' features by name, where `losses.perceptual` asks for them
+    adversarial : the game's loss, where there is a game
+    pretrain_on_pixels : the pixel term alone while the generator is pretrained
+    """
+
+    losses: LossesConfig
+    perceptual: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
+    adversarial: AdversarialLoss | None = None
+    pretrain_on_pixels: bool = False
+
+    def generator(self, result: Tensor, targets: Targets, phase: Phase, critic: Critic | None) -> Terms:
+        """The generator's terms for a result, float [b, C, H, W]; a term without weight at this step is left out.
+
+        `critic` is the discriminator, frozen, where there is one; it has no say while `phase` is pretraining.
+        """
+        losses = self.losses
+        terms = {"pixel": Term(losses.pixel.weight, losses.pixel(result, targets.pixel))}
+        if phase.pretrain and self.pretrain_on_pixels:
+            return terms
+        if losses.perceptual and self.perceptual:
+            distances = self.perceptual(result, targets.perceptual)
+            terms |= {name: Term(losses.perceptual.terms[name], value) for name, value in distances.items()}
+        if losses.sam:
+            terms["sam"] = Term(losses.sam.weight, losses.sam(result, targets.pixel))
+        if losses.tv:
+            terms["tv"] = Term(losses.tv.weight, losses.tv(result))
+        if self.adversarial and critic and not phase.pretrain:
+            weight = self.adversarial.weight * phase.adversarial
+            terms["adversarial"] = Term(weight, self._reward(result, targets, critic))
+        return terms
+
+    def _reward(self, result: Tensor, targets: Targets, critic: Critic) -> Tensor:
+        assert self.adversarial is not None
+        real = None
+        if self.adversarial.relativistic:
+            with torch.no_grad():
+                real = critic(targets.adversarial)
+        return self.adversarial.generator(critic(result), real)
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Terms:
+        """The discriminator's terms for its logits of real pictures and of results."""
+        assert self.adversarial is not None
+        on_real, on_fake = self.adversarial.discriminator(real, fake)
+        return {"real": Term(1.0, on_real), "fake": Term(1.0, on_fake)}
+
+
+def logits_of(net: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """The discriminator's logits of both: by one forward, which is cheaper; by two where a BatchNorm would mix them."""
+    if any(isinstance(layer, BatchStatistics2d) for layer in net.modules()):
+        return net(real), net(fake)
+    both = net(torch.cat([real, fake]))
+    return both[: len(real)], both[len(real) :]
 
 
 def weighted_sum(terms: Terms) -> Tensor:

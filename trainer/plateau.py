@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from trainer.schedule import Warmup
+from trainer.schedule import Constant, Cosine, Linear, MultiStep, Warmup
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +73,6 @@ class Plateau(Warmup):
             return True
         margin = abs(best) * self.threshold
         return value < best - margin if self.mode == "min" else value > best + margin
+
+
+LRSchedule = Constant | MultiStep | Cosine | Linear | Plateau

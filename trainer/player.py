@@ -1,13 +1,17 @@
 """A player of the game: a network, its optimizer and its clip."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+
+from trainer.mistakes import Mistake
+from trainer.plateau import LRSchedule, Plateau, PlateauState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,13 +57,14 @@ class Player:
     module : the same network bare; save this one
     """
 
-    def __init__(
-        self, accelerator: Accelerator, net: nn.Module, optimizer: torch.optim.Optimizer, config: OptimizerConfig
-    ) -> None:
-        self.accelerator = accelerator
-        self.net, self.optimizer = accelerator.prepare(net, optimizer)
-        self.module = net
-        self.config = config
+    def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
+        self.accelerator, self.module, self.config, self.schedule = accelerator, net, config, schedule
+        with warnings.catch_warnings():
+            # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
+            # changes them under a graph that still needs them.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.net, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
+        self.plateau = PlateauState()
         self.learning_rate = config.learning_rate
         self.skipped = torch.zeros((), device=accelerator.device)
         self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
@@ -71,11 +76,21 @@ class Player:
         for group, settings in zip(self.optimizer.param_groups, own, strict=True):
             group.update(settings)
 
-    def set_rate(self, factor: float) -> None:
-        """Take the coming step at `factor` times the full rate."""
-        self.learning_rate = self.config.learning_rate * factor
+    def set_rate(self, step: int, total: int) -> None:
+        """Set the rate of step `step` of `total`."""
+        self.learning_rate = self.config.learning_rate * self.schedule.multiple(step, total) * self.plateau.multiple
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
+
+    def observe(self, figures: Mapping[str, float]) -> None:
+        """Let a plateau schedule see what was reported at a validation; Mistake where its metric is not among it."""
+        if not isinstance(self.schedule, Plateau):
+            return
+        if self.schedule.metric not in figures:
+            names = ", ".join(sorted(figures))
+            raise Mistake(f"lr_scheduler.metric: got {self.schedule.metric}; what a validation reports is {names}.")
+        value = figures[self.schedule.metric]
+        self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate)
 
     @contextmanager
     def micro_batch(self, number: int, of: int) -> Iterator[None]:
@@ -105,3 +120,20 @@ class Player:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
+
+    def parts(self, name: str) -> dict[str, dict[str, Any]]:
+        """What a checkpoint holds of this player, under its name."""
+        return {name: self.module.state_dict(), f"{name}_optimizer": self.optimizer.state_dict()}
+
+    def progress(self) -> dict[str, Any]:
+        """The numbers among it."""
+        counts = {"skipped": self.skipped.item(), "skipped_in_a_row": self.skipped_in_a_row.item()}
+        return {**counts, "plateau": asdict(self.plateau)}
+
+    def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
+        """Take over what `parts` and `progress` returned once."""
+        self.module.load_state_dict(parts[name])
+        self.load_moments(parts[f"{name}_optimizer"])
+        self.skipped.fill_(progress["skipped"])
+        self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
+        self.plateau = PlateauState(**progress["plateau"])

@@ -12,11 +12,19 @@ outputs/<name>/
     STOP              a file of this name, made by anyone, asks the run to do that
 """
 
+import fcntl
 from pathlib import Path
+from typing import IO
+
+from trainer.mistakes import Mistake
+
+_LOCKS: dict[Path, IO[str]] = {}  # closing a handle would give the lock up
 
 
 class RunFolder:
     """The paths of one run."""
+
+    LOCK = ".lock"
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -28,6 +36,19 @@ class RunFolder:
         self.done = path / "DONE"
         self.stopped = path / "STOPPED"
         self.stop = path / "STOP"
+
+    def lock(self) -> None:
+        """Keep other processes from training here until this one ends, however it ends; Mistake if one does."""
+        if self.path in _LOCKS:
+            return
+        handle = (self.path / self.LOCK).open("w")
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Mistake(
+                f"another process is training in {self.path}: wait for it, or give this run a name."
+            ) from None
+        _LOCKS[self.path] = handle
 
     def finish(self, step: int) -> None:
         """Say that the run has taken its last step."""

@@ -89,6 +89,3 @@ class Linear(Warmup):
     def multiple(self, step: int, total: int) -> float:
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
         return self.warmup(step) * (1 - (1 - self.min_factor) * self.progress(step, total))
-
-
-LRSchedule = Constant | MultiStep | Cosine | Linear

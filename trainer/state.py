@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from ema_pytorch import EMA
+from torch import Tensor
 
 from trainer.player import Player
 
@@ -33,6 +34,8 @@ class Best:
     metric: str
     value: float
     step: int
+    measured: str
+    """How it was measured: figures of another measure do not compare."""
 
 
 @dataclass(slots=True)
@@ -40,11 +43,26 @@ class TrainState:
     """Weights, moments, the average, and a few numbers. Data order, draws and rates are functions of these."""
 
     generator: Player
+    discriminator: Player | None
     ema: EMA
     stream: Stream
     step: int = 0
     best: Best | None = None
     unreadable: set[int] = field(default_factory=set)
+
+    @property
+    def players(self) -> dict[str, Player]:
+        """Who plays, by the name that a checkpoint has for it."""
+        others = {"discriminator": self.discriminator} if self.discriminator else {}
+        return {"generator": self.generator, **others}
+
+    def rates(self) -> dict[str, float]:
+        """Every player's present learning rate, for a report."""
+        return {f"{name}/learning_rate": player.learning_rate for name, player in self.players.items()}
+
+    def skipped_in_a_row(self) -> Tensor:
+        """Steps without a finite gradient that the unluckier player has had in a row, a scalar on the device."""
+        return torch.stack([player.skipped_in_a_row for player in self.players.values()]).max()
 
     def advance(self, positions: int) -> None:
         """Count one optimizer step, made of `positions` fresh pairs, and let the average follow."""
@@ -59,30 +77,25 @@ class TrainState:
             "step": self.step,
             "best": self.best and asdict(self.best),
             "ema_updates": int(self.ema.step),
-            "skipped": self.generator.skipped.item(),
-            "skipped_in_a_row": self.generator.skipped_in_a_row.item(),
+            "players": {name: player.progress() for name, player in self.players.items()},
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
-        return {
-            "generator": self.generator.module.state_dict(),
-            "generator_ema": self.ema.ema_model.state_dict(),
-            "generator_optimizer": self.generator.optimizer.state_dict(),
-            "progress": progress,
-        }
+        parts = {"generator_ema": self.ema.ema_model.state_dict(), "progress": progress}
+        for name, player in self.players.items():
+            parts |= player.parts(name)
+        return parts
 
     def load(self, parts: dict[str, dict[str, Any]]) -> None:
         """Take over what `parts` returned once; ValueError, KeyError or RuntimeError where it does not fit."""
         progress = parts["progress"]
         if progress["version"] != VERSION:
             raise ValueError(f"its format is version {progress['version']}, this program reads {VERSION}")
-        self.generator.module.load_state_dict(parts["generator"])
+        for name, player in self.players.items():
+            player.load(name, parts, progress["players"][name])
         self.ema.ema_model.load_state_dict(parts["generator_ema"])
-        self.generator.load_moments(parts["generator_optimizer"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))
-        self.generator.skipped.fill_(progress["skipped"])
-        self.generator.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
         self.unreadable |= set(progress["unreadable"])
         self.stream.position = progress["stream"]["position"]
         if progress["stream"]["names"] == self.stream.names:

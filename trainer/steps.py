@@ -1,28 +1,113 @@
-"""One optimizer step."""
+"""One optimizer step of each player that learns at it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.assemble import Experiment
-from trainer.objective import generator_terms, weighted_sum
+from trainer.game import Phase
+from trainer.losses.adversarial import probability
+from trainer.networks.spectral_norm import advance
+from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.synthesis import Pairs
 
+Report = dict[str, Tensor]
 
-def reconstruct(x: Experiment, pairs: Iterator[Pairs]) -> dict[str, Tensor]:
-    """RealESRNet's step: the generator alone, over all micro-batches; what to report of it, on the device."""
-    report: dict[str, Tensor] = {}
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the discriminator judges after the generator's step: a micro-batch's results, and real pictures."""
+
+    fake: Tensor
+    real: Tensor
+
+
+def train_step(x: Experiment, pairs: Iterator[Pairs]) -> Report:
+    """The generator's step over all micro-batches, then the discriminator's; what to report, on the device."""
+    phase = x.phase(x.state.step)
+    seen, report = generator_step(x, phase, pairs)
+    if phase.train_discriminator:
+        report |= discriminator_step(x, seen)
+    if x.config.adversarial:
+        report["training/pretrain_phase"] = _constant(x, phase.pretrain)
+        report["training/adv_loss_weight"] = _constant(x, x.config.adversarial.loss.weight * phase.adversarial)
+    return report
+
+
+def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple[list[Seen], Report]:
+    """The generator against its objective; the discriminator only judges, and no gradient of it remains."""
+    seen: list[Seen] = []
+    report: Report = {}
     of = x.batch.accumulation
-    for number in range(of):
-        pair = next(pairs)
-        x.telemetry.saw(pair)
-        with x.generator.micro_batch(number, of):
-            result = x.generator.net(pair.lq.float() / 255)
-            terms = generator_terms(x.config.losses, result, pair.gt.float() / 255)
-            x.accelerator.backward(weighted_sum(terms) / of)
-        for name, term in terms.items():
-            key = f"training/loss_{name}"
-            report[key] = report.get(key, 0) + term.value.detach() / of
-    norm = x.generator.step()
-    return {**report, "training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float()}
+    critic = x.discriminator.module if x.discriminator else None
+    with frozen(critic):
+        for number in range(of):
+            pair = next(pairs)
+            x.telemetry.saw(pair)
+            targets = x.targets(pair)
+            with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
+                result = x.generator.net(pair.lq.float() / 255)
+                if phase.train_generator:
+                    with x.accelerator.autocast():
+                        terms = x.objective.generator(result, targets, phase, critic)
+                    x.accelerator.backward(weighted_sum(terms) / of)
+                    _add(report, "training/loss", terms, of)
+            if phase.train_discriminator:
+                seen.append(Seen(result.detach(), targets.adversarial))
+    if phase.train_generator:
+        norm = x.generator.step()
+        report |= {"training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float()}
+    return seen, report
+
+
+def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
+    """The discriminator against what the generator made in its step, before that step changed it."""
+    player, config = x.discriminator, x.config.adversarial
+    assert player is not None
+    assert config is not None
+    report: Report = {}
+    of = len(seen)
+    advance(player.module)  # one power iteration per step, whatever the ranks and micro-batches
+    penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
+    for number, batch in enumerate(seen):
+        with player.micro_batch(number, of):
+            real = batch.real.requires_grad_(penalty is not None)
+            on_real, on_fake = logits_of(player.net, real, batch.fake)
+            terms = x.objective.discriminator(on_real, on_fake)
+            loss = weighted_sum(terms)
+            if penalty:
+                value = penalty(on_real, real)
+                loss = loss + value
+                report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + value.detach() / of
+            x.accelerator.backward(loss / of)
+        _add(report, "discriminator/loss", terms, of)
+        for name, logits in (("discriminator/D(y)_prob", on_real), ("discriminator/D(G(x))_prob", on_fake)):
+            report[name] = report.get(name, 0) + probability(logits) / of
+    return report | {"discriminator/grad_norm": player.step()}
+
+
+@contextmanager
+def frozen(net: nn.Module | None) -> Iterator[None]:
+    """A network through which gradients pass and in which none are left."""
+    if net is None:
+        yield
+        return
+    net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        net.requires_grad_(True)
+
+
+def _add(report: Report, prefix: str, terms: Terms, of: int) -> None:
+    """Add a micro-batch's unweighted values to the means over the step."""
+    for name, term in terms.items():
+        key = f"{prefix}_{name}"
+        report[key] = report.get(key, 0) + term.value.detach() / of
+
+
+def _constant(x: Experiment, value: float) -> Tensor:
+    return torch.full((), float(value), device=x.accelerator.device)

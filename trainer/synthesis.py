@@ -37,19 +37,26 @@ class Synthesis:
     scale: int
     gt_size: int
     gt_usm: bool
+    """Sharpen the photograph, and take that for the ground truth."""
+    degrade_gt_usm: bool = False
+    """Sharpen the photograph for the degradation alone."""
 
     @torch.no_grad()
     def pairs(self, pictures: Tensor, positions: Tensor) -> Pairs:
-        """Pairs from clean crops uint8 [b, C, H, W] at stream positions int64 [b], both on one device."""
+        """Pairs from clean crops uint8 [b, C, H, W] at stream positions int64 [b].
+
+        Pictures may be on any device. The draws are made where the positions are: on the CPU, as they come, no device
+        waits for them.
+        """
         clean = pictures.float() / 255
-        if self.gt_usm:
-            clean = usm_sharpen(clean)
+        sharp = usm_sharpen(clean) if self.gt_usm or self.degrade_gt_usm else clean
+        clean = sharp if self.gt_usm else clean
         keys = Keys(self.seed, positions)
-        lq = self.applied(clean, self.recipe(keys, clean))
+        lq = self.applied(sharp, self.recipe(keys, clean))
         side = self.gt_size // self.scale
         top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
-        return Pairs(to_uint8(lq), to_uint8(gt), positions)
+        return Pairs(to_uint8(lq), to_uint8(gt), positions.to(lq.device, non_blocking=True))
 
     def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
         """What the degradation does to pictures [..., H, W] with these keys."""
@@ -62,6 +69,6 @@ class Synthesis:
     @torch.no_grad()
     def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, AnyRecipe]:
         """The LQ uint8 [C, H/scale, W/scale] of a whole picture uint8 [C, H, W], unsharpened, and its recipe."""
-        keys = Keys(seed, torch.tensor([position], device=picture.device))
+        keys = Keys(seed, torch.tensor([position]))
         recipe = self.recipe(keys, picture)
         return to_uint8(self.applied(picture[None].float() / 255, recipe))[0], recipe

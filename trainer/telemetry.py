@@ -112,7 +112,7 @@ class Telemetry:
         if self.config.digest:
             self.digest += digest(pairs)
 
-    def report(self, step: int, learning_rate: float) -> None:
+    def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report over steps and ranks, speeds and memory. The host waits here."""
         names = sorted(self.sums)
         seconds = self.watch.read()
@@ -125,7 +125,7 @@ class Telemetry:
         rate = self.steps / training
         figures = {
             **means,
-            "training/learning_rate": learning_rate,
+            **rates,
             "speed/images_per_second": rate * self.global_size,
             "speed/peak_memory_gib": rows[:, -1].max().item(),
             "speed/eta_seconds": (self.last - step) / rate,
@@ -166,7 +166,7 @@ class Telemetry:
 def line(step: int, last: int, values: Mapping[str, float]) -> str:
     """One report as a person reads it."""
     parts = [f"step {step}/{last}"]
-    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in sorted(values) if "loss" in name]
+    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in sorted(values) if "/loss_" in name]
     if "speed/images_per_second" in values:
         share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
         parts.append(f"{values['speed/images_per_second']:.1f} images/s")

@@ -1,5 +1,6 @@
 """Validation: the smoothed generator on pictures and degradations that never change, shared out over the ranks."""
 
+import hashlib
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -40,6 +41,12 @@ class ValidationConfig:
     """What the best checkpoint is best at."""
     num_samples: int = 4
     """Strips in the sample sheet."""
+
+    @property
+    def measure(self) -> str:
+        """Everything that its figures depend on, the generator apart."""
+        parts = (self.source, self.seed, self.draws, self.max_side, self.crop_border, self.channel, self.best_metric)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def __post_init__(self) -> None:
         for name in ("validation_steps", "draws"):
@@ -126,6 +133,6 @@ def bicubic(lq: Tensor, scale: int) -> Tensor:
     return to_uint8(F.interpolate(lq[None].float() / 255, scale_factor=scale, mode="bicubic")[0])
 
 
-def better(value: float, than: float | None) -> bool:
+def better(value: float, than: float) -> bool:
     """Whether a figure beats the best so far; both metrics are better when higher, and NaN beats nothing."""
-    return not math.isnan(value) and (than is None or value > than)
+    return not math.isnan(value) and value > than

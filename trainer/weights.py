@@ -20,6 +20,8 @@ class InitConfig:
 
     generator: str | None = None
     """A run folder, an export, a .safetensors or .pth file, or a hub id; null starts from random weights."""
+    discriminator: str | None = None
+    """The same for the discriminator; a run folder gives that of its newest checkpoint."""
 
 
 def load_weights(net: nn.Module, origin: str, key: str) -> str:

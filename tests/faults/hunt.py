@@ -30,6 +30,8 @@ SETTINGS = [
     "checkpoints.checkpointing_steps=2",
     "validation.validation_steps=20",
     "telemetry.report_to=none",
+    "adversarial.discriminator.type=UNetDiscriminatorSN",
+    "adversarial.discriminator.num_feat=4",
 ]
 
 

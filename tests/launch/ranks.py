@@ -15,7 +15,7 @@ from trainer.assemble import assemble, make_accelerator
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.run import main
-from trainer.steps import reconstruct
+from trainer.steps import train_step
 
 TINY = Path(__file__).with_name("tiny.yaml")
 STEPS = 3
@@ -36,7 +36,7 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     pairs = experiment.pairs()
     for step in range(STEPS):
         experiment.generator.set_rate(experiment.rate(step))
-        reconstruct(experiment, pairs)
+        train_step(experiment, pairs)
         experiment.state.advance(experiment.batch.global_size)
     after, average = checksum(experiment.generator.module), checksum(experiment.state.ema.ema_model)
     return {"before": gather_object([before]), "after": gather_object([after]), "average": gather_object([average])}

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from trainer.game import SOLO
 from trainer.losses import LossesConfig, PixelLoss
-from trainer.objective import Term, generator_terms, weighted_sum
+from trainer.objective import Objective, Targets, Term, weighted_sum
 
 RESULT = torch.tensor([[[[0.0, 0.5], [1.0, 0.25]]]], dtype=torch.float64)
 TARGET = torch.tensor([[[[0.0, 0.0], [0.5, 0.75]]]], dtype=torch.float64)  # distances 0, 1/2, 1/2, 1/2
@@ -24,7 +25,9 @@ def test_charbonnier_has_a_gradient_where_both_agree() -> None:
 
 
 def test_the_generators_objective_is_its_weighted_pixel_loss() -> None:
-    terms = generator_terms(LossesConfig(pixel=PixelLoss(weight=2.0)), RESULT, TARGET)
+    objective = Objective(LossesConfig(pixel=PixelLoss(weight=2.0)))
+    terms = objective.generator(RESULT, Targets(TARGET, TARGET, TARGET), SOLO, None)
+    assert list(terms) == ["pixel"]
     assert terms["pixel"].value.item() == pytest.approx(0.375)
     assert weighted_sum(terms).item() == pytest.approx(0.75)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.pool import Layout, PairShape, Pool, Route, plan_route
+from trainer.synthesis import Pairs
 
 SHAPE = PairShape((1, 1, 1), (1, 2, 2))
 CPU = torch.device("cpu")
@@ -14,11 +15,13 @@ CPU = torch.device("cpu")
 
 def rows_of(positions: Tensor) -> Tensor:
     """Rows that tell which stream position they were made at."""
-    return torch.stack([positions >> shift & 255 for shift in (0, 8, 16, 24, 32)], 1).to(torch.uint8)
+    count = len(positions)
+    lq, gt = torch.zeros(count, *SHAPE.lq, dtype=torch.uint8), torch.zeros(count, *SHAPE.gt, dtype=torch.uint8)
+    return SHAPE.rows(Pairs(lq, gt, positions))
 
 
 def position_of(rows: Tensor) -> Tensor:
-    return sum((rows[:, i].long() << 8 * i for i in range(1, 5)), start=rows[:, 0].long())
+    return SHAPE.pairs(rows).positions
 
 
 def exchange(pools: Sequence[Pool], fresh: Sequence[Tensor], step: int, micro: int) -> list[Tensor]:

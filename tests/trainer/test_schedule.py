@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trainer.cadence import Cadence, Due
-from trainer.schedule import Constant, Cosine, Linear, LRSchedule, MultiStep
+from trainer.plateau import LRSchedule
+from trainer.schedule import Constant, Cosine, Linear, MultiStep
 
 TOTAL = 40
 

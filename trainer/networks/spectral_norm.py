@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-12  # torch's
+FIRST = 15  # power iterations at the start, as in torch.nn.utils.parametrizations.spectral_norm
 
 
 class _SpectralWeight(nn.Module):
@@ -32,6 +33,8 @@ class _SpectralWeight(nn.Module):
         matrix = weight.detach().flatten(1)
         self.register_buffer("weight_u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0, eps=EPS))
         self.register_buffer("weight_v", F.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPS))
+        for _ in range(FIRST):  # from random vectors sigma is near 0, and the generator is judged before the first step
+            self.advance()
 
     @torch.no_grad()
     def advance(self) -> None:

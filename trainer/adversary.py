@@ -1,0 +1,23 @@
+"""The configuration of the adversarial part: the discriminator, how it learns, what it says, and when."""
+
+from dataclasses import dataclass, field
+
+from trainer.game import GameConfig
+from trainer.losses.adversarial import AdversarialLoss, R1Penalty
+from trainer.networks import DiscriminatorConfig, UNetDiscriminatorSNConfig
+from trainer.plateau import LRSchedule
+from trainer.player import OptimizerConfig
+from trainer.schedule import Constant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AdversarialConfig(GameConfig):
+    """The game: Real-ESRGAN's by default, the guide's by its options."""
+
+    discriminator: DiscriminatorConfig = field(default_factory=UNetDiscriminatorSNConfig)
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-4))
+    """The discriminator's own: a two-time-scale update rule is another learning_rate here than for the generator."""
+    lr_scheduler: LRSchedule = field(default_factory=Constant)
+    loss: AdversarialLoss = field(default_factory=AdversarialLoss)
+    r1: R1Penalty | None = None
+    """The penalty on the discriminator's gradient at real pictures."""
