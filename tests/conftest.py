@@ -1,7 +1,10 @@
 """What most tests stand on: the tiny run as a configuration, and one experiment built from it in this process."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported; nothing here may depend on the network
 
 import pytest
 import torch

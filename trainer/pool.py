@@ -41,7 +41,11 @@ class PairShape:
     def pairs(self, rows: Tensor) -> Pairs:
         """Rows as pairs; copies, so that the pictures are contiguous."""
         length = torch.Size(self.lq).numel()
-        lq, gt, positions = rows[:, :length], rows[:, length:-8], rows[:, -8:].contiguous()
+        lq, gt, positions = (
+            rows[:, :length],
+            rows[:, length:-8],
+            rows[:, -8:].clone(memory_format=torch.contiguous_format),
+        )
         return Pairs(lq.reshape(-1, *self.lq), gt.reshape(-1, *self.gt), positions.view(torch.int64)[:, 0])
 
 

@@ -35,7 +35,7 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     experiment.fill_pool()
     pairs = experiment.pairs()
     for step in range(STEPS):
-        experiment.generator.set_rate(experiment.rate(step))
+        experiment.generator.set_rate(step, STEPS)
         train_step(experiment, pairs)
         experiment.state.advance(experiment.batch.global_size)
     after, average = checksum(experiment.generator.module), checksum(experiment.state.ema.ema_model)

@@ -21,7 +21,7 @@ def test_a_new_folder_may_be_had_and_is_not_made_by_asking(tiny: Tiny, tmp_path:
 
 def test_a_run_may_have_its_own_folder_again(tiny: Tiny) -> None:
     folder = open_folder(tiny())
-    assert {path.name for path in folder.path.iterdir()} == {"config.yaml", "samples", "checkpoints"}
+    assert {path.name for path in folder.path.iterdir()} == {".lock", "config.yaml", "samples", "checkpoints"}
     assert load_config(RunConfig, folder.config) == tiny()
     assert check_folder(tiny()) == []
 

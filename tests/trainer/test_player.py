@@ -7,6 +7,7 @@ from torch import nn
 
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.player import OptimizerConfig, Player, build_optimizer
+from trainer.schedule import Linear
 
 TARGET = 0.5
 
@@ -18,7 +19,7 @@ def network() -> nn.Module:
 
 def player(accelerator: Accelerator, config: OptimizerConfig) -> Player:
     net = network()
-    return Player(accelerator, net, build_optimizer(net, config), config)
+    return Player(accelerator, net, config, Linear())
 
 
 def gradient(p: Player, pictures: torch.Tensor, micro_batches: int) -> torch.Tensor:
@@ -71,7 +72,7 @@ def test_the_gradient_is_clipped_and_its_norm_reported_before_that(accelerator: 
 
 def test_the_rate_is_a_multiple_of_the_full_rate(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig(learning_rate=0.2))
-    p.set_rate(0.25)
+    p.set_rate(3, 4)
     assert p.learning_rate == pytest.approx(0.05)
     assert [group["lr"] for group in p.optimizer.param_groups] == [0.05, 0.05]
 
@@ -79,7 +80,7 @@ def test_the_rate_is_a_multiple_of_the_full_rate(accelerator: Accelerator) -> No
 def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig())
     before = {name: value.clone() for name, value in p.module.state_dict().items()}
-    p.set_rate(0.0)
+    p.set_rate(4, 4)
     gradient(p, torch.rand(1, 3, 4, 4), 1)
     assert all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
 

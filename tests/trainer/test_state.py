@@ -8,7 +8,8 @@ from accelerate import Accelerator
 
 from trainer.ema import EMAConfig, smoothed
 from trainer.networks import SRVGGNetCompactConfig
-from trainer.player import OptimizerConfig, Player, build_optimizer
+from trainer.player import OptimizerConfig, Player
+from trainer.schedule import Constant
 from trainer.state import Best, Stream, TrainState
 
 
@@ -16,8 +17,8 @@ def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainSta
     torch.manual_seed(seed)
     net = SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
     config = OptimizerConfig(**optimizer)
-    player = Player(accelerator, net, build_optimizer(net, config), config)
-    return TrainState(player, smoothed(player.module, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
+    player = Player(accelerator, net, config, Constant())
+    return TrainState(player, None, smoothed(player.module, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
 
 
 def train(s: TrainState, steps: int) -> None:
@@ -43,11 +44,11 @@ def test_two_halves_are_the_whole_bitwise(accelerator: Accelerator) -> None:
     whole, first, second = state(accelerator), state(accelerator), state(accelerator, seed=1)
     train(whole, 6)
     train(first, 3)
-    first.best = Best("psnr", 30.5, 2)
+    first.best = Best("psnr", 30.5, 2, "y")
     first.unreadable = {4}
     second.load(first.parts())
     assert (second.step, second.stream.position) == (3, 12)
-    assert second.best == Best("psnr", 30.5, 2)
+    assert second.best == Best("psnr", 30.5, 2, "y")
     assert second.unreadable == {4}
     train(second, 3)
     for part in ("generator", "generator_ema", "generator_optimizer"):

@@ -75,12 +75,12 @@ def test_a_report_is_the_mean_since_the_last(telemetry: Telemetry, folder: RunFo
     for step, loss in enumerate([1.0, 3.0, 5.0, 6.0], start=1):
         telemetry.add({"training/loss_pixel": torch.tensor(loss)})
         if step % 2 == 0:
-            telemetry.report(step, learning_rate=1e-3)
+            telemetry.report(step, {"generator/learning_rate": 1e-3})
         telemetry.publish(step)
     found = lines(folder)
     assert [record["step"] for record in found] == [2, 4]
     assert [record["training/loss_pixel"] for record in found] == [2.0, 5.5]
-    assert all(record["training/learning_rate"] == 1e-3 for record in found)
+    assert all(record["generator/learning_rate"] == 1e-3 for record in found)
     for name in ("speed/images_per_second", "speed/peak_memory_gib", "speed/eta_seconds"):
         assert found[0][name] > 0
 
@@ -88,7 +88,7 @@ def test_a_report_is_the_mean_since_the_last(telemetry: Telemetry, folder: RunFo
 def test_everything_of_a_step_is_one_line(telemetry: Telemetry, folder: RunFolder) -> None:
     telemetry.begin(0)
     telemetry.add({"training/loss_pixel": torch.tensor(1.0)})
-    telemetry.report(1, learning_rate=1.0)
+    telemetry.report(1, {})
     telemetry.note({f"validation/{name}": 30.0 for name in METRICS})
     telemetry.publish(1)
     (record,) = lines(folder)

@@ -148,10 +148,10 @@ def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelera
 
 
 def test_a_higher_figure_is_better_and_nan_never() -> None:
-    assert better(1.0, None)
+    assert better(1.0, -math.inf)
     assert better(2.0, 1.0)
     assert not better(1.0, 1.0)
-    assert not better(math.nan, None)
+    assert not better(math.nan, -math.inf)
     assert not better(math.nan, 1.0)
 
 
