@@ -1,5 +1,6 @@
 """The three channels of a picture that networks trained on photographs can look at."""
 
+import torch
 from torch import Tensor
 
 FixedIdx = tuple[int, int, int] | None
@@ -22,5 +23,6 @@ def bands_problem(bands: int, fixed_idx: FixedIdx) -> str | None:
 def three_bands(pictures: Tensor, fixed_idx: FixedIdx) -> Tensor:
     """[B, C, H, W] to [B, 3, H, W]: the bands of `fixed_idx`, else all three, or one three times."""
     if fixed_idx is not None:
-        return pictures[:, list(fixed_idx)]
+        # Not pictures[:, list]: such an index is copied to the GPU while the host waits.
+        return torch.stack([pictures[:, band] for band in fixed_idx], dim=1)
     return pictures.expand(-1, 3, -1, -1)

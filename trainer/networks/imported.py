@@ -28,6 +28,11 @@ class ImportedNetwork(ModelMixin, ConfigMixin):
         self.register_state_dict_post_hook(_without_prefix)
         self.register_load_state_dict_pre_hook(_with_prefix)
 
+    @classmethod
+    def from_pretrained(cls, origin: Any, **options: Any) -> Any:
+        """As in diffusers, but without its shortcut of setting tensors by the names in the file, which hide `net.`."""
+        return super().from_pretrained(origin, **{"low_cpu_mem_usage": False, **options})
+
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the module makes of its input."""
         out: Tensor = self.net(*inputs)

@@ -20,7 +20,10 @@ PURPOSE = 96  # of the noise among a sample's keyed draws; `trainer.images.posit
 
 
 def noise_of(keys: Keys, noise_dim: int) -> Tensor:
-    """The noise of each sample, standard normal float32 [B, noise_dim] on the keys' device: the same on any rank."""
+    """The noise of each sample, standard normal float32 [B, noise_dim] on the keys' device: the same on any rank.
+
+    The position is that of a place in a step's global batch, step * B + place, also where a pool has mixed the pairs.
+    """
     return normals(keys, PURPOSE, noise_dim)
 
 
