@@ -57,7 +57,10 @@ def test_the_defaults_are_realesrgans() -> None:
 
 UPSTREAM: list[tuple[dict[str, Any], tuple[float, float]]] = [
     ({"layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}}, (269.100341796875, 612.8199462890625)),
-    ({"layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}, "criterion": "fro"}, (57240.07, 305632.1)),
+    (
+        {"layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0}, "criterion": "frobenius"},
+        (57240.07, 305632.1),
+    ),
     ({"layer_weights": {"relu1_1": 1.0, "pool2": 0.5}}, (48.295265197753906, 32.38066864013672)),
     ({"layer_weights": {"relu3_1": 1.0}, "use_input_norm": False}, (21.5913028717041, 5.144800662994385)),
 ]
@@ -100,7 +103,7 @@ def by_hand(tensors: dict[str, Tensor], pictures: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("layer", ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1"])
-@pytest.mark.parametrize("criterion", ["l1", "mse", "fro"])
+@pytest.mark.parametrize("criterion", ["l1", "mse", "frobenius"])
 def test_each_criterion_and_layer_is_its_formula(whole: str, layer: str, criterion: Any) -> None:
     torch.manual_seed(0)
     result, target = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
@@ -109,7 +112,7 @@ def test_each_criterion_and_layer_is_its_formula(whole: str, layer: str, criteri
     gram_x, gram_y = (torch.einsum("bchw,bdhw->bcd", f, f) / f[0].numel() for f in (x, y))
     for name, d in (("perceptual", x - y), ("style", gram_x - gram_y)):
         norms = d.square().flatten(1).sum(1).sqrt()
-        wanted = {"l1": d.abs().mean(), "mse": d.square().mean(), "fro": norms.mean()}[criterion]
+        wanted = {"l1": d.abs().mean(), "mse": d.square().mean(), "frobenius": norms.mean()}[criterion]
         torch.testing.assert_close(config.build(KEY)(result, target)[name], 2 * wanted, rtol=1e-4, atol=1e-6)
 
 
@@ -136,7 +139,7 @@ def test_only_the_result_gets_a_gradient_and_nothing_is_trained(whole: str) -> N
     assert not any(parameter.requires_grad for parameter in distance.parameters())
 
 
-@pytest.mark.parametrize("criterion", ["l1", "mse", "fro"])
+@pytest.mark.parametrize("criterion", ["l1", "mse", "frobenius"])
 def test_equal_pictures_are_at_distance_0_with_a_finite_gradient(whole: str, criterion: Any) -> None:
     result = torch.rand(1, 3, 32, 32, requires_grad=True)
     found = PerceptualLoss(weights=whole, style_weight=1, criterion=criterion).build(KEY)(result, result.detach())
@@ -163,7 +166,7 @@ def test_under_bf16_the_distances_are_float32_and_near(whole: str) -> None:
 def test_a_batch_may_be_divided(whole: str) -> None:
     torch.manual_seed(0)
     result, target = torch.rand(4, 3, 32, 32), torch.rand(4, 3, 32, 32)
-    for criterion in ("l1", "mse", "fro"):
+    for criterion in ("l1", "mse", "frobenius"):
         distance = PerceptualLoss(weights=whole, style_weight=1, criterion=criterion).build(KEY)  # type: ignore[arg-type]
         parts = [distance(result[i : i + 1], target[i : i + 1]) for i in range(4)]
         for name, value in distance(result, target).items():

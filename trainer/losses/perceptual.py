@@ -14,7 +14,7 @@ from trainer.losses.vgg import NAMES, VGG19Features, read_vgg
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
 
-Criterion = Literal["l1", "mse", "fro"]
+Criterion = Literal["l1", "mse", "frobenius"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,7 @@ class PerceptualDistance(nn.Module):
 def _apart(criterion: Criterion, got: Tensor, wanted: Tensor) -> Tensor:
     """The distance of two tensors [B, ...], a scalar.
 
-    `fro` is upstream's Frobenius norm of one picture's difference, averaged; upstream takes one norm of the whole
+    `frobenius` is upstream's Frobenius norm of one picture's difference, averaged; upstream takes one norm of the whole
     batch, which grows with its square root and depends on how the batch is divided.
     """
     if criterion == "l1":
