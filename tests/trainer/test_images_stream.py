@@ -387,7 +387,7 @@ class TestOpening:
         write_parquet(tmp_path / "a.parquet", [])
         write_parquet(tmp_path / "b.parquet", [b"broken", None])
         assert self.refused(path=tmp_path) == (
-            f"path: no picture of {tmp_path / 'b.parquet'} can be decoded; "
+            f"path: none of the first 2 pictures of streamed dataset '{tmp_path}', split 'train' can be decoded; "
             f"first {tmp_path / 'b.parquet'}, row 0: not a picture that Pillow knows."
         )
         (tmp_path / "b.parquet").unlink()

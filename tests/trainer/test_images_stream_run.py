@@ -105,3 +105,18 @@ def test_pairs_of_a_run_are_those_of_its_positions(archives: Path, tiny: Tiny, a
     left = x.pool.shape.pairs(x.pool.rows).positions
     assert sorted([*came.tolist(), *left.tolist()]) == list(range(10 + 16))
     assert x.state.stream.lengths
+
+
+def test_a_run_names_a_corrupt_picture_once_and_goes_on(archives: Path, tiny: Tiny, accelerator: Accelerator) -> None:
+    with tarfile.open(archives / "1.tar", "w") as archive:
+        entry = tarfile.TarInfo("bad.png")
+        entry.size = 6
+        archive.addfile(entry, BytesIO(b"broken"))
+    x = assemble(tiny(streamed(archives), "queue_size=0"), accelerator)
+    said: list[str] = []
+    for _, pairs in zip(range(60), x.pairs(), strict=False):
+        assert pairs.lq.shape == (2, 3, 8, 8)
+        x.unreadable.agree(said.append)
+    name = f"{archives / '1.tar'}, row 0"
+    assert said == [f"cannot be read, another picture takes its place: {name}: not a picture that Pillow knows"]
+    assert x.state.stream.lengths[0] == 1

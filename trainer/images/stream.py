@@ -1,5 +1,6 @@
 """Pictures from a Hugging Face dataset that is streamed: read shard after shard, never downloaded as a whole."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,13 @@ SHARDS = {".parquet": "parquet", ".tar": "webdataset"}
 
 ROWS = 2**32
 """More than any shard has: picture `row` of shard `shard` is number `shard * ROWS + row`."""
+
+TRIES = 100
+"""Pictures of which one must decode before a run begins."""
+
+COMMIT = re.compile(r"@[0-9a-f]{40}(?=/)")
+"""What the hub's files bear in their names. A run is recognised by the names, and any edit of the hub's README is a new
+commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +81,11 @@ class StreamedDataset:
     """The column of the pictures; by default `image`, or the only one that holds pictures. A webdataset's columns bear
     the endings of its files, such as `png`."""
     revision: str | None = None
-    """A branch, tag or commit on the hub; by default the newest. A run that is to be resumed wants a tag or commit."""
+    """A branch, tag or commit on the hub; by default the newest at each start, so name a tag or commit where the files
+    may change before the run is resumed."""
     logical_streams: int = 48
     """How many shards are read side by side over all processes, at most: the largest number up to it that divides
-    `batch.global_size`. Each keeps a row group (parquet) or a picture (webdataset) in memory."""
+    `batch.global_size`. Each keeps a row group (parquet, about twice its size) or a picture (webdataset) in memory."""
     type: Literal["stream"] = "stream"
 
     def __post_init__(self) -> None:
@@ -89,7 +98,7 @@ class StreamedDataset:
         Fewer parquet files than `logical_streams` are split into their row groups.
 
         Raises:
-            Mistake: it cannot be had, has no such split or column, or its first shard has no picture that decodes.
+            Mistake: it cannot be had, has no such split or column, or none of its first pictures decodes.
         """
         where = f"streamed dataset {self.path!r}, split {self.split!r}"
         try:
@@ -110,7 +119,7 @@ class StreamedDataset:
         """The names of the files, and the dataset."""
         builder = self._builder()
         streamed = builder.as_streaming_dataset(split=self.split)
-        files = [str(file) for file in (builder.config.data_files or {}).get(self.split, ())]
+        files = [COMMIT.sub("", str(file)) for file in (builder.config.data_files or {}).get(self.split, ())]
         if len(files) != streamed.num_shards:  # a loader that makes shards of something else than files
             files = [f"shard {number}" for number in range(streamed.num_shards)]
         return files, streamed
@@ -165,19 +174,21 @@ def _split(files: list[str], pictures: Any) -> tuple[list[str], Any]:
 
 
 def _check_first(shards: Shards) -> None:
-    """Decode a picture of the first shard that has any; Mistake where none does."""
-    reason = ""
-    for shard in range(len(shards.names)):
-        try:
-            for row, stored in enumerate(shards.rows(shard)):
-                try:
-                    decode_stored(stored, shards.name(shard * ROWS + row))
-                except Unreadable as error:
-                    reason = reason or str(error)
-                else:
-                    return
-        except Mistake as mistake:
-            raise Mistake(f"path: {mistake}") from mistake
-        if reason:
-            raise Mistake(f"path: no picture of {shards.names[shard]} can be decoded; first {reason}.")
-    raise Mistake(f"path: {shards.where} holds no picture.")
+    """Decode the first picture that can be; Mistake where none of the first `TRIES` can."""
+    try:
+        numbered = ((shard, row) for shard in range(len(shards.names)) for row in enumerate(shards.rows(shard)))
+        reasons = []
+        for shard, (row, stored) in islice(numbered, TRIES):
+            try:
+                decode_stored(stored, shards.name(shard * ROWS + row))
+            except Unreadable as error:
+                reasons.append(str(error))
+            else:
+                return
+    except Mistake as mistake:
+        raise Mistake(f"path: {mistake}") from mistake
+    if not reasons:
+        raise Mistake(f"path: {shards.where} holds no picture.")
+    raise Mistake(
+        f"path: none of the first {len(reasons)} pictures of {shards.where} can be decoded; first {reasons[0]}."
+    )
