@@ -3,8 +3,9 @@
     python -m tests.faults.hunt --kills 200
 
 Ranks are killed with SIGKILL at random instants: while starting, in steps, in saves, renames and prunings, in the
-foreground and in the background. After each death the run is started again. In the end its weights, moments, average
-and pool must be, bit for bit, those of an undisturbed run, and its metrics must have every step once.
+foreground and in the background. After some deaths a file of the newest checkpoint is truncated or has a bit flipped.
+After each death the run is started again. In the end its weights, moments, average and pool must be, bit for bit, those
+of an undisturbed run, and its metrics must have every step once.
 """
 
 import argparse
@@ -43,6 +44,7 @@ class Count:
     runs: int = 0
     after_a_checkpoint: int = 0
     during_a_save: int = 0
+    damaged: int = 0
     different: list[str] = field(default_factory=list)
 
 
@@ -79,13 +81,28 @@ def lurk(job: Job, checkpoints: Path, instant: float, span: float, in_save: bool
     return None
 
 
+def damage(checkpoints: Path, how: int) -> bool:
+    """Truncate a file of the newest checkpoint, or flip one of its bits, if an older one is there to fall back on."""
+    found = sorted(checkpoints.glob("step-????????")) if checkpoints.is_dir() else []
+    if len(found) < 2:
+        return False
+    files = sorted(found[-1].iterdir())
+    file = files[how % len(files)]
+    content = bytearray(file.read_bytes())
+    place = (how * 7919) % len(content)
+    if how % 2:
+        content[place] ^= 1 << how % 8
+    file.write_bytes(bytes(content[:place] if how % 2 == 0 else content))
+    return True
+
+
 def disturbed(folder: Path, world: int, background: bool, span: float, number: int, count: Count, goal: int) -> None:
     """One run from its start to its end, with as many deaths on the way as fit."""
     checkpoints, life = folder / "tiny" / "checkpoints", 0
     settings = [*SETTINGS, f"output_dir={folder}", f"checkpoints.background={str(background).lower()}"]
     while True:
         job = Job(world, folder / "log", settings)
-        when, who, where = words(number, life, 200, 3)
+        when, who, where, how = words(number, life, 200, 4)
         calm = count.kills >= goal
         codes = job.wait(600) if calm else lurk(job, checkpoints, when / 2**32, span, bool(where & 1))
         if codes is not None:
@@ -96,6 +113,8 @@ def disturbed(folder: Path, world: int, background: bool, span: float, number: i
         codes = job.wait(15)
         job.end()  # a rank that waits for a dead one to join is ended by the launcher, which is not here
         assert codes is None or 0 not in codes or set(codes) == {0}, codes
+        if how % 4 == 0:
+            count.damaged += damage(checkpoints, how // 4)
         count.after_a_checkpoint += checkpoints.is_dir() and any(checkpoints.glob("step-????????"))
     assert codes == [0] * world, (codes, (folder / "log").read_text()[-3000:])
     count.runs += 1

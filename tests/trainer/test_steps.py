@@ -1,0 +1,123 @@
+"""The steps of both players: who moves when, and no gradient where it does not belong."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.assemble import Experiment, assemble, make_accelerator
+from trainer.config import RunConfig
+from trainer.steps import discriminator_step, generator_step, train_step
+
+GAME = ("adversarial.discriminator.type=UNetDiscriminatorSN", "adversarial.discriminator.num_feat=4", "queue_size=0")
+Build = Callable[..., Experiment]
+
+
+@pytest.fixture
+def build(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Build:  # noqa: ARG001
+    """An experiment from the tiny configuration with a discriminator."""
+
+    def make(*overrides: str) -> Experiment:
+        config = tiny("validation=null", "telemetry.report_to=none", *GAME, *overrides)
+        x = assemble(config, make_accelerator(config))
+        for player in x.state.players.values():
+            player.set_rate(10, 20)  # past the warm-up
+        return x
+
+    return make
+
+
+def weights(net: nn.Module) -> list[Tensor]:
+    return [value.clone() for value in net.state_dict().values()]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def no_gradient(net: nn.Module) -> bool:
+    return all(parameter.grad is None for parameter in net.parameters())
+
+
+def test_each_step_leaves_no_gradient_in_the_other_player(build: Build) -> None:
+    x = build("batch.per_device=2", "batch.global_size=4")
+    generator, critic = x.generator.module, x.state.players["discriminator"].module
+    before = weights(critic)
+    seen, report = generator_step(x, x.phase(0), x.pairs())
+    assert len(seen) == 2  # micro-batches
+    assert no_gradient(critic)
+    assert same(before, weights(critic))
+    assert all(parameter.requires_grad for parameter in critic.parameters())
+    assert "training/loss_adversarial" in report
+    before = weights(generator)
+    discriminator_step(x, seen)
+    assert no_gradient(generator)
+    assert no_gradient(critic)  # its own was used and forgotten
+    assert same(before, weights(generator))
+
+
+def test_the_discriminator_sits_idle_during_pretraining(build: Build) -> None:
+    x = build("adversarial.pretrain_g_only=true", "adversarial.g_pretrain_steps=2")
+    critic, pairs = x.state.players["discriminator"].module, x.pairs()
+    before = weights(critic)
+    for step in range(2):
+        report = train_step(x, pairs)
+        assert report["training/pretrain_phase"] == 1
+        assert sorted(key for key in report if "loss_" in key) == ["training/adv_loss_weight", "training/loss_pixel"]
+        assert same(before, weights(critic)), step  # to its power iterations
+        x.state.advance(4)
+    report = train_step(x, pairs)
+    assert report["training/pretrain_phase"] == 0
+    assert not same(before, weights(critic))
+    assert 0 < report["discriminator/D(y)_prob"] < 1
+    assert 0 < report["discriminator/D(G(x))_prob"] < 1
+
+
+def test_the_generator_waits_where_it_is_told_to(build: Build) -> None:
+    x = build("adversarial.net_d_iters=2")
+    pairs = x.pairs()
+    for step in range(4):
+        before, critic = weights(x.generator.module), weights(x.state.players["discriminator"].module)
+        train_step(x, pairs)
+        assert same(before, weights(x.generator.module)) == (step % 2 == 0)
+        assert not same(critic, weights(x.state.players["discriminator"].module))
+        x.state.advance(4)
+
+
+def test_the_generators_step_depends_on_the_adversarial_weight(build: Build) -> None:
+    moved = []
+    for weight in ("0.1", "10.0"):
+        x = build(f"adversarial.loss.weight={weight}")
+        generator_step(x, x.phase(0), x.pairs())
+        moved.append(weights(x.generator.module))
+    assert not same(*moved)
+
+
+def test_the_power_iteration_is_made_once_per_step_whatever_the_micro_batches(build: Build) -> None:
+    vectors = []
+    for per_device in (1, 4):
+        x = build(f"batch.per_device={per_device}")
+        train_step(x, x.pairs())
+        state = x.state.players["discriminator"].module.state_dict()
+        vectors.append([value for name, value in state.items() if name.endswith("weight_u")])
+    assert same(*vectors)
+
+
+@pytest.mark.parametrize("flag", ["l1_gt_usm", "gan_gt_usm"])
+def test_a_loss_aims_at_the_sharpened_truth_if_told_to(build: Build, flag: str) -> None:
+    x = build("gt_usm=false", "degrade_gt_usm=true", f"{flag}=true")
+    pair = next(x.pairs())
+    targets = x.targets(pair)
+    plain = pair.gt.float() / 255
+    assert torch.equal(targets.pixel, plain) == (flag != "l1_gt_usm")
+    assert torch.equal(targets.adversarial, plain) == (flag != "gan_gt_usm")
+    assert torch.equal(targets.perceptual, plain)
+
+
+def test_bf16_runs_both_steps(build: Build) -> None:
+    x = build("mixed_precision=bf16", "adversarial.r1.gamma=1.0", "losses.tv.weight=1e-3")
+    report = train_step(x, x.pairs())
+    assert all(torch.isfinite(value) for value in report.values())
+    assert "discriminator/r1_penalty" in report
