@@ -346,6 +346,13 @@ class TestOpening:
         chosen = StreamedDataset(path=str(parquet), data_files="[0-3].parquet", logical_streams=2).open()
         assert len(chosen.names) == 4
 
+    def test_names_are_relative_where_the_path_is(self, tars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tars.parent)
+        shards = opened(Path("tars"))
+        assert shards.name(ROWS) == "tars/1.tar, row 0"
+        monkeypatch.chdir("/")
+        assert shards.read(ROWS).shape == (3, SIDE, SIDE)
+
     def test_what_is_opened_travels(self, tars: Path) -> None:
         shards = opened(tars)
         copy = pickle.loads(pickle.dumps(shards))

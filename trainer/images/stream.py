@@ -119,10 +119,15 @@ class StreamedDataset:
         """The names of the files, and the dataset."""
         builder = self._builder()
         streamed = builder.as_streaming_dataset(split=self.split)
-        files = [COMMIT.sub("", str(file)) for file in (builder.config.data_files or {}).get(self.split, ())]
+        files = [self._shown(str(file)) for file in (builder.config.data_files or {}).get(self.split, ())]
         if len(files) != streamed.num_shards:  # a loader that makes shards of something else than files
             files = [f"shard {number}" for number in range(streamed.num_shards)]
         return files, streamed
+
+    def _shown(self, file: str) -> str:
+        """A file's name, relative as the path is: the same on every machine that has the files at that path."""
+        name = COMMIT.sub("", file)
+        return name if Path(self.path).is_absolute() else name.removeprefix(f"{Path.cwd()}/")
 
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
