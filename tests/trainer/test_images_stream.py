@@ -418,6 +418,9 @@ class TestOpening:
         assert self.refused(path=tmp_path / "saved") == (
             f"path: '{tmp_path / 'saved'}' was written by save_to_disk, which is not streamed: `type: dataset`."
         )
+        assert self.refused(path=tmp_path / "absent.tar") == (
+            f"path: dataset '{tmp_path / 'absent.tar'}' cannot be streamed: Unable to find '{tmp_path / 'absent.tar'}'."
+        )
         (tmp_path / "bad.parquet").write_bytes(b"nonsense")
         assert "cannot be streamed: " in self.refused(path=tmp_path / "bad.parquet")
         assert "cannot be streamed: " in self.refused(path=tmp_path / "absent-*.parquet")

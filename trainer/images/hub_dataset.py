@@ -110,7 +110,7 @@ def decode_stored(stored: Any, name: str) -> Tensor:
 
 def hint(path: str) -> str:
     """How an error about `path` ends: what to look at, where that is the hub."""
-    if Path(path).exists() or GLOB & set(path):
+    if Path(path).exists() or GLOB & set(path) or Path(path).suffix in (".parquet", ".tar"):
         return "."
     return (
         "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "
