@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow
+import pyarrow.parquet
 import pytest
 import skimage
 import torch
@@ -377,6 +379,14 @@ class TestOpening:
             f"image_column: column 'label' of {where} holds no pictures; the columns are {columns}."
         )
 
+    def test_parquet_files_of_other_programs_hold_bytes(self, tmp_path: Path) -> None:
+        pictures = tiles(2)
+        table = pyarrow.table({"jpeg": pictures, "image": [{"bytes": picture, "path": None} for picture in pictures]})
+        pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+        for column in ("jpeg", "image"):
+            shards = StreamedDataset(path=str(tmp_path), image_column=column).open()
+            assert torch.equal(shards.read(1), decode(pictures[1], "second"))
+
     def test_webdatasets_with_several_pictures(self, tmp_path: Path) -> None:
         good, poor = tiles(2)
         write_tar(tmp_path / "a.tar", [good], "gt.png", **{"lq.png": poor})
@@ -409,6 +419,10 @@ class TestOpening:
         assert self.refused(path=parquet, split="val").startswith(
             f"path: dataset '{parquet}' cannot be streamed: Bad split: val. Available splits: ['train']"
         )
+        for key in ("name", "data_files", "revision"):
+            assert self.refused(path=parquet / "*.parquet", **{key: "x"}) == (
+                f"{key}: got 'x'; must be null where path names the files."
+            )
         assert self.refused(path=tmp_path / "*.zip") == (f"path: '{tmp_path / '*.zip'}' must end in .parquet or .tar.")
         Image.new("L", (4, 4)).save(tmp_path / "a.png")
         assert self.refused(path=tmp_path) == (

@@ -132,11 +132,14 @@ class StreamedDataset:
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
 
-        local, chosen = Path(self.path), {self.split: self.data_files or self.path}
+        local = Path(self.path)
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             raise Mistake(f"path: {self.path!r} was written by save_to_disk, which is not streamed: `type: dataset`.")
         if local.suffix in SHARDS and not local.is_dir():
-            return datasets.load_dataset_builder(SHARDS[local.suffix], data_files=chosen)
+            for key in ("name", "data_files", "revision"):
+                if getattr(self, key) is not None:
+                    raise Mistake(f"{key}: got {getattr(self, key)!r}; must be null where path names the files.")
+            return datasets.load_dataset_builder(SHARDS[local.suffix], data_files={self.split: self.path})
         if GLOB & set(self.path):
             raise Mistake(f"path: {self.path!r} must end in {' or '.join(SHARDS)}.")
         if local.is_dir() and not any(file.suffix in SHARDS for file in local.rglob("*")):
@@ -144,9 +147,8 @@ class StreamedDataset:
                 f"path: folder {self.path!r} holds no {' or '.join(SHARDS)} file; for a folder of pictures write "
                 "`type: folder`."
             )
-        return datasets.load_dataset_builder(
-            self.path, self.name, data_files=chosen if self.data_files else None, revision=self.revision
-        )
+        chosen = {self.split: self.data_files} if self.data_files else None
+        return datasets.load_dataset_builder(self.path, self.name, data_files=chosen, revision=self.revision)
 
     def _pictures(self, streamed: Any, where: str) -> tuple[Any, str]:
         """The column of pictures alone, not decoded, and its name."""
@@ -156,11 +158,20 @@ class StreamedDataset:
         column = self.image_column or find_column(features, where)
         if column not in features:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {listed(features)}.")
-        if not isinstance(features[column], datasets.Image):
+        pictures = streamed.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        if not isinstance(features[column], datasets.Image) and not _castable(pictures, column):
             raise Mistake(
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {listed(features)}."
             )
-        return streamed.select_columns([column]).cast_column(column, datasets.Image(decode=False)), column
+        return pictures, column
+
+
+def _castable(pictures: Any, column: str) -> bool:
+    """Whether a column that does not say so holds pictures, as bytes in a parquet file of any other program's do."""
+    try:
+        return all(isinstance(row[column], dict) for row in pictures.take(1))
+    except Exception:  # arrow's errors have no common type below Exception
+        return False
 
 
 def _split(files: list[str], pictures: Any) -> tuple[list[str], Any]:
