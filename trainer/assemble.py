@@ -216,6 +216,8 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     set_numerics(config)
 
     notes = costs_of_reading(source, config, accelerator.num_processes)
+    if accelerator.device.type == "cpu" and config.mixed_precision == "bf16":
+        notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
     generator, discriminator, loaded = make_players(config, accelerator)
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     synthesis = Synthesis(
@@ -256,16 +258,27 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, P
     """The networks with their optimizers, and a sentence for each that does not start from random weights."""
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     game, loaded = config.adversarial, []
-    net = config.generator.build(config.scale, bands=BANDS)
+    with _buildable("generator"):
+        net = config.generator.build(config.scale, bands=BANDS)
     if origin := config.init.generator:
         loaded.append(load_weights(net, origin, "init.generator"))
     generator = Player(accelerator, net, config.optimizer, config.lr_scheduler)
     if game is None:
         return generator, None, loaded
-    critic = game.discriminator.build(config.gt_size, bands=BANDS)
+    with _buildable("adversarial.discriminator"):
+        critic = game.discriminator.build(config.gt_size, bands=BANDS)
     if origin := config.init.discriminator:
         loaded.append(load_weights(critic, origin, "init.discriminator"))
     return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
+
+
+@contextmanager
+def _buildable(key: str) -> Iterator[None]:
+    """Turn what a network says against its settings into a Mistake under their key."""
+    try:
+        yield
+    except ValueError as error:
+        raise Mistake(f"{key}: {error}.") from error
 
 
 def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:

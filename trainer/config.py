@@ -30,7 +30,7 @@ class RunConfig:
     """Where run folders lie."""
     seed: int = 0
     """The key of every draw: order, crops, flips, degradations, initial weights."""
-    scale: Literal[1, 2, 3, 4] = 4
+    scale: Literal[1, 2, 3, 4, 8] = 4
     """How many times larger the result is than the input, per side."""
     max_train_steps: int
     """Optimizer steps of the whole run."""
@@ -111,6 +111,8 @@ class RunConfig:
             found.append(f"gt_size: {problem}")
         if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
             found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
+        if self.losses.perceptual and (problem := self.losses.perceptual.problem(bands=3)):
+            found.append(f"losses.perceptual.{problem}")
         if self.percep_gt_usm and not self.losses.perceptual:
             found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
         if self.gan_gt_usm and not self.adversarial:

@@ -23,9 +23,9 @@ def dry_run(x: Experiment) -> None:
     x.state.advance(x.batch.global_size)
     rows = [f"one step: {seconds:.1f} s with start-up, {figures}"]
     if x.validator:
-        measured = x.validator(x.state.ema.ema_model, 1).figures
+        measured = x.validator(x.state.ema.ema_model, 1, pairs=x.accelerator.num_processes).figures
         rows.append(
-            "validation: "
+            "validation of a picture per process: "
             + ", ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in measured.items())
         )
     rows.append(f"peak memory: {peak_memory(x.accelerator.device):.2f} GiB per process")

@@ -83,12 +83,15 @@ class Validator:
         return 1 if self.images.paired else self.config.draws
 
     @torch.no_grad()
-    def __call__(self, generator: nn.Module, step: int) -> Validated:
-        """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks."""
-        device = self.accelerator.device
-        table = torch.zeros(len(self), len(METRICS), dtype=torch.float64, device=device)
+    def __call__(self, generator: nn.Module, step: int, pairs: int | None = None) -> Validated:
+        """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks.
+
+        `pairs` measures the first few only, for a trial.
+        """
+        count = len(self) if pairs is None else min(pairs, len(self))
+        table = torch.zeros(count, len(METRICS), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
-        for number in range(self.accelerator.process_index, len(self), self.accelerator.num_processes):
+        for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq), bicubic(lq, self.synthesis.scale)
             row = [*self._measure(result, gt), *self._measure(plain, gt)]

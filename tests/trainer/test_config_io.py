@@ -46,7 +46,7 @@ WRONG = {
     "images.source.files=[a.png, 7]": "images.source.files.1: got 7; must be text, in quotes where it looks like "
     "something else",
     "mixed_precision=fp16": "mixed_precision: got \"fp16\"; must be 'no' or 'bf16'",
-    "scale=5": "scale: got 5; must be 1, 2, 3 or 4",
+    "scale=5": "scale: got 5; must be 1, 2, 3, 4 or 8",
     "batch.per_device=0": "batch: per_device must be at least 1, got 0",
     "lr_scheduler.type=multistep": "lr_scheduler.milestones: must be given",
     "lr_scheduler={type: multistep, milestones: [3, 2]}": "lr_scheduler: milestones must be rising positive steps, "

@@ -11,8 +11,10 @@ from trainer.networks.stochastic import StochasticSRResNet, StochasticSRResNetCo
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.vgg_discriminator import VGGStyleDiscriminator, VGGStyleDiscriminatorConfig
 
-GeneratorConfig = RRDBNetConfig | SRVGGNetCompactConfig
-Generator = RRDBNet | SRVGGNetCompact
+GeneratorConfig = (
+    RRDBNetConfig | SRVGGNetCompactConfig | SRResNetConfig | ShuffleRRDBNetConfig | ImportedGeneratorConfig
+)
+Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | ImportedNetwork
 
 DiscriminatorConfig = (
     UNetDiscriminatorSNConfig
