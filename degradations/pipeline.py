@@ -22,6 +22,7 @@ from degradations.noise import quantise
 from degradations.operation import NUMBERS, Operation, Scene
 from degradations.recipes import Drawn
 from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 # Every operation there is: the registry, in the order of this documentation's table.
 Step = Blur | Resize | DownsampleNearest | Fit | Noise | CorrelatedNoise | Speckle | Jpeg | Codec | Camera
@@ -97,12 +98,15 @@ class Pipeline:
     Args:
         steps: operations, choices (`OneOf`) and shuffled groups (`Shuffle`), at most 24 operations in all. One `Fit`
             must bring the image to its final size.
+        value_range: the values of black and white in what `apply` takes and returns.
     """
 
     type: Literal["pipeline"] = "pipeline"
     steps: tuple[Step | OneOf | Shuffle, ...]
+    value_range: tuple[float, float] = UNIT
 
     def __post_init__(self) -> None:
+        check_value_range(self.value_range)
         count = len(self._leaves())
         if not 0 < count <= _MOST:
             raise ValueError(f"steps must hold 1..{_MOST} operations, got {count}")
@@ -190,7 +194,7 @@ class Pipeline:
             )
         recipe = recipe.to("cpu")
         size = (height // recipe.scale, width // recipe.scale)
-        out = list(images)
+        out = list(to_unit(images, self.value_range))
         for turn in recipe.order.unbind(1):
             for s, leaf in enumerate(self._leaves()):
                 places = ((turn == s) & recipe.applied[:, s]).nonzero().flatten()
@@ -203,4 +207,4 @@ class Pipeline:
         wrong = [tuple(image.shape[-2:]) for image in out if tuple(image.shape[-2:]) != size]
         if wrong:
             raise ValueError(f"the result must be {size}, got {wrong[0]}: put `fit` after what changes the size")
-        return torch.stack([quantise(image) for image in out])
+        return from_unit(torch.stack([quantise(image) for image in out]), self.value_range)

@@ -22,6 +22,7 @@ from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernel
 from degradations.noise import Noise, NoiseRecipe, quantise
 from degradations.recipes import Drawn
 from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
+from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 _STAGES = (
     Purpose.BLUR_1, Purpose.RESIZE_1, Purpose.NOISE_1, Purpose.JPEG_1,
@@ -104,6 +105,7 @@ class SecondOrder:
         jpeg: "libjpeg" is exact; "realesrgan" is upstream's DiffJPEG.
         resize: "aligned" keeps content in place; "realesrgan" is upstream's first resize, which drifts.
         antialias: filter bilinear and bicubic resizing when shrinking. Upstream does not, nor do many real devices.
+        value_range: the values of black and white that `apply` takes and returns, such as (0, 10000) for reflectance.
     """
 
     type: Literal["second_order"] = "second_order"
@@ -143,8 +145,10 @@ class SecondOrder:
     jpeg: Arithmetic = "libjpeg"
     resize: Geometry = "aligned"
     antialias: bool = False
+    value_range: tuple[float, float] = UNIT
 
     def __post_init__(self) -> None:
+        check_value_range(self.value_range)
         check_probability("second_blur_prob", self.second_blur_prob)
         for name, build in (("", self.first), ("2", self.second)):
             try:
@@ -255,11 +259,11 @@ class SecondOrder:
         """Degrade images.
 
         Args:
-            images: float32 [B, C, H, W] in [0, 1], of the size that the recipe was drawn for.
+            images: float32 [B, C, H, W] in `value_range`, of the size that the recipe was drawn for.
             recipe: from `draw`, best on the CPU: sizes are read on the host, and from a GPU that synchronises.
 
         Returns:
-            float32 [B, C, H // scale, W // scale] in [0, 1], every value k / 255.
+            float32 [B, C, H // scale, W // scale] in `value_range`, 256 levels: k / 255 for [0, 1].
 
         Raises:
             ValueError: if the images are not those of the recipe, or their bands do not suit the JPEG simulation.
@@ -274,7 +278,7 @@ class SecondOrder:
         _, resize1, noise1, jpeg1 = self.first()
         _, resize2, noise2, jpeg2, _ = self.second()
 
-        out = blur(images.unbind(), recipe.blur1)
+        out = blur(to_unit(images, self.value_range).unbind(), recipe.blur1)
         out = resize1.apply(out, recipe.resize1)
         out = noise1.apply(out, recipe.noise1, recipe.keys, Purpose.NOISE_1_FIELD)
         out = jpeg1.apply(out, recipe.jpeg1)
@@ -287,7 +291,7 @@ class SecondOrder:
         out = _where(~jpeg_last, out, recipe.jpeg2, jpeg2.apply)
         out = blur(resize2.apply(out, recipe.resize3), recipe.sinc)
         out = _where(jpeg_last, out, recipe.jpeg2, jpeg2.apply)
-        return torch.stack([quantise(image) for image in out])
+        return from_unit(torch.stack([quantise(image) for image in out]), self.value_range)
 
 
 def _where(

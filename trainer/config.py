@@ -107,6 +107,8 @@ class RunConfig:
                     f"{key}: got {size}; must be a multiple of {step} for {self.generator.type} x{self.scale}: "
                     f"{near} or {near + step} would do"
                 )
+        if self.degradation.value_range != (0, 1):
+            found.append(f"degradation.value_range: got {list(self.degradation.value_range)}; a run's are [0, 1]")
         if self.adversarial and (problem := self.adversarial.discriminator.problem(self.gt_size)):
             found.append(f"gt_size: {problem}")
         if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
