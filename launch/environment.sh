@@ -29,6 +29,7 @@ ensure_environment() {
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
     echo "installing wildsr[$extras] and its locked dependencies into $VENV ..." >&2
     # torch first and by itself: pip then takes exactly the pinned build, whatever else wants one.
+    local -x PYTHONWARNINGS=ignore  # setuptools has an opinion on every editable installation
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" torch &&
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" \
             -e "$ROOT[$extras]" || return 1
