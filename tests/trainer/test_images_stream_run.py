@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import pytest
 import skimage
 import torch
 from accelerate import Accelerator
-from conftest import Tiny
 from PIL import Image
 
 from trainer.assemble import assemble, costs_of_reading, open_images, stream_of
+from trainer.config import RunConfig
 from trainer.mistakes import Mistake
 from trainer.resume import check_stream
 
 ROOT = Path(__file__).parents[2]
+Tiny = Callable[..., RunConfig]
 
 
 @pytest.fixture
