@@ -29,7 +29,7 @@ LAYERS = (
     {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "pool", "validate"},
+    {"digest", "pool", "validate", "ahead"},
     {"telemetry", "saving"},
     # configuration
     {"config_io", "config"},

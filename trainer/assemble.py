@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list
 
 from degradations.sharpen import usm_sharpen
+from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
 from trainer.claim import check_folder, folder_of
@@ -90,6 +91,10 @@ class Experiment:
 
     def pairs(self) -> Iterator[Pairs]:
         """This rank's micro-batches to train on, from where the run stands, without end."""
+        return one_ahead(self._exchanged(), self.accelerator.device)
+
+    def _exchanged(self) -> Iterator[Pairs]:
+        """Fresh pairs where there is no pool, else what they take the place of in it."""
         positions = Positions(
             global_size=self.batch.global_size,
             per_device=self.batch.per_device,
@@ -330,7 +335,8 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
     )
     side = config.gt_size // config.scale
     shape = PairShape((BANDS, side, side), (BANDS, config.gt_size, config.gt_size))
-    return Pool(layout, shape, config.seed, accelerator.device)
+    group = torch.distributed.new_group() if accelerator.num_processes > 1 else None
+    return Pool(layout, shape, config.seed, accelerator.device, group)
 
 
 def set_numerics(config: RunConfig) -> None:

@@ -131,8 +131,16 @@ def plan_route(slots: Tensor, layout: Layout, micro: int) -> Route:
 class Pool:
     """This rank's shard of the global pool, on the device."""
 
-    def __init__(self, layout: Layout, shape: PairShape, seed: int, device: torch.device) -> None:
-        self.layout, self.shape, self.seed = layout, shape, seed
+    def __init__(
+        self,
+        layout: Layout,
+        shape: PairShape,
+        seed: int,
+        device: torch.device,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        """`group` is what exchanges travel in: one of their own, lest gradients wait for pairs that are still made."""
+        self.layout, self.shape, self.seed, self.group = layout, shape, seed, group
         self.first, end = layout.shard(layout.rank)
         self.rows = torch.zeros(end - self.first, shape.bytes, dtype=torch.uint8, device=device)
         self.swaps: deque[Swap] = deque()
@@ -164,7 +172,7 @@ class Pool:
         received = message
         if self.layout.world > 1:
             received = rows.new_empty(sum(route.receive_counts), self.shape.bytes)
-            dist.all_to_all_single(received, message, route.receive_counts, route.send_counts)
+            dist.all_to_all_single(received, message, route.receive_counts, route.send_counts, group=self.group)
         self.rows[taken] = received[stored]
         rows[replaced] = received[trained]
         self._remember(Swap(step, taken, old))

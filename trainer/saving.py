@@ -3,6 +3,7 @@
 from threading import Thread
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
@@ -82,6 +83,8 @@ class Saver:
     def _own_parts(self) -> dict[str, Any]:
         """What this rank writes: its shard of the pool, and its share of what all ranks hold alike."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.synchronize()  # the pool is changed on a stream of its own
         parts: dict[str, Any] = {
             name: part for number, (name, part) in enumerate(self.state.parts().items()) if number % world == rank
         }
