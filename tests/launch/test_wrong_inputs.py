@@ -177,7 +177,13 @@ def test_print_shows_what_loads_again_to_the_same(run: Run, tmp_path: Path) -> N
 def test_a_dry_run_tries_everything_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     status, said, stderr = run("--dry-run")
     assert (status, stderr) == (0, "")
-    for part in ("4 = 1 process x 2 per device x 2 accumulation", "one step: ", "validation: ", "peak memory: ", "MiB"):
+    for part in (
+        "4 = 1 process x 2 per device x 2 accumulation",
+        "one step: ",
+        "validation of a picture per process: ",
+        "peak memory: ",
+        "MiB",
+    ):
         assert part in said
     assert said.endswith("dry run: nothing was written.\n")
     assert list(tmp_path.iterdir()) == []
