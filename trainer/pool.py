@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from einops import rearrange
 from torch import Tensor
 
 from degradations.draws import Keys, uniforms
@@ -36,7 +37,8 @@ class PairShape:
 
     def rows(self, pairs: Pairs) -> Tensor:
         """Pairs as rows, uint8 [b, bytes]."""
-        return torch.cat([pairs.lq.flatten(1), pairs.gt.flatten(1), pairs.positions[:, None].view(torch.uint8)], 1)
+        pictures = (rearrange(part, "b c h w -> b (c h w)") for part in (pairs.lq, pairs.gt))
+        return torch.cat([*pictures, pairs.positions[:, None].view(torch.uint8)], dim=1)
 
     def pairs(self, rows: Tensor) -> Pairs:
         """Rows as pairs; copies, so that the pictures are contiguous."""

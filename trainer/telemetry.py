@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
@@ -150,7 +151,9 @@ class Telemetry:
             self.accelerator.log({name: value for name, value in known.items() if value is not None}, step=step)
             for tracker in self.accelerator.trackers:
                 if self.pictures and hasattr(tracker, "log_images"):
-                    arrays = {name: image.permute(1, 2, 0)[None].numpy() for name, image in self.pictures.items()}
+                    arrays = {
+                        name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in self.pictures.items()
+                    }
                     extra = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                     tracker.log_images(arrays, step=step, **extra)
             self.say(line(step, self.last, self.figures))
