@@ -26,7 +26,8 @@ LAYERS = (
         "stopwatch",
         "stop",
     },
-    {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "weights"},
+    {"networks", "losses", "images", "run_folder", "checkpoint", "export", "player", "control", "state_dicts"},
+    {"weights", "released"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate", "ahead"},

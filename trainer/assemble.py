@@ -273,7 +273,7 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, P
     with _buildable("adversarial.discriminator"):
         critic = game.discriminator.build(config.gt_size, bands=BANDS)
     if origin := config.init.discriminator:
-        loaded.append(load_weights(critic, origin, "init.discriminator"))
+        loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
     return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
 
 

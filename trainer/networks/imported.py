@@ -18,11 +18,19 @@ PREFIX = "net."
 class ImportedNetwork(ModelMixin, ConfigMixin):
     """The module at a dotted path, built with `arguments`; its state-dict names do not show that it is wrapped.
 
-    ValueError where there is no such class, it is no module, or it refuses the arguments.
+    ValueError where there is no such class, it is no module, or it refuses the arguments. `scale`, `num_in_ch` and
+    `multiple` are for whoever opens a saved generator: its factor, its bands, what its input's sides must divide by.
     """
 
     @register_to_config
-    def __init__(self, path: str, arguments: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str,
+        arguments: dict[str, Any],
+        scale: int = 1,  # noqa: ARG002 - these three are kept by register_to_config
+        num_in_ch: int = 3,  # noqa: ARG002
+        multiple: int = 1,  # noqa: ARG002
+    ) -> None:
         super().__init__()
         self.net = _built(path, arguments)
         self.register_state_dict_post_hook(_without_prefix)
@@ -123,7 +131,7 @@ class ImportedGeneratorConfig:
             **({self.scale_argument: scale} if self.scale_argument else {}),
             **dict.fromkeys(self.bands_arguments, bands),
         }
-        net = ImportedNetwork(self.path, {**self.arguments, **sizes})
+        net = ImportedNetwork(self.path, {**self.arguments, **sizes}, scale, bands, self.multiple)
         side = -(-16 // self.multiple) * self.multiple
         answer, wanted = _answer(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
         if answer != wanted:

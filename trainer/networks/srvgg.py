@@ -8,7 +8,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-SLOPE = 0.25  # nn.PReLU's initial slope
+ActType = Literal["prelu", "relu", "leakyrelu"]
+SLOPES = {"prelu": 0.25, "relu": 0.0, "leakyrelu": 0.1}  # for PReLU the initial one
 
 
 class SRVGGNetCompact(ModelMixin, ConfigMixin):
@@ -18,8 +19,9 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
     Parameters
     ----------
     scale : 1, 2, 3 or 4
+    act_type : `prelu` is what all released networks have; `leakyrelu` has slope 0.1
     init : `torch` is upstream's: convolutions as PyTorch makes them, which lose two thirds of the variance at each
-        layer and start slowly. `residual` is He et al. 2015 for the PReLUs, and zeros in the last convolution, so
+        layer and start slowly. `residual` is He et al. 2015 for the activation, and zeros in the last convolution, so
         that training starts from the nearest-upsampled input.
     """
 
@@ -33,24 +35,27 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
         num_out_ch: int = 3,
         num_feat: int = 64,
         num_conv: int = 16,
+        act_type: ActType = "prelu",
         init: str = "torch",
     ) -> None:
         super().__init__()
         if scale not in self.scales:
             raise ValueError(f"SRVGGNetCompact upscales by 1, 2, 3 or 4, not by {scale}")
+        if act_type not in SLOPES:
+            raise ValueError(f"act_type: got {act_type!r}; must be {', '.join(SLOPES)}")
         self.scale = scale
-        layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, 1, 1), nn.PReLU(num_feat)]
+        layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, 1, 1), _activation(act_type, num_feat)]
         for _ in range(num_conv):
-            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1), nn.PReLU(num_feat)]
+            layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1), _activation(act_type, num_feat)]
         layers.append(nn.Conv2d(num_feat, num_out_ch * scale**2, 3, 1, 1))
         self.body = nn.ModuleList(layers)
         if init == "residual":
-            self._start_at_the_input()
+            self._start_at_the_input(SLOPES[act_type])
 
-    def _start_at_the_input(self) -> None:
+    def _start_at_the_input(self, slope: float) -> None:
         *hidden, last = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
         for conv in hidden:
-            nn.init.kaiming_normal_(conv.weight, a=SLOPE, nonlinearity="leaky_relu")
+            nn.init.kaiming_normal_(conv.weight, a=slope, nonlinearity="leaky_relu")
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -63,6 +68,12 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
         return F.pixel_shuffle(out, self.scale) + F.interpolate(x, scale_factor=self.scale, mode="nearest")
 
 
+def _activation(act_type: ActType, num_feat: int) -> nn.Module:
+    if act_type == "prelu":
+        return nn.PReLU(num_feat)
+    return nn.LeakyReLU(SLOPES[act_type])  # of slope 0 for ReLU
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SRVGGNetCompactConfig:
     """SRVGGNetCompact's sizes; the defaults are realesr-animevideov3 (0.6 M parameters)."""
@@ -72,6 +83,8 @@ class SRVGGNetCompactConfig:
     """Channels of every layer."""
     num_conv: int = 16
     """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
+    act_type: ActType = "prelu"
+    """After every convolution but the last."""
     init: Literal["torch", "residual"] = "torch"
     """`torch` starts as upstream does; `residual` starts from the nearest-upsampled input and learns sooner."""
 
@@ -86,4 +99,4 @@ class SRVGGNetCompactConfig:
 
     def build(self, scale: int, bands: int) -> SRVGGNetCompact:
         """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
-        return SRVGGNetCompact(scale, bands, bands, self.num_feat, self.num_conv, self.init)
+        return SRVGGNetCompact(scale, bands, bands, self.num_feat, self.num_conv, self.act_type, self.init)
