@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list
 
+from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
 from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
@@ -73,6 +74,11 @@ class Experiment:
     def phase(self, step: int) -> Phase:
         """Who learns at `step`, and with what weight."""
         return self.config.adversarial.phase(step) if self.config.adversarial else SOLO
+
+    def keys(self, number: int) -> Keys:
+        """The keys of what is drawn for the places of this rank's micro-batch `number` of the present step."""
+        places = self.batch.places(self.state.step, self.accelerator.process_index, number)
+        return Keys(self.config.seed, torch.tensor(places))
 
     def targets(self, pairs: Pairs) -> Targets:
         """What each loss aims at, as the `..._gt_usm` say."""

@@ -34,6 +34,11 @@ class BatchPlan:
         """Pairs that one process contributes to a step."""
         return self.per_device * self.accumulation
 
+    def places(self, step: int, rank: int, number: int) -> range:
+        """The places of micro-batch `number` of a rank, counted over the whole run: place p of step t is t * B + p."""
+        first = step * self.global_size + rank * self.per_process + number * self.per_device
+        return range(first, first + self.per_device)
+
     def __str__(self) -> str:
         parts = f"{self.processes} process{'es' * (self.processes > 1)} x {self.per_device} per device"
         return f"{self.global_size} = {parts} x {self.accumulation} accumulation"

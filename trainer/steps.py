@@ -11,6 +11,7 @@ from trainer.assemble import Experiment
 from trainer.game import Phase
 from trainer.losses.adversarial import probability
 from trainer.networks.spectral_norm import advance
+from trainer.networks.stochastic import noise_for
 from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.synthesis import Pairs
 
@@ -49,7 +50,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
             x.telemetry.saw(pair)
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
-                result = x.generator.net(pair.lq.float() / 255)
+                result = x.generator.net(pair.lq.float() / 255, *noise_for(x.generator.module, x.keys(number)))
                 if phase.train_generator:
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)

@@ -11,7 +11,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 
+from degradations.draws import Keys
 from trainer.images.pairs import ValidationImages, ValidationSource
+from trainer.networks.stochastic import noise_for
 from trainer.quality import psnr, ssim, to_uint8
 from trainer.strips import Column, sheet, strip
 from trainer.synthesis import Synthesis
@@ -93,7 +95,7 @@ class Validator:
         strips: list[tuple[int, Tensor]] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
-            result, plain = self._upscaled(generator, lq), bicubic(lq, self.synthesis.scale)
+            result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
             row = [*self._measure(result, gt), *self._measure(plain, gt)]
             table[number] = torch.tensor(row, dtype=torch.float64)
             if number < self.config.num_samples:
@@ -113,9 +115,10 @@ class Validator:
         lq, recipe = self.synthesis.degrade(gt, self.config.seed, number)
         return lq, gt, recipe.caption(0)
 
-    def _upscaled(self, generator: nn.Module, lq: Tensor) -> Tensor:
+    def _upscaled(self, generator: nn.Module, lq: Tensor, number: int) -> Tensor:
+        noise = noise_for(generator, Keys(self.config.seed, torch.tensor([number])))
         with self.accelerator.autocast():
-            return to_uint8(generator(lq[None].float() / 255)[0].float())
+            return to_uint8(generator(lq[None].float() / 255, *noise)[0].float())
 
     def _measure(self, result: Tensor, gt: Tensor) -> tuple[float, float]:
         border = self.synthesis.scale if self.config.crop_border is None else self.config.crop_border

@@ -16,6 +16,12 @@ def test_accumulation_follows(global_size: int, per_device: int, processes: int,
     assert plan.per_process * processes == global_size
 
 
+def test_every_place_of_a_step_is_one_micro_batchs() -> None:
+    plan = plan_batch(BatchConfig(global_size=12, per_device=2), 3)
+    places = [plan.places(5, rank, number) for rank in range(3) for number in range(plan.accumulation)]
+    assert [place for part in places for place in part] == list(range(60, 72))
+
+
 def test_the_plan_reads_as_a_product() -> None:
     assert str(plan_batch(BatchConfig(), 2)) == "48 = 2 processes x 12 per device x 2 accumulation"
     assert str(plan_batch(BatchConfig(), 1)) == "48 = 1 process x 12 per device x 4 accumulation"

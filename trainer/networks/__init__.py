@@ -12,9 +12,14 @@ from trainer.networks.unet_discriminator import UNetDiscriminatorSN, UNetDiscrim
 from trainer.networks.vgg_discriminator import VGGStyleDiscriminator, VGGStyleDiscriminatorConfig
 
 GeneratorConfig = (
-    RRDBNetConfig | SRVGGNetCompactConfig | SRResNetConfig | ShuffleRRDBNetConfig | ImportedGeneratorConfig
+    RRDBNetConfig
+    | SRVGGNetCompactConfig
+    | SRResNetConfig
+    | ShuffleRRDBNetConfig
+    | StochasticSRResNetConfig
+    | ImportedGeneratorConfig
 )
-Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | ImportedNetwork
+Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | StochasticSRResNet | ImportedNetwork
 
 DiscriminatorConfig = (
     UNetDiscriminatorSNConfig

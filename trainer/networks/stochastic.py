@@ -1,8 +1,9 @@
 """The guide's noise-conditioned generator (`stochastic_gan`): one input, many possible results.
 
 The noise is an input, never drawn inside: a run's stream must be a function of positions alone, and an exported network
-must give the same picture twice. `noise_of` draws a sample's vector from its keys; without a vector the network
-gives the result of the zero vector, the centre of the distribution, which is what validation and exports show.
+must give the same picture twice. Training draws a vector for each place of a step's global batch, validation one for
+each of its pairs, the same at every validation (`noise_for`). Whoever opens an export gives vectors of their own, or
+none: then the result is that of the zero vector, the centre of the distribution.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ def noise_of(keys: Keys, noise_dim: int) -> Tensor:
     The position is that of a place in a step's global batch, step * B + place, also where a pool has mixed the pairs.
     """
     return normals(keys, PURPOSE, noise_dim)
+
+
+def noise_for(generator: nn.Module, keys: Keys) -> tuple[Tensor, ...]:
+    """What `generator`, a bare module, takes beside the pictures: the noise of `keys` if it is stochastic, or nothing.
+
+    Drawn on the CPU, where the numbers are the same for any device to come.
+    """
+    if not isinstance(generator, StochasticSRResNet):
+        return ()
+    return (noise_of(keys, generator.noise_dim).to(generator.device, non_blocking=True),)
 
 
 class StochasticSRResNet(ModelMixin, ConfigMixin):
