@@ -57,6 +57,16 @@ def ssim(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> 
     return float((luminance * structure).mean())
 
 
+def band_shift(picture: Tensor, reference: Tensor) -> list[float]:
+    """How much brighter each band of `picture` is than the same band of `reference`, on average over the pixels.
+
+    Both uint8, or both uint16, [C, H, W]; sizes may differ. In shares of the full range, so within [-1, 1].
+    """
+    means = [image.double().flatten(1).mean(1) / torch.iinfo(image.dtype).max for image in (picture, reference)]
+    shift: list[float] = (means[0] - means[1]).tolist()
+    return shift
+
+
 def luma(image: Tensor) -> Tensor:
     """Y of BT.601 in studio swing as MATLAB's `rgb2ycbcr`, not rounded: [3, H, W] to float64 [1, H, W] in [16, 235]."""
     red, green, blue = image.double() / 255

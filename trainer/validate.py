@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from degradations.draws import Keys
 from trainer.images.pairs import ValidationImages, ValidationSource
 from trainer.networks.stochastic import noise_for
-from trainer.quality import psnr, ssim, to_uint8
+from trainer.quality import band_shift, psnr, ssim, to_uint8
 from trainer.strips import Column, sheet, strip
 from trainer.synthesis import Synthesis
 
@@ -93,15 +93,18 @@ class Validator:
         count = len(self) if pairs is None else min(pairs, len(self))
         table = torch.zeros(count, len(METRICS), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
+        shifts: list[tuple[int, list[float], list[float]]] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
             row = [*self._measure(result, gt), *self._measure(plain, gt)]
             table[number] = torch.tensor(row, dtype=torch.float64)
+            shifts.append((number, band_shift(result, lq), band_shift(gt, lq)))
             if number < self.config.num_samples:
                 strips.append((number, self._strip(number, step, row, caption, (plain, result, gt))))
         table = self.accelerator.reduce(table)  # every row was filled by one rank
         figures = dict(zip((f"validation/{name}" for name in METRICS), table.mean(0).tolist(), strict=True))
+        figures |= colour_drift(sorted(gather_object(shifts)))
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
         pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
         return Validated(figures, sheet(pictures) if pictures and self.accelerator.is_main_process else None)
@@ -132,6 +135,18 @@ class Validator:
         )
         columns = [Column(text, picture.cpu()) for text, picture in zip(texts, pictures, strict=True)]
         return strip(columns, self.images.name(number % len(self.images)), caption)
+
+
+def colour_drift(shifts: list[tuple[int, list[float], list[float]]]) -> dict[str, float]:
+    """How far results have left the colours of their inputs, and how far the ground truth has (clipped noise does it).
+
+    From the picture's number and the shifts of its result's and its ground truth's bands against the LQ. The one number
+    is the root mean square over the bands, averaged over the pictures; bands (from 1) keep their sign.
+    """
+    sizes = torch.tensor([[result, gt] for _, result, gt in shifts], dtype=torch.float64)  # [pictures, 2, bands]
+    result, gt = sizes.square().mean(2).sqrt().mean(0).tolist()
+    bands = {f"validation/colour_drift_band{n}": value for n, value in enumerate(sizes[:, 0].mean(0).tolist(), 1)}
+    return {"validation/colour_drift": result, "validation/colour_drift_gt": gt, **bands}
 
 
 def bicubic(lq: Tensor, scale: int) -> Tensor:

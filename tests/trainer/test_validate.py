@@ -17,7 +17,7 @@ from trainer.images.pairs import Pairs, ValidationSource, open_validation
 from trainer.images.sources import Folder
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.synthesis import Synthesis
-from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic
+from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic, colour_drift
 
 SCALE, SIZE = 2, (48, 40)
 
@@ -90,6 +90,36 @@ def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Acc
     figures = validator(accelerator, pairs)(Oracle(), step=1).figures
     assert figures["validation/psnr"] == 100.0
     assert figures["validation/ssim"] == pytest.approx(1.0)
+
+
+def test_colours_that_left_those_of_the_input_are_told_by_band(accelerator: Accelerator, pairs: Pairs) -> None:
+    """Against numpy, for a generator that repeats pixels, adds 20/255 of red and takes 10/255 of blue."""
+
+    class Tinting(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            tint = torch.tensor([20, 0, -10]) / 255
+            return nn.functional.interpolate(x, scale_factor=2, mode="nearest") + tint[:, None, None]
+
+    figures = validator(accelerator, pairs)(Tinting(), step=1).figures
+    shifts, truths = [], []
+    for file in sorted(Path(pairs.gt).iterdir()):
+        lq = np.asarray(Image.open(Path(pairs.lq, file.name))).astype(np.float64)
+        shown = (lq + np.array([20, 0, -10])).clip(0, 255)
+        shifts.append((shown - lq).mean((0, 1)) / 255)
+        truths.append((np.asarray(Image.open(file)).astype(np.float64).mean((0, 1)) - lq.mean((0, 1))) / 255)
+    bands = [figures[f"validation/colour_drift_band{number}"] for number in (1, 2, 3)]
+    assert bands == pytest.approx(np.mean(shifts, 0).tolist(), abs=1e-12)
+    for name, rows in (("", shifts), ("_gt", truths)):
+        wanted = np.mean([np.sqrt((row**2).mean()) for row in rows])
+        assert figures[f"validation/colour_drift{name}"] == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("bands", [1, 4])
+def test_drift_has_a_meaning_for_any_number_of_bands(bands: int) -> None:
+    figures = colour_drift([(0, [0.3] * bands, [0.0] * bands), (1, [-0.1] * bands, [0.1] * bands)])
+    assert figures.pop("validation/colour_drift") == pytest.approx(0.2)  # opposite pictures do not cancel
+    assert figures.pop("validation/colour_drift_gt") == pytest.approx(0.05)
+    assert figures == pytest.approx({f"validation/colour_drift_band{n}": 0.1 for n in range(1, bands + 1)})
 
 
 def clean(pairs: Pairs, accelerator: Accelerator, **settings: Any) -> Validator:
