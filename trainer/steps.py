@@ -11,7 +11,7 @@ from trainer.assemble import Experiment
 from trainer.game import Phase
 from trainer.losses.adversarial import probability
 from trainer.networks.spectral_norm import advance
-from trainer.networks.stochastic import noise_for
+from trainer.networks.noise import noise_for
 from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.synthesis import Pairs
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from degradations.draws import Keys
 from trainer.images.pairs import ValidationImages, ValidationSource
-from trainer.networks.stochastic import noise_for
+from trainer.networks.noise import noise_for
 from trainer.quality import band_shift, psnr, ssim, to_uint8
 from trainer.strips import Column, sheet, strip
 from trainer.synthesis import Synthesis

@@ -12,11 +12,10 @@ from trainer.networks import (
     ShuffleRRDBNetConfig,
     SRResNetConfig,
     SRVGGNetCompactConfig,
-    StochasticSRResNet,
     StochasticSRResNetConfig,
 )
 from trainer.networks.icnr import icnr_
-from trainer.networks.stochastic import noise_of
+from trainer.networks.noise import noise_for, noise_of
 
 Config = SRResNetConfig | StochasticSRResNetConfig | ShuffleRRDBNetConfig
 SMALL: list[Config] = [
@@ -154,8 +153,15 @@ def test_a_samples_noise_follows_from_its_position() -> None:
     assert together.std().item() == pytest.approx(1, abs=0.1)
 
 
+def test_noise_is_for_the_generators_that_take_it() -> None:
+    keys = Keys(7, torch.arange(2))
+    assert noise_for(SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3), keys) == ()
+    (noise,) = noise_for(StochasticSRResNetConfig(n_channels=8, n_blocks=1, noise_dim=4).build(2, bands=3), keys)
+    assert torch.equal(noise, noise_of(keys, 4))
+
+
 def test_each_picture_has_its_own_noise() -> None:
-    net: StochasticSRResNet = StochasticSRResNetConfig(n_channels=8, n_blocks=2, noise_dim=4).build(2, bands=3)
+    net = StochasticSRResNetConfig(n_channels=8, n_blocks=2, noise_dim=4).build(2, bands=3)
     picture, noise = torch.rand(1, 3, 6, 6).expand(2, 3, 6, 6), torch.randn(2, 4)
     both = net(picture, noise)
     torch.testing.assert_close(both[1:], net(picture[1:], noise[1:]))

@@ -5,9 +5,8 @@ from trainer.networks.patch_discriminator import PatchDiscriminator, PatchDiscri
 from trainer.networks.rrdb import RRDBNet, RRDBNetConfig
 from trainer.networks.shuffle_rrdb import ShuffleRRDBNet, ShuffleRRDBNetConfig
 from trainer.networks.srgan_discriminator import SRGANDiscriminator, SRGANDiscriminatorConfig
-from trainer.networks.srresnet import SRResNet, SRResNetConfig
+from trainer.networks.srresnet import SRResNet, SRResNetConfig, StochasticSRResNet, StochasticSRResNetConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
-from trainer.networks.stochastic import StochasticSRResNet, StochasticSRResNetConfig
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.vgg_discriminator import VGGStyleDiscriminator, VGGStyleDiscriminatorConfig
 

@@ -4,24 +4,33 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from diffusers.configuration_utils import register_to_config
+from torch import nn
 
-from trainer.networks.rrdb import RRDB
-from trainer.networks.upsampler import STEPS, ShuffleUpsampler, check_scale
+from trainer.networks.rrdb import LEAK, RRDB
+from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 SHRUNK = 0.1  # ESRGAN's factor on He initialisation (Wang et al. 2018, section 3.1)
 
 
-class ShuffleRRDBNet(ModelMixin, ConfigMixin):
+@torch.no_grad()
+def small_conv(channels_in: int, channels_out: int) -> nn.Conv2d:
+    """A convolution that starts small, as the guide's framework has it outside the heads."""
+    conv = nn.Conv2d(channels_in, channels_out, 3, 1, 1)
+    nn.init.kaiming_normal_(conv.weight, a=LEAK)
+    conv.weight.mul_(SHRUNK)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
+class ShuffleRRDBNet(ShuffleGenerator):
     """RRDBs as in `RRDBNet`, but pixel shuffle instead of nearest upsampling, and x3 and x8 too.
 
     Its RRDB is ESRGAN's (the guide's framework leaves out the inner residuals). BasicSR has no such network, so use
     `RRDBNet` where released weights or other programs matter.
     """
 
-    scales: ClassVar[tuple[int, ...]] = tuple(STEPS)
+    _repeated_blocks: ClassVar[list[str]] = ["RRDB"]
 
     @register_to_config
     def __init__(
@@ -34,56 +43,27 @@ class ShuffleRRDBNet(ModelMixin, ConfigMixin):
         growth_channels: int = 32,
         use_icnr: bool = True,
     ) -> None:
-        super().__init__()
-        check_scale("ShuffleRRDBNet", scale)
-        self.head = nn.Conv2d(num_in_ch, n_channels, 3, 1, 1)
-        self.body = nn.Sequential(*(RRDB(n_channels, growth_channels) for _ in range(n_blocks)))
-        self.body_tail = nn.Conv2d(n_channels, n_channels, 3, 1, 1)
-        self.upsampler = ShuffleUpsampler(scale, n_channels, use_icnr)
-        hidden, last = nn.Conv2d(n_channels, n_channels, 3, 1, 1), nn.Conv2d(n_channels, num_out_ch, 3, 1, 1)
-        self.tail = nn.Sequential(hidden, nn.LeakyReLU(0.2), last)
-        self._shrink(self.head, self.body_tail, hidden, last)
-
-    @staticmethod
-    @torch.no_grad()
-    def _shrink(*convs: nn.Conv2d) -> None:
-        """A small start outside the heads, as the guide's framework has it; the dense blocks shrink themselves."""
-        for conv in convs:
-            nn.init.kaiming_normal_(conv.weight, a=0.2)
-            conv.weight.mul_(SHRUNK)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped."""
-        features = self.head(x)
-        features = features + self.body_tail(self.body(features))
-        out: Tensor = self.tail(self.upsampler(features))
-        return out
+        super().__init__(
+            scale,
+            head=small_conv(num_in_ch, n_channels),
+            blocks=(RRDB(n_channels, growth_channels) for _ in range(n_blocks)),
+            body_tail=small_conv(n_channels, n_channels),
+            tail=nn.Sequential(
+                small_conv(n_channels, n_channels), nn.LeakyReLU(LEAK), small_conv(n_channels, num_out_ch)
+            ),
+            n_channels=n_channels,
+            use_icnr=use_icnr,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShuffleRRDBNetConfig:
-    """ShuffleRRDBNet's sizes under the guide's names; the defaults are the guide's `esrgan`."""
+class ShuffleRRDBNetConfig(ShuffleGeneratorConfig):
+    """ShuffleRRDBNet's sizes; the defaults are the guide's `esrgan`."""
+
+    network: ClassVar = ShuffleRRDBNet
 
     type: Literal["ShuffleRRDBNet"] = "ShuffleRRDBNet"
-    n_channels: int = 64
-    """Channels between the blocks."""
     n_blocks: int = 23
     """Number of RRDBs; the guide's 10 m preset has 16."""
     growth_channels: int = 32
     """Channels that each convolution of a dense block adds."""
-    use_icnr: bool = True
-    """Start each pixel-shuffle head as nearest-neighbour upsampling, which keeps checkerboards away."""
-
-    @property
-    def scales(self) -> tuple[int, ...]:
-        """What it can upscale by."""
-        return ShuffleRRDBNet.scales
-
-    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
-        """What the sides of an input must be a multiple of: nothing."""
-        return 1
-
-    def build(self, scale: int, bands: int) -> ShuffleRRDBNet:
-        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
-        return ShuffleRRDBNet(scale, bands, bands, self.n_channels, self.n_blocks, self.growth_channels, self.use_icnr)

@@ -1,25 +1,35 @@
-"""SRResNet with a choice of residual blocks: the guide's flexible generator."""
+"""SRResNet with a choice of residual blocks: the guide's flexible generator, and its noise-conditioned one.
+
+The noise of the second (`stochastic_gan`: one input, many possible results) is an input, never drawn inside: a run's
+stream must be a function of positions alone, and an exported network must give the same picture twice. Training draws
+a vector for each place of a step's global batch, validation one for each of its pairs, the same at every validation
+(`trainer.networks.noise`). Whoever opens an export gives vectors of their own, or none: then the result is that of
+the zero vector, the centre of the distribution.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from trainer.networks.blocks import BlockType, residual_block
-from trainer.networks.upsampler import STEPS, ShuffleUpsampler, check_scale
+from trainer.networks.blocks import BlockType, NoiseBlock, residual_block
+from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 
-class SRResNet(ModelMixin, ConfigMixin):
+def conv(channels_in: int, channels_out: int, side: int) -> nn.Conv2d:
+    """A convolution that keeps the size of the picture; `side` is odd."""
+    return nn.Conv2d(channels_in, channels_out, side, 1, side // 2)
+
+
+class SRResNet(ShuffleGenerator):
     """Ledig et al. 2017 (SRGAN, fig. 4) without its BatchNorms, whose statistics differ between ranks and between
     training and use, and without an activation at the end, so that any range of values can be learned.
 
-    All work but the head is done at the low resolution. The guide's `standard` block, `res` with BatchNorm and a Tanh,
-    is left out for these two reasons.
+    The guide's `standard` block, `res` with BatchNorm and a Tanh, is left out for these two reasons.
     """
 
-    scales: ClassVar[tuple[int, ...]] = tuple(STEPS)
+    _repeated_blocks: ClassVar[list[str]] = ["Scaled"]
 
     @register_to_config
     def __init__(
@@ -35,68 +45,89 @@ class SRResNet(ModelMixin, ConfigMixin):
         res_scale: float = 0.2,
         use_icnr: bool = True,
     ) -> None:
-        super().__init__()
-        check_scale("SRResNet", scale)
-        wide, narrow = large_kernel_size, small_kernel_size
-        self.head = nn.Sequential(nn.Conv2d(num_in_ch, n_channels, wide, 1, wide // 2), nn.PReLU())
-        self.body = nn.Sequential(*(residual_block(block_type, n_channels, narrow, res_scale) for _ in range(n_blocks)))
-        self.body_tail = nn.Conv2d(n_channels, n_channels, narrow, 1, narrow // 2)
-        self.upsampler = ShuffleUpsampler(scale, n_channels, use_icnr)
-        self.tail = nn.Conv2d(n_channels, num_out_ch, wide, 1, wide // 2)
+        super().__init__(
+            scale,
+            head=nn.Sequential(conv(num_in_ch, n_channels, large_kernel_size), nn.PReLU()),
+            blocks=(residual_block(block_type, n_channels, small_kernel_size, res_scale) for _ in range(n_blocks)),
+            body_tail=conv(n_channels, n_channels, small_kernel_size),
+            tail=conv(n_channels, num_out_ch, large_kernel_size),
+            n_channels=n_channels,
+            use_icnr=use_icnr,
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped."""
-        features = self.head(x)
-        features = features + self.body_tail(self.body(features))
-        out: Tensor = self.tail(self.upsampler(features))
-        return out
+
+class StochasticSRResNet(ShuffleGenerator):
+    """SRResNet whose blocks are modulated by one vector of noise for each picture."""
+
+    _repeated_blocks: ClassVar[list[str]] = ["NoiseBlock"]
+
+    @register_to_config
+    def __init__(
+        self,
+        scale: int = 4,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        n_channels: int = 64,
+        n_blocks: int = 16,
+        large_kernel_size: int = 9,
+        small_kernel_size: int = 3,
+        noise_dim: int = 128,
+        res_scale: float = 0.2,
+        use_icnr: bool = True,
+    ) -> None:
+        super().__init__(
+            scale,
+            head=nn.Sequential(conv(num_in_ch, n_channels, large_kernel_size), nn.PReLU()),
+            blocks=(NoiseBlock(n_channels, small_kernel_size, noise_dim, res_scale) for _ in range(n_blocks)),
+            body_tail=conv(n_channels, n_channels, small_kernel_size),
+            tail=conv(n_channels, num_out_ch, large_kernel_size),
+            n_channels=n_channels,
+            use_icnr=use_icnr,
+        )
+        self.noise_dim = noise_dim
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:  # type: ignore[override]  # one condition
+        """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped.
+
+        `noise` is float [B, noise_dim], standard normal; None is the zero vector.
+        """
+        return super().forward(x, x.new_zeros(x.shape[0], self.noise_dim) if noise is None else noise)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SRResNetConfig:
-    """SRResNet's sizes under the guide's names; the defaults are the guide's."""
+class _Sizes(ShuffleGeneratorConfig):
+    """What both are made with; the defaults are the guide's."""
 
-    type: Literal["SRResNet"] = "SRResNet"
-    block_type: BlockType = "res"
-    """`res` plain residual, `rcab` with channel attention, `rrdb` three dense blocks, `lka` large-kernel attention."""
-    n_channels: int = 64
-    """Channels between the blocks."""
-    n_blocks: int = 16
-    """Number of blocks."""
     large_kernel_size: int = 9
     """Side of the first and of the last convolution; odd."""
     small_kernel_size: int = 3
     """Side of the blocks' convolutions, save those of `rrdb`, and of the one after them; odd."""
     res_scale: float = 0.2
     """Factor of each block's residual."""
-    use_icnr: bool = True
-    """Start each pixel-shuffle head as nearest-neighbour upsampling, which keeps checkerboards away."""
 
     def __post_init__(self) -> None:
         for key in ("large_kernel_size", "small_kernel_size"):
             if (size := getattr(self, key)) < 1 or size % 2 == 0:
                 raise ValueError(f"{key}: got {size}; must be odd")
 
-    @property
-    def scales(self) -> tuple[int, ...]:
-        """What it can upscale by."""
-        return SRResNet.scales
 
-    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
-        """What the sides of an input must be a multiple of: nothing."""
-        return 1
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SRResNetConfig(_Sizes):
+    """SRResNet's sizes."""
 
-    def build(self, scale: int, bands: int) -> SRResNet:
-        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
-        return SRResNet(
-            scale,
-            bands,
-            bands,
-            self.block_type,
-            self.n_channels,
-            self.n_blocks,
-            self.large_kernel_size,
-            self.small_kernel_size,
-            self.res_scale,
-            self.use_icnr,
-        )
+    network: ClassVar = SRResNet
+
+    type: Literal["SRResNet"] = "SRResNet"
+    block_type: BlockType = "res"
+    """`res` plain residual, `rcab` with channel attention, `rrdb` three dense blocks, `lka` large-kernel attention."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StochasticSRResNetConfig(_Sizes):
+    """StochasticSRResNet's sizes."""
+
+    network: ClassVar = StochasticSRResNet
+
+    type: Literal["StochasticSRResNet"] = "StochasticSRResNet"
+    noise_dim: int = 128
+    """Length of a picture's noise vector."""

@@ -1,6 +1,12 @@
-"""The pixel-shuffle heads that the guide's generators share."""
+"""What the guide's generators have in common: all but the ends at the low resolution, then pixel shuffles."""
 
-from torch import nn
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
 
 from trainer.networks.icnr import icnr_
 
@@ -24,7 +30,76 @@ class ShuffleUpsampler(nn.Sequential):
         super().__init__(*layers)
 
 
-def check_scale(name: str, scale: int) -> None:
-    """ValueError where there are no steps to `scale`."""
-    if scale not in STEPS:
-        raise ValueError(f"{name} upscales by {', '.join(map(str, STEPS))}, not by {scale}")
+class Blocks(nn.Sequential):
+    """Blocks one after the other, each given the same condition beside the features, if there is one."""
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, *condition)
+        return x
+
+
+class ShuffleGenerator(ModelMixin, ConfigMixin):
+    """A head, residual blocks under a long skip, pixel shuffles, and a tail: SRGAN's plan (Ledig et al. 2017, fig. 4).
+
+    A subclass makes the parts, under its own registered arguments. ValueError for a scale that has no steps.
+    """
+
+    scales: ClassVar[tuple[int, ...]] = tuple(STEPS)
+
+    def __init__(
+        self,
+        scale: int,
+        *,
+        head: nn.Module,
+        blocks: Iterable[nn.Module],
+        body_tail: nn.Module,
+        tail: nn.Module,
+        n_channels: int,
+        use_icnr: bool,
+    ) -> None:
+        super().__init__()
+        if scale not in STEPS:
+            raise ValueError(f"{type(self).__name__} upscales by {', '.join(map(str, STEPS))}, not by {scale}")
+        self.head = head
+        self.body = Blocks(*blocks)
+        self.body_tail = body_tail
+        self.upsampler = ShuffleUpsampler(scale, n_channels, use_icnr)
+        self.tail = tail
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped."""
+        features = self.head(x)
+        features = features + self.body_tail(self.body(features, *condition))
+        out: Tensor = self.tail(self.upsampler(features))
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShuffleGeneratorConfig:
+    """The sizes that those generators share, under the guide's names; `type` and the network are a subclass's."""
+
+    network: ClassVar[type[Any]]
+
+    type: str
+    n_channels: int = 64
+    """Channels between the blocks."""
+    n_blocks: int = 16
+    """Number of blocks."""
+    use_icnr: bool = True
+    """Start each pixel-shuffle head as nearest-neighbour upsampling, which keeps checkerboards away."""
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """What it can upscale by."""
+        return self.network.scales
+
+    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
+        """What the sides of an input must be a multiple of: nothing."""
+        return 1
+
+    def build(self, scale: int, bands: int) -> ShuffleGenerator:
+        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
+        sizes: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "type"}
+        net: ShuffleGenerator = self.network(scale=scale, num_in_ch=bands, num_out_ch=bands, **sizes)
+        return net
