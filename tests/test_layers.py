@@ -14,15 +14,18 @@ LAYERS = (
     # leaves: each knows its subject only
     {
         "mistakes",
+        "levels",
         "batch",
         "schedule",
         "plateau",
         "game",
+        "health",
         "cadence",
         "ema",
         "quality",
         "quality_bands",
         "strips",
+        "measures",
         "stopwatch",
         "stop",
     },

@@ -22,6 +22,7 @@ from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
 from trainer.game import SOLO, Phase
 from trainer.images.crops import TrainingImages
+from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.loader import ImageLoader
 from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.positions import Positions
@@ -29,6 +30,7 @@ from trainer.images.sources import ImageSource, first_readable
 from trainer.images.stream import Shards
 from trainer.images.stream_order import Deal, deal
 from trainer.images.stream_reader import TrainingStream
+from trainer.levels import unit
 from trainer.mistakes import Mistake
 from trainer.objective import Objective, Targets
 from trainer.player import Player
@@ -43,7 +45,6 @@ from trainer.validate import Validator
 from trainer.weights import load_weights
 
 T = TypeVar("T")
-BANDS = 3  # what the sources read
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Experiment:
 
     def targets(self, pairs: Pairs) -> Targets:
         """What each loss aims at, as the `..._gt_usm` say."""
-        config, plain = self.config, pairs.gt.float() / 255
+        config, plain = self.config, unit(pairs.gt)
         flags = (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm)
         sharp = usm_sharpen(plain) if any(flags) else plain
         return Targets(*(sharp if flag else plain for flag in flags))
@@ -142,13 +143,14 @@ class Experiment:
             self.unreadable.note(batch.unreadable, batch.reasons)
             self.state.stream.lengths.update(batch.lengths)
             with self.telemetry.watch.device("degradation"):
-                pictures = batch.pixels.to(device, non_blocking=True)
-                pairs = self.synthesis.pairs(pictures, batch.positions)
+                pairs = self.synthesis.made(batch, device)
             yield pairs
 
-    def _samples(self) -> TrainingImages | TrainingStream:
+    def _samples(self) -> TrainingImages | TrainingMixture | TrainingStream:
         """Training samples by position."""
         config, source = self.config, self.source
+        if isinstance(source, Mixture):
+            return TrainingMixture(source, config.images, config.seed, config.gt_size)
         if not isinstance(source, Shards):
             return TrainingImages(source, config.images, config.seed)
         return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
@@ -189,15 +191,31 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
 
 def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
     """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
-    with _under("images.source"):
-        source = config.images.source.open()
-        if not isinstance(source, Shards):  # which were opened by decoding one
-            first_readable(source)
+    source = open_training(config)
     if (settings := config.validation) is None:
         return source, None
     with _under("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
         return source, open_validation(settings.source, config.scale, settings.max_side, multiple)
+
+
+def open_training(config: RunConfig) -> ImageSource | Shards:
+    """Find the clean pictures, the given pairs, or both; Mistake where none can be used."""
+    images = config.images
+    clean: ImageSource | None = None
+    if images.source:
+        with _under("images.source"):
+            opened = images.source.open()
+            if isinstance(opened, Shards):  # which were opened by decoding one
+                return opened
+            first_readable(clean := opened)
+    if images.pairs is None:
+        assert clean is not None, "a configuration has clean pictures or pairs"
+        return clean
+    with _under("images.pairs"):
+        pairs = images.pairs.open()
+        first_readable(Mixture(None, pairs, config.scale))
+    return Mixture(clean, pairs, config.scale)
 
 
 @contextmanager
@@ -270,14 +288,14 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, P
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     game, loaded = config.adversarial, []
     with _buildable("generator"):
-        net = config.generator.build(config.scale, bands=BANDS)
+        net = config.generator.build(config.scale, bands=config.images.bands)
     if origin := config.init.generator:
         loaded.append(load_weights(net, origin, "init.generator"))
     generator = Player(accelerator, net, config.optimizer, config.lr_scheduler)
     if game is None:
         return generator, None, loaded
     with _buildable("adversarial.discriminator"):
-        critic = game.discriminator.build(config.gt_size, bands=BANDS)
+        critic = game.discriminator.build(config.gt_size, bands=config.images.bands)
     if origin := config.init.discriminator:
         loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
     return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
@@ -340,7 +358,8 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
         world=accelerator.num_processes,
     )
     side = config.gt_size // config.scale
-    shape = PairShape((BANDS, side, side), (BANDS, config.gt_size, config.gt_size))
+    bands, dtype = config.images.bands, torch.uint16 if config.images.radiometry else torch.uint8
+    shape = PairShape((bands, side, side), (bands, config.gt_size, config.gt_size), dtype)
     group = torch.distributed.new_group() if accelerator.num_processes > 1 else None
     return Pool(layout, shape, config.seed, accelerator.device, group)
 

@@ -3,6 +3,7 @@
 import torch
 
 from trainer.assemble import Experiment
+from trainer.config import RunConfig
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
 
@@ -17,11 +18,19 @@ def banner(x: Experiment) -> str:
         "run": f"{x.folder.path}, {start} of {config.max_train_steps}",
         "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
         "batch": str(x.batch),
-        "images": f"{amount(x.source)} from {x.source.where}, {config.images.crop_size} px crops; {validation}",
+        "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {validation}",
         "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:>{width}}  {text}" for name, text in rows.items())
+
+
+def crops(config: RunConfig) -> str:
+    """What is cut from them: crops to degrade, or patches of given pairs."""
+    if config.images.source is None:
+        return f"{config.gt_size} px patches"
+    mixed = f", a given pair with probability {config.images.pair_prob:g}" if config.images.pairs else ""
+    return f"{config.images.crop_size} px crops{mixed}"
 
 
 def amount(source: ImageSource | Shards) -> str:

@@ -10,6 +10,7 @@ from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
 from trainer.images.crops import TrainingImagesConfig
+from trainer.images.stream import StreamedDataset
 from trainer.losses import LossesConfig
 from trainer.networks import GeneratorConfig, RRDBNetConfig
 from trainer.plateau import LRSchedule
@@ -56,6 +57,8 @@ class RunConfig:
     """So does the perceptual loss."""
     gan_gt_usm: bool = False
     """The discriminator's real pictures are sharpened after cutting."""
+    high_order_degradation: bool = True
+    """Clean pictures are degraded; false trains on the given pairs of `images.pairs` alone."""
     degradation: Degradation = field(default_factory=SecondOrder)
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
@@ -99,7 +102,9 @@ class RunConfig:
             options = ", ".join(map(str, allowed))
             found.append(f"scale: got {self.scale}; generator.type {self.generator.type} can do {options}")
             return found
-        for key, size in (("gt_size", self.gt_size), ("images.crop_size", self.images.crop_size)):
+        found += self._problems_of_images()
+        sizes = {"gt_size": self.gt_size} | ({"images.crop_size": self.images.crop_size} if self.images.source else {})
+        for key, size in sizes.items():
             step = self.scale * self.generator.input_multiple(self.scale)
             if size < step or size % step:
                 near = max(step, size // step * step)
@@ -113,14 +118,35 @@ class RunConfig:
             found.append(f"gt_size: {problem}")
         if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
             found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
-        if self.losses.perceptual and (problem := self.losses.perceptual.problem(bands=3)):
+        if self.losses.perceptual and (problem := self.losses.perceptual.problem(self.images.bands)):
             found.append(f"losses.perceptual.{problem}")
         if self.percep_gt_usm and not self.losses.perceptual:
             found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
         if self.gan_gt_usm and not self.adversarial:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
-        if self.gt_size > self.images.crop_size:
+        if self.images.source and self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
+        return found
+
+    def _problems_of_images(self) -> list[str]:
+        """Whether there is what is asked to be trained on."""
+        found, images = [], self.images
+        if self.high_order_degradation:
+            if images.source is None:
+                found.append("images.source: must be given, or high_order_degradation=false to train on pairs alone")
+        else:
+            if images.pairs is None:
+                found.append("images.pairs: must be given where high_order_degradation is false")
+            if images.source is not None:
+                found.append("images.source: must be null where high_order_degradation is false: nothing is degraded")
+            if self.queue_size:
+                found.append(f"queue_size: got {self.queue_size}; must be 0 where high_order_degradation is false")
+            if self.degrade_gt_usm:
+                found.append("degrade_gt_usm: got true; nothing is degraded where high_order_degradation is false")
+        if images.pairs and isinstance(images.source, StreamedDataset):
+            found.append("images.pairs: cannot be mixed with a streamed source; use `type: dataset` or `folder`")
+        if self.validation:
+            found += [f"validation.{problem}" for problem in self.validation.problems(images.radiometry)]
         return found
 
 

@@ -29,26 +29,27 @@ class PairShape:
 
     lq: tuple[int, int, int]
     gt: tuple[int, int, int]
+    dtype: torch.dtype = torch.uint8
 
     @property
     def bytes(self) -> int:
         """Bytes of one pair."""
-        return torch.Size(self.lq).numel() + torch.Size(self.gt).numel() + 8
+        return (torch.Size(self.lq).numel() + torch.Size(self.gt).numel()) * self.dtype.itemsize + 8
 
     def rows(self, pairs: Pairs) -> Tensor:
         """Pairs as rows, uint8 [b, bytes]."""
-        pictures = (rearrange(part, "b c h w -> b (c h w)") for part in (pairs.lq, pairs.gt))
+        pictures = (rearrange(part, "b c h w -> b (c h w)").view(torch.uint8) for part in (pairs.lq, pairs.gt))
         return torch.cat([*pictures, pairs.positions[:, None].view(torch.uint8)], dim=1)
 
     def pairs(self, rows: Tensor) -> Pairs:
         """Rows as pairs; copies, so that the pictures are contiguous."""
-        length = torch.Size(self.lq).numel()
+        length = torch.Size(self.lq).numel() * self.dtype.itemsize
         lq, gt, positions = (
-            rows[:, :length],
-            rows[:, length:-8],
-            rows[:, -8:].clone(memory_format=torch.contiguous_format),
+            part.clone(memory_format=torch.contiguous_format)  # so that the bytes of a number are side by side
+            for part in (rows[:, :length], rows[:, length:-8], rows[:, -8:])
         )
-        return Pairs(lq.reshape(-1, *self.lq), gt.reshape(-1, *self.gt), positions.view(torch.int64)[:, 0])
+        pictures = (lq.view(self.dtype).reshape(-1, *self.lq), gt.view(self.dtype).reshape(-1, *self.gt))
+        return Pairs(*pictures, positions.view(torch.int64)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from trainer.levels import quantised
+
 PSNR_CAP = 100.0
 """What identical pictures score, in dB. Their PSNR is infinite, and one of them would make a mean infinite too."""
 
@@ -17,7 +19,7 @@ Channel = Literal["rgb", "y"]
 
 def to_uint8(image: Tensor) -> Tensor:
     """[0, 1] to 8 bits, as a picture is saved: clamped, times 255, rounded half to even. Any shape; uint8."""
-    return image.clamp(0, 1).mul(255).round().to(torch.uint8)
+    return quantised(image, torch.uint8)
 
 
 def psnr(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> float:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.assemble import Experiment
 from trainer.game import Phase
+from trainer.levels import unit
 from trainer.losses.adversarial import probability
 from trainer.networks.spectral_norm import advance
 from trainer.networks.noise import noise_for
@@ -50,7 +51,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
             x.telemetry.saw(pair)
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
-                result = x.generator.net(pair.lq.float() / 255, *noise_for(x.generator.module, x.keys(number)))
+                result = x.generator.net(unit(pair.lq), *noise_for(x.generator.module, x.keys(number)))
                 if phase.train_generator:
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)

@@ -15,6 +15,10 @@ NARROWEST, WIDEST = 320, 640
 """Limits for the width of a column: a caption with step, PSNR and SSIM fits one line of the least, and three columns
 of the largest fit a screen. A smaller picture is enlarged by a whole number, so that its pixels stay true."""
 
+Bands = tuple[int, int, int] | None
+LIMITS = torch.tensor([0.02, 0.98])
+SAMPLED = 2**20  # pixels for percentiles; torch sorts no more than 2**24
+
 MARGIN = 8
 PAPER, INK, PENCIL = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 TITLE, TEXT, NOTE = 17, 14, 12  # sizes of the letters in pixels
@@ -66,6 +70,26 @@ def strip(columns: Sequence[Column], title: str, note: str = "") -> Tensor:
         _write(paper, lines, left, picture_top - MARGIN // 2 - len(lines) * _pitch(TEXT), TEXT, INK)
         paper.paste(picture, (left, picture_top))
     return _to_tensor(paper)
+
+
+def composite(pictures: Sequence[Tensor], bands: Bands) -> list[Tensor]:
+    """Multi-band pictures of one scene as a person can look at them.
+
+    Args:
+        pictures: [C, H, W] of any numeric type and one size; the last is the reference.
+        bands: the numbers of those to show as red, green and blue; None shows all three, or the only one, as they are.
+
+    Returns:
+        uint8 [3, H, W] each. A band's 2nd and 98th percentile in the reference are its black and white in all of them,
+        so that differences between the pictures stay differences.
+    """
+    chosen = [
+        (picture if bands is None else torch.stack([picture[band] for band in bands])).float() for picture in pictures
+    ]
+    limits = torch.quantile(chosen[-1].flatten(1)[:, :: max(1, chosen[-1][0].numel() // SAMPLED)], LIMITS, dim=1)
+    low, high = limits[0, :, None, None], limits[1, :, None, None]
+    shares = [(picture - low) / (high - low).clamp(min=1e-6) for picture in chosen]
+    return [(share.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1) for share in shares]
 
 
 def sheet(strips: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""From clean pictures to training pairs, on the device: sharpen, degrade, cut."""
+"""To training pairs, on the device: clean pictures are sharpened, degraded and cut; given pairs stay as they are."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,20 @@ from degradations.parse import Degradation
 from degradations.pipeline import PipelineRecipe
 from degradations.second_order import Recipe
 from degradations.sharpen import usm_sharpen
-from trainer.quality import to_uint8
+from trainer.images.crops import ImageBatch, PairBatch
+from trainer.levels import quantised, unit
 
 AnyRecipe = Recipe | PipelineRecipe
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Low-quality patches and their ground truth, of 8 bits per band as any low-quality file and any photograph is."""
+    """Low-quality patches and their ground truth: 8 bits a band as photographs have, 16 of reflectance."""
 
     lq: Tensor
-    """uint8 [b, C, h, w]."""
+    """uint8 or uint16 [b, C, h, w]."""
     gt: Tensor
-    """uint8 [b, C, scale*h, scale*w]."""
+    """The same type, [b, C, scale*h, scale*w]."""
     positions: Tensor
     """int64 [b]: where in the stream each was made; with the seed, the recipe of its degradation."""
 
@@ -42,13 +43,38 @@ class Synthesis:
     """Sharpen the photograph for the degradation alone."""
 
     @torch.no_grad()
+    def made(self, batch: ImageBatch, device: torch.device) -> Pairs:
+        """The pairs of a micro-batch, in its order, on `device`."""
+        given = self.kept(batch.given, batch.positions, device) if batch.given else None
+        if batch.pixels is None:
+            assert given is not None, "a batch has samples"
+            return given
+        pixels = batch.pixels.to(device, non_blocking=True)
+        if batch.given is None or given is None:
+            return self.pairs(pixels, batch.positions)
+        is_given = torch.zeros(len(batch.positions), dtype=torch.bool).index_fill_(0, batch.given.places, True)
+        fresh = self.pairs(pixels, batch.positions[~is_given])
+        # where in (fresh, then given) each sample of the batch stands
+        order = torch.argsort(torch.argsort(is_given.to(torch.int8), stable=True)).to(device, non_blocking=True)
+        together = ((fresh.lq, given.lq), (fresh.gt, given.gt), (fresh.positions, given.positions))
+        return Pairs(*(torch.cat(parts)[order] for parts in together))
+
+    def kept(self, given: PairBatch, positions: Tensor, device: torch.device) -> Pairs:
+        """Given pairs on `device`, their ground truth sharpened where `gt_usm` asks for that."""
+        gt = given.gt.to(device, non_blocking=True)
+        if self.gt_usm:
+            gt = quantised(usm_sharpen(unit(gt)), gt.dtype)
+        lq = given.lq.to(device, non_blocking=True)
+        return Pairs(lq, gt, positions[given.places].to(device, non_blocking=True))
+
+    @torch.no_grad()
     def pairs(self, pictures: Tensor, positions: Tensor) -> Pairs:
-        """Pairs from clean crops uint8 [b, C, H, W] at stream positions int64 [b].
+        """Pairs from clean crops, uint8 or uint16 [b, C, H, W], at stream positions int64 [b].
 
         Pictures may be on any device. The draws are made where the positions are: on the CPU, as they come, no device
         waits for them.
         """
-        clean = pictures.float() / 255
+        clean = unit(pictures)
         sharp = usm_sharpen(clean) if self.gt_usm or self.degrade_gt_usm else clean
         clean = sharp if self.gt_usm else clean
         keys = Keys(self.seed, positions)
@@ -56,7 +82,8 @@ class Synthesis:
         side = self.gt_size // self.scale
         top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
-        return Pairs(to_uint8(lq), to_uint8(gt), positions.to(lq.device, non_blocking=True))
+        dtype = pictures.dtype
+        return Pairs(quantised(lq, dtype), quantised(gt, dtype), positions.to(lq.device, non_blocking=True))
 
     def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
         """What the degradation does to pictures [..., H, W] with these keys."""
@@ -68,7 +95,7 @@ class Synthesis:
 
     @torch.no_grad()
     def degrade(self, picture: Tensor, seed: int, position: int) -> tuple[Tensor, AnyRecipe]:
-        """The LQ uint8 [C, H/scale, W/scale] of a whole picture uint8 [C, H, W], unsharpened, and its recipe."""
+        """The LQ [C, H/scale, W/scale] of a whole picture [C, H, W], unsharpened, of its type, and its recipe."""
         keys = Keys(seed, torch.tensor([position]))
         recipe = self.recipe(keys, picture)
-        return to_uint8(self.applied(picture[None].float() / 255, recipe))[0], recipe
+        return quantised(self.applied(unit(picture[None]), recipe), picture.dtype)[0], recipe

@@ -55,6 +55,6 @@ class UnreadableImages:
         if len(self.known) > LIMIT * among:
             share = 100 * len(self.known) / among
             raise Mistake(
-                f"images.source: {len(self.known)} of {among} pictures ({share:.1f} %) cannot be read, more "
+                f"images: {len(self.known)} of {among} pictures ({share:.1f} %) cannot be read, more "
                 f"than {100 * LIMIT:.0f} %; the first is {why_unreadable(self.source, min(self.known))}."
             )

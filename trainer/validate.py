@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 
 from degradations.draws import Keys
 from trainer.images.pairs import ValidationImages, ValidationSource
+from trainer.images.radiometry import Radiometry
+from trainer.levels import quantised, unit
+from trainer.measures import BandMeasure, Measure, PhotoMeasure
 from trainer.networks.noise import noise_for
-from trainer.quality import band_shift, psnr, ssim, to_uint8
-from trainer.strips import Column, sheet, strip
+from trainer.quality import band_shift
+from trainer.strips import Bands, Column, composite, sheet, strip
 from trainer.synthesis import Synthesis
-
-METRICS = ("psnr", "ssim", "psnr_bicubic", "ssim_bicubic")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +39,12 @@ class ValidationConfig:
     """Cut from the middle of each picture a piece of at most this side; null takes it whole."""
     crop_border: int | None = None
     """Pixels left out at each side before measuring; null is the scale."""
-    channel: Literal["rgb", "y"] = "y"
-    """Measure on the luma of BT.601, as papers do, or on RGB."""
+    channel: Literal["rgb", "y"] | None = None
+    """Measure photographs on the luma of BT.601, as papers do and null does, or on RGB; multi-band pictures are
+    measured by band."""
+    composites: dict[str, tuple[int, int, int]] | None = None
+    """How strips show multi-band pictures: under each name, the numbers (from 0, of the bands as read) of those that
+    are shown as red, green and blue, as in `{true colour: [2, 1, 0], false colour: [3, 2, 1]}`."""
     best_metric: Literal["psnr", "ssim"] = "psnr"
     """What the best checkpoint is best at."""
     num_samples: int = 4
@@ -49,6 +55,23 @@ class ValidationConfig:
         """Everything that its figures depend on, the generator apart."""
         parts = (self.source, self.seed, self.draws, self.max_side, self.crop_border, self.channel, self.best_metric)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
+        """What does not suit a run on pictures of this radiometry, a sentence each, beginning with the key."""
+        if self.source.radiometry != radiometry:
+            yield "source: its radiometry must be that of the pictures that are trained on"
+        if radiometry is None:
+            if self.composites is not None:
+                yield "composites: must be null for photographs, which are shown as they are"
+            return
+        bands = len(radiometry.bands)
+        if self.channel is not None:
+            yield f"channel: got {self.channel!r}; must be null for multi-band pictures, which are measured by band"
+        if self.composites is None and bands not in (1, 3):
+            yield f"composites: must say which of the {bands} bands to show as red, green and blue"
+        for name, chosen in (self.composites or {}).items():
+            if min(chosen) < 0 or max(chosen) >= bands:
+                yield f"composites.{name}: got {list(chosen)}; {bands} bands are numbered 0 to {bands - 1}"
 
     def __post_init__(self) -> None:
         for name in ("validation_steps", "draws"):
@@ -75,6 +98,15 @@ class Validator:
     synthesis: Synthesis
     config: ValidationConfig
 
+    @property
+    def measure(self) -> Measure:
+        """What is measured of each picture."""
+        config, scale = self.config, self.synthesis.scale
+        border = scale if config.crop_border is None else config.crop_border
+        if (radiometry := config.source.radiometry) is None:
+            return PhotoMeasure(border, config.channel or "y")
+        return BandMeasure(border, scale, len(radiometry.bands))
+
     def __len__(self) -> int:
         """Pictures times draws."""
         return len(self.images) * self.draws
@@ -91,19 +123,22 @@ class Validator:
         `pairs` measures the first few only, for a trial.
         """
         count = len(self) if pairs is None else min(pairs, len(self))
-        table = torch.zeros(count, len(METRICS), dtype=torch.float64, device=self.accelerator.device)
+        measure = self.measure
+        names = [*measure.names, *(f"{name}_bicubic" for name in measure.summary)]
+        table = torch.zeros(count, len(names), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
         shifts: list[tuple[int, list[float], list[float]]] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
-            row = [*self._measure(result, gt), *self._measure(plain, gt)]
+            row = [*measure(result, gt), *measure(plain, gt)[: len(measure.summary)]]
             table[number] = torch.tensor(row, dtype=torch.float64)
             shifts.append((number, band_shift(result, lq), band_shift(gt, lq)))
             if number < self.config.num_samples:
-                strips.append((number, self._strip(number, step, row, caption, (plain, result, gt))))
+                told = dict(zip(names, row, strict=True))
+                strips.append((number, self._strip(number, step, told, caption, (plain, result, gt))))
         table = self.accelerator.reduce(table)  # every row was filled by one rank
-        figures = dict(zip((f"validation/{name}" for name in METRICS), table.mean(0).tolist(), strict=True))
+        figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
         figures |= colour_drift(sorted(gather_object(shifts)))
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
         pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
@@ -121,20 +156,31 @@ class Validator:
     def _upscaled(self, generator: nn.Module, lq: Tensor, number: int) -> Tensor:
         noise = noise_for(generator, Keys(self.config.seed, torch.tensor([number])))
         with self.accelerator.autocast():
-            return to_uint8(generator(lq[None].float() / 255, *noise)[0].float())
+            return quantised(generator(unit(lq[None]), *noise)[0].float(), lq.dtype)
 
-    def _measure(self, result: Tensor, gt: Tensor) -> tuple[float, float]:
-        border = self.synthesis.scale if self.config.crop_border is None else self.config.crop_border
-        return psnr(result, gt, border, self.config.channel), ssim(result, gt, border, self.config.channel)
+    def _strip(
+        self, number: int, step: int, told: Mapping[str, float], caption: str, pictures: tuple[Tensor, ...]
+    ) -> Tensor:
+        """Bicubic, result and ground truth: a strip, or one for each composite of multi-band pictures."""
+        texts = (_told("bicubic", told, "_bicubic"), _told(f"step {step}", told, ""), "ground truth")
+        title = self.images.name(number % len(self.images))
+        if pictures[0].dtype == torch.uint8:
+            return strip([Column(text, part.cpu()) for text, part in zip(texts, pictures, strict=True)], title, caption)
+        rows = []
+        whole: dict[str, Bands] = {"": None}
+        composites: Mapping[str, Bands] = self.config.composites or whole
+        for name, bands in composites.items():
+            shown = composite([picture.cpu() for picture in pictures], bands)
+            columns = [Column(text, part) for text, part in zip(texts, shown, strict=True)]
+            rows.append(strip(columns, f"{title} · {name}" if name else title, caption))
+        return sheet(rows)
 
-    def _strip(self, number: int, step: int, row: list[float], caption: str, pictures: tuple[Tensor, ...]) -> Tensor:
-        texts = (
-            f"bicubic · PSNR {row[2]:.2f} dB · SSIM {row[3]:.4f}",
-            f"step {step} · PSNR {row[0]:.2f} dB · SSIM {row[1]:.4f}",
-            "ground truth",
-        )
-        columns = [Column(text, picture.cpu()) for text, picture in zip(texts, pictures, strict=True)]
-        return strip(columns, self.images.name(number % len(self.images)), caption)
+
+def _told(what: str, figures: Mapping[str, float], ending: str) -> str:
+    """The caption over a picture: "step 600 · PSNR 27.31 dB · SSIM 0.8012"."""
+    parts = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
+    told = [text.format(figures[name + ending]) for name, text in parts.items() if name + ending in figures]
+    return " · ".join([what, *told])
 
 
 def colour_drift(shifts: list[tuple[int, list[float], list[float]]]) -> dict[str, float]:
@@ -150,8 +196,8 @@ def colour_drift(shifts: list[tuple[int, list[float], list[float]]]) -> dict[str
 
 
 def bicubic(lq: Tensor, scale: int) -> Tensor:
-    """What everyone has without us: `lq` uint8 [C, h, w] upscaled by torch's bicubic, uint8 [C, scale*h, scale*w]."""
-    return to_uint8(F.interpolate(lq[None].float() / 255, scale_factor=scale, mode="bicubic")[0])
+    """What everyone has without us: `lq` [C, h, w] upscaled by torch's bicubic, [C, scale*h, scale*w] of its type."""
+    return quantised(F.interpolate(unit(lq[None]), scale_factor=scale, mode="bicubic")[0], lq.dtype)
 
 
 def better(value: float, than: float) -> bool:

@@ -66,7 +66,8 @@ def test_a_pair_of_the_wrong_sizes_is_named_with_both(tmp_path: Path) -> None:
     save(tmp_path / "gt" / "a.png", 10, 8)
     save(tmp_path / "lq" / "a.png", 2, 2)
     assert refused(pairs(tmp_path)) == (
-        f"gt: '{tmp_path / 'gt' / 'a.png'}' is 10x8 and '{tmp_path / 'lq' / 'a.png'}' is 2x2; wanted exactly x4, 8x8."
+        f"gt: a picture to validate on cannot be used, {tmp_path / 'gt' / 'a.png'}: it is 10x8 and "
+        f"'{tmp_path / 'lq' / 'a.png'}' is 2x2; wanted exactly x4, 8x8."
     )
 
 
@@ -103,7 +104,7 @@ def test_a_held_out_picture_that_cannot_serve_is_named(tmp_path: Path) -> None:
     assert refused(folder) == f"path: {tmp_path / 'b.png'} has a side below 4, too small to validate on."
     (tmp_path / "b.png").write_bytes(b"broken")
     assert refused(folder) == (
-        f"path: a picture to validate on cannot be read, {tmp_path / 'b.png'}: not a picture that Pillow knows."
+        f"path: a picture to validate on cannot be used, {tmp_path / 'b.png'}: not a picture that Pillow knows."
     )
 
 

@@ -61,7 +61,7 @@ def test_one_percent_may_be_bad_and_not_one_more(unreadable: UnreadableImages, s
         unreadable.agree(said.append)
     assert len(said) == 3
     assert str(caught.value) == (
-        "images.source: 3 of 200 pictures (1.5 %) cannot be read, more than 1 %; the first is "
+        "images: 3 of 200 pictures (1.5 %) cannot be read, more than 1 %; the first is "
         f"{source.name(7)}: not a picture that Pillow knows."
     )
 

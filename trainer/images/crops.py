@@ -10,7 +10,9 @@ from torch.utils.data import Dataset
 from degradations.draws import words
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
+from trainer.images.pairs import GivenPairs
 from trainer.images.positions import Purpose, image_at
+from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
 from trainer.images.stream import StreamedDataset
 from trainer.mistakes import Mistake
@@ -24,10 +26,14 @@ are bad once in 10^18 samples; what is met earlier is a disk that went away."""
 class TrainingImagesConfig:
     """Which pictures the training cuts its samples from, and how."""
 
-    source: Folder | Package | HubDataset | StreamedDataset
-    """Where the pictures are."""
+    source: Folder | Package | HubDataset | StreamedDataset | None = None
+    """Where the clean pictures are, which are degraded; null where all pairs are given."""
+    pairs: GivenPairs | None = None
+    """Pairs to train on as they are, such as photographs of two cameras; null has none."""
+    pair_prob: float = 0.5
+    """The probability of a sample to be a given pair, where there are both clean pictures and pairs."""
     crop_size: int = 400
-    """Side in pixels of the square that is cut from a picture; a smaller picture is mirrored to it."""
+    """Side in pixels of the square that is cut from a clean picture; a smaller picture is mirrored to it."""
     use_hflip: bool = True
     """Mirror half of the crops left to right."""
     use_rot: bool = False
@@ -43,6 +49,20 @@ class TrainingImagesConfig:
         for name, least in (("crop_size", 1), ("dataloader_num_workers", 0), ("cache_mib", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not 0 < self.pair_prob < 1:
+            raise ValueError(f"pair_prob: got {self.pair_prob}; must be above 0 and below 1")
+        if self.source and self.pairs and self.source.radiometry != self.pairs.radiometry:
+            raise ValueError("pairs: their radiometry must be that of the source")
+
+    @property
+    def radiometry(self) -> Radiometry | None:
+        """What the numbers of multi-band pictures mean; None for photographs."""
+        return next((part.radiometry for part in (self.source, self.pairs) if part), None)
+
+    @property
+    def bands(self) -> int:
+        """Channels of every picture."""
+        return len(self.radiometry.bands) if self.radiometry else 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +70,30 @@ class TrainingImage:
     """One sample."""
 
     pixels: Tensor
-    """uint8 [3, crop, crop], contiguous."""
+    """uint8 or uint16 [C, crop, crop], contiguous."""
     position: int
     unreadable: tuple[int, ...]
     """Numbers of the pictures that it was to show but could not."""
 
 
 @dataclass(frozen=True, slots=True)
+class PairBatch:
+    """Given pairs of one micro-batch, cut to the patches that are trained on."""
+
+    lq: Tensor
+    """uint8 or uint16 [m, C, gt_size/scale, gt_size/scale]."""
+    gt: Tensor
+    """The same type, [m, C, gt_size, gt_size]."""
+    places: Tensor
+    """int64 [m], on the host, rising: their places in the micro-batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageBatch:
     """The samples of one micro-batch."""
 
-    pixels: Tensor
-    """uint8 [b, 3, crop, crop], RGB."""
+    pixels: Tensor | None
+    """uint8 or uint16 [n, C, crop, crop]: those to be degraded; None where all are given pairs."""
     positions: Tensor
     """int64 [b], on the host: what the degradations are keyed by."""
     unreadable: list[int]
@@ -70,10 +102,14 @@ class ImageBatch:
     """Of pictures of a stream that could not be decoded, which cannot be looked up again: name and reason."""
     lengths: dict[int, int] = field(default_factory=dict)
     """How many pictures shards of a stream hold, as learnt since the batch before."""
+    given: PairBatch | None = None
+    """Those that are given pairs, b - n of them."""
 
     def pin_memory(self) -> "ImageBatch":
         """The batch in page-locked memory, whence copies to the device overlap; the DataLoader calls this."""
-        return replace(self, pixels=self.pixels.pin_memory(), positions=self.positions.pin_memory())
+        given = self.given and replace(self.given, lq=self.given.lq.pin_memory(), gt=self.given.gt.pin_memory())
+        pixels = None if self.pixels is None else self.pixels.pin_memory()
+        return replace(self, pixels=pixels, positions=self.positions.pin_memory(), given=given)
 
 
 def collate(samples: Sequence[TrainingImage]) -> ImageBatch:
@@ -138,7 +174,7 @@ class TrainingImages(Dataset[TrainingImage]):
         n = len(self.source)
         others = words(self.seed, position, Purpose.REPLACEMENT, ATTEMPTS)
         unreadable: list[int] = []
-        for index in (image_at(position, n, self.seed), *(_below(word, n) for word in others)):
+        for index in (image_at(position, n, self.seed), *(below(word, n) for word in others)):
             try:
                 return self.kept.read(self.source, index), tuple(unreadable)
             except Unreadable as error:
@@ -151,16 +187,20 @@ def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) 
     """What sample `position` shows of its picture.
 
     Args:
-        image: uint8 [3, H, W].
+        image: uint8 or uint16 [C, H, W].
         position: of the training stream.
         config: how samples are cut.
         seed: the run's.
 
     Returns:
-        uint8 [3, crop_size, crop_size], contiguous; BasicSR's `augment`: each mirror image with probability 1/2.
+        [C, crop_size, crop_size] of the same type, contiguous; see `turned`.
     """
     row, column = words(seed, position, Purpose.CROP, 2)
-    pixels = cut(image, row, column, config.crop_size)
+    return turned(cut(image, row, column, config.crop_size), position, config, seed)
+
+
+def turned(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
+    """Sample `position` [C, H, H] as it is shown: BasicSR's `augment`, each mirror image with probability 1/2."""
     hflip, vflip, transpose = (word & 1 for word in words(seed, position, Purpose.FLIP, 3))
     if config.use_hflip and hflip:
         pixels = pixels.flip(2)
@@ -188,7 +228,7 @@ def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:
     for axis, word in ((1, row), (2, column)):
         length = image.shape[axis]
         if length >= size:
-            image = image.narrow(axis, _below(word, length - size + 1), size)
+            image = image.narrow(axis, below(word, length - size + 1), size)
         else:
             image = image.index_select(axis, mirrored(length, size))
     return image
@@ -202,6 +242,6 @@ def mirrored(length: int, size: int) -> Tensor:
     return torch.minimum(phase, 2 * length - 2 - phase)
 
 
-def _below(word: int, n: int) -> int:
+def below(word: int, n: int) -> int:
     """A uniform 32-bit word to `range(n)`: multiply and shift; the bias is below n / 2**32."""
     return (word * n) >> 32

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from trainer.images.decode import Unreadable, decode
+from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
 
 GLOB = frozenset("*?[")
@@ -14,11 +15,12 @@ GLOB = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The pictures in one column of a dataset, as the encoded bytes in which they are stored."""
+    """The pictures in one column of a dataset: encoded as they are stored, or arrays of several bands."""
 
     where: str
-    rows: Any  # datasets.Dataset of one column, Image(decode=False)
+    rows: Any  # datasets.Dataset of one column, Image(decode=False) or numbers in numpy's arrays
     column: str
+    radiometry: Radiometry | None = None
     key: str = "path"
 
     def __len__(self) -> int:
@@ -29,8 +31,13 @@ class Rows:
         return f"{self.where}, row {index}"
 
     def read(self, index: int) -> Tensor:
-        """Decode row `index`: see `decode`."""
-        return decode_stored(self.rows[index][self.column], self.name(index))
+        """Decode row `index`: see `decode`, and `Radiometry` where the pictures have bands."""
+        stored, name = self.rows[index][self.column], self.name(index)
+        if self.radiometry is None:
+            return decode_stored(stored, name)
+        if isinstance(stored, dict):
+            return self.radiometry.decode(stored["bytes"] or Path(stored["path"]), name)
+        return self.radiometry.from_array(stored, name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +54,9 @@ class HubDataset:
     """The column of the pictures; by default `image`, or the only one that holds pictures."""
     revision: str | None = None
     """A branch, tag or commit on the hub; by default the newest."""
+    radiometry: Radiometry | None = None
+    """For multi-band pictures, arrays [bands, height, width] or encoded rasters: their bands and what their numbers
+    mean. null: photographs."""
     type: Literal["dataset"] = "dataset"
 
     def open(self) -> Rows:
@@ -69,13 +79,16 @@ class HubDataset:
         column = self.image_column or find_column(loaded.features, where)
         if column not in loaded.features:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
+        rows = loaded.select_columns([column])
+        if self.radiometry and not isinstance(loaded.features[column], datasets.Image):
+            return Rows(where, rows.with_format("numpy"), column, self.radiometry)
         try:
-            rows = loaded.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+            rows = rows.cast_column(column, datasets.Image(decode=False))
         except Exception as error:  # arrow's errors have no common type below Exception
             raise Mistake(
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {columns}."
             ) from error
-        return Rows(where, rows, column)
+        return Rows(where, rows, column, self.radiometry)
 
     def _load(self) -> Any:
         import datasets

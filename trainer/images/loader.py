@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from trainer.images.crops import ImageBatch, TrainingImages
+from trainer.images.given import TrainingMixture
 from trainer.images.stream_reader import TrainingStream
 from trainer.images.worker import end_with, fork_server
 from trainer.mistakes import Mistake
@@ -22,7 +23,11 @@ class ImageLoader(Iterator[ImageBatch]):
     """
 
     def __init__(
-        self, images: TrainingImages | TrainingStream, positions: Iterable[list[int]], *, pin_memory: bool
+        self,
+        images: TrainingImages | TrainingMixture | TrainingStream,
+        positions: Iterable[list[int]],
+        *,
+        pin_memory: bool,
     ) -> None:
         """Start to read.
 

@@ -1,4 +1,4 @@
-"""What validation looks at, the same every time: pairs from two folders, or held-out pictures to be degraded."""
+"""Given pairs, to train and validate on; and what validation looks at, the same every time."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -6,42 +6,44 @@ from typing import Literal
 
 from torch import Tensor
 
-from trainer.images.decode import Unreadable, decode
+from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset, Rows
-from trainer.images.sources import Folder, ImageSource, Package, find_images
+from trainer.images.radiometry import Radiometry, raster_library
+from trainer.images.sources import Files, Folder, ImageSource, Package, find_images
 from trainer.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True)
-class PairFiles:
-    """Pictures in two folders, matched by name."""
+class PairSource:
+    """Good pictures, and poor ones of the same scenes under the same numbers."""
 
-    gt_root: str
-    lq_root: str
-    files: tuple[tuple[str, str], ...]  # (gt, lq), relative to the roots
-    key: str = "gt"
+    gt: ImageSource
+    lq: ImageSource
+    key: str
+
+    @property
+    def where(self) -> str:
+        """Both sources in the words of an error."""
+        return f"{self.gt.where} and {self.lq.where}"
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.gt)
 
     def name(self, index: int) -> str:
-        """The path of the ground truth."""
-        return str(Path(self.gt_root, self.files[index][0]))
+        """The name of the ground truth."""
+        return self.gt.name(index)
 
     def read(self, index: int, scale: int) -> tuple[Tensor, Tensor]:
-        """Pair `index`: (lq uint8 [3, h, w], gt uint8 [3, scale*h, scale*w]).
+        """Pair `index`: LQ [C, h, w] and GT [C, scale*h, scale*w], uint8 or uint16.
 
         Raises:
-            Unreadable: one of the two cannot be decoded.
-            Mistake: the ground truth is not exactly `scale` times as large.
+            Unreadable: one of the two cannot be decoded, or the ground truth is not exactly `scale` times as large.
         """
-        gt_file, lq_file = self.files[index]
-        gt_path, lq_path = Path(self.gt_root, gt_file), Path(self.lq_root, lq_file)
-        gt, lq = decode(gt_path, str(gt_path)), decode(lq_path, str(lq_path))
+        gt, lq = self.gt.read(index), self.lq.read(index)
         if [scale * side for side in lq.shape[1:]] != list(gt.shape[1:]):
-            raise Mistake(
-                f"gt: {str(gt_path)!r} is {_size(gt)} and {str(lq_path)!r} is {_size(lq)}; "
-                f"wanted exactly x{scale}, {scale * lq.shape[2]}x{scale * lq.shape[1]}."
+            wanted = f"wanted exactly x{scale}, {scale * lq.shape[2]}x{scale * lq.shape[1]}"
+            raise Unreadable(
+                self.name(index), f"it is {_size(gt)} and {self.lq.name(index)!r} is {_size(lq)}; {wanted}"
             )
         return lq, gt
 
@@ -54,21 +56,29 @@ class Pairs:
     """The folder of the good pictures (ground truth), each exactly `scale` times as large as its partner."""
     lq: str
     """The folder of the poor pictures (low quality), with the same names; the endings may differ."""
+    radiometry: Radiometry | None = None
+    """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["pairs"] = "pairs"
 
-    def open(self) -> PairFiles:
+    def open(self) -> PairSource:
         """Match the two folders.
 
         Raises:
             Mistake: a folder is missing or has no picture, two pictures share a name, or one has no partner.
         """
+        if self.radiometry:
+            raster_library()
         gt, lq = self._named("gt", self.gt), self._named("lq", self.lq)
         alone = [f"{Path(self.gt, gt[stem])}" for stem in sorted(gt.keys() - lq.keys())]
         alone += [f"{Path(self.lq, lq[stem])}" for stem in sorted(lq.keys() - gt.keys())]
         if alone:
             examples = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
             raise Mistake(f"lq: {len(alone)} pictures of {self.gt!r} and {self.lq!r} have no partner: {examples}.")
-        return PairFiles(self.gt, self.lq, tuple((gt[stem], lq[stem]) for stem in sorted(gt)))
+        return PairSource(self._files("gt", self.gt, gt), self._files("lq", self.lq, lq), "gt")
+
+    def _files(self, key: str, folder: str, named: dict[str, str]) -> Files:
+        files = tuple(named[stem] for stem in sorted(named))
+        return Files(f"folder {folder!r}", key, folder, files, self.radiometry)
 
     def _named(self, key: str, folder: str) -> dict[str, str]:
         """Relative path without its ending -> relative path."""
@@ -81,7 +91,49 @@ class Pairs:
         return named
 
 
-ValidationSource = Folder | Package | HubDataset | Pairs
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetPairs:
+    """A Hugging Face dataset with a column of good pictures and one of poor pictures of the same scenes."""
+
+    path: str
+    """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
+    gt_column: str
+    """The column of the good pictures, each exactly `scale` times as large as its partner."""
+    lq_column: str
+    """The column of the poor pictures."""
+    name: str | None = None
+    """The configuration (subset) of the dataset, where it has several."""
+    split: str = "train"
+    """The split to read."""
+    revision: str | None = None
+    """A branch, tag or commit on the hub; by default the newest."""
+    radiometry: Radiometry | None = None
+    """For multi-band pictures, arrays or encoded rasters: their bands and what their numbers mean."""
+    type: Literal["dataset_pairs"] = "dataset_pairs"
+
+    def open(self) -> PairSource:
+        """Load the dataset and find both columns; Mistake where it cannot be had or lacks one."""
+        return PairSource(self._column("gt_column", self.gt_column), self._column("lq_column", self.lq_column), "path")
+
+    def _column(self, key: str, column: str) -> Rows:
+        dataset = HubDataset(
+            path=self.path,
+            name=self.name,
+            split=self.split,
+            image_column=column,
+            revision=self.revision,
+            radiometry=self.radiometry,
+        )
+        try:
+            return dataset.open()
+        except Mistake as mistake:
+            raise Mistake(str(mistake).replace("image_column:", f"{key}:", 1)) from None
+
+
+GivenPairs = Pairs | DatasetPairs
+"""Pairs to train on; a configuration chooses by `type`."""
+
+ValidationSource = Folder | Package | HubDataset | Pairs | DatasetPairs
 """What can be validated on; a configuration chooses by `type`."""
 
 
@@ -91,9 +143,9 @@ class ValidationPair:
 
     name: str
     lq: Tensor | None
-    """uint8 [3, h, w]; None where the caller is to make it from `gt` by a keyed degradation."""
+    """[C, h, w], uint8 or uint16; None where the caller is to make it from `gt` by a keyed degradation."""
     gt: Tensor
-    """uint8 [3, scale*h, scale*w], contiguous."""
+    """[C, scale*h, scale*w] of the same type, contiguous."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +155,7 @@ class ValidationImages:
     LQ has sides that are multiples of `lq_multiple`, and GT is `scale` times as large.
     """
 
-    source: ImageSource | PairFiles
+    source: ImageSource | PairSource
     scale: int
     max_side: int | None
     lq_multiple: int
@@ -114,12 +166,13 @@ class ValidationImages:
     @property
     def paired(self) -> bool:
         """Whether the low-quality pictures are given."""
-        return isinstance(self.source, PairFiles)
+        return isinstance(self.source, PairSource)
 
     def name(self, index: int) -> str:
         """Picture `index` for a caption: the end of its path, or its row in a dataset."""
-        name = self.source.name(index)
-        return name if isinstance(self.source, Rows) else PurePosixPath(name).name
+        pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
+        name = pictures.name(index)
+        return name if isinstance(pictures, Rows) else PurePosixPath(name).name
 
     def __getitem__(self, index: int) -> ValidationPair:
         """Pair `index`: given pictures whole, a clean one cut to `max_side`, up to what does not divide.
@@ -128,14 +181,14 @@ class ValidationImages:
             Mistake: it cannot be decoded, is too small, or not a pair at this scale.
         """
         try:
-            if isinstance(self.source, PairFiles):
+            if isinstance(self.source, PairSource):
                 lq, gt = self.source.read(index, self.scale)
                 lq = trimmed(lq, self.lq_multiple, None).contiguous()
             else:
                 lq, gt = None, self.source.read(index)
             gt = trimmed(gt, self.scale * self.lq_multiple, None if self.paired else self.max_side)
         except Unreadable as error:
-            raise Mistake(f"{self.source.key}: a picture to validate on cannot be read, {error}.") from error
+            raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
         if not gt.numel():
             name = self.source.name(index)
             least = self.scale * self.lq_multiple

@@ -27,6 +27,8 @@ class Purpose(IntEnum):
     """What stands in for an image that cannot be decoded."""
     POOL = 68
     """Which slots of the training-pair pool a step takes; keyed by the step in the place of the position."""
+    GIVEN = 69
+    """Whether a sample is a given pair or is to be degraded."""
 
 
 ROUNDS = 8

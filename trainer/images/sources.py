@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from trainer.images.decode import Unreadable, decode
+from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
 
 IMAGE_SUFFIXES = frozenset(
@@ -41,7 +42,7 @@ class Pictures(Protocol):
         ...
 
     def read(self, index: int) -> Tensor:
-        """Picture `index`, uint8 [3, H, W]; `Unreadable` where it cannot be decoded."""
+        """Picture `index`: uint8 [3, H, W], or uint16 [C, H, W] by a radiometry; `Unreadable` if that fails."""
         ...
 
 
@@ -61,6 +62,7 @@ class Files:
     key: str
     root: str
     files: tuple[str, ...]  # relative to `root`, with "/"
+    radiometry: Radiometry | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -70,8 +72,9 @@ class Files:
         return str(Path(self.root, self.files[index]))
 
     def read(self, index: int) -> Tensor:
-        """Decode file `index`: see `decode`."""
-        return decode(Path(self.root, self.files[index]), self.name(index))
+        """Decode file `index`: see `decode`, and `Radiometry.decode` where the files have bands."""
+        file, name = Path(self.root, self.files[index]), self.name(index)
+        return self.radiometry.decode(file, name) if self.radiometry else decode(file, name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,8 @@ class Folder:
 
     path: str
     """The folder. Its sub-folders count too; names that begin with a dot do not."""
+    radiometry: Radiometry | None = None
+    """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["folder"] = "folder"
 
     def open(self) -> Files:
@@ -88,6 +93,8 @@ class Folder:
         Raises:
             Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs.
         """
+        if self.radiometry:
+            raster_library()
         inside = {entry.name.lower(): entry.name for entry in list_folder(self.path, "path")}
         for gt, lq in (("gt", "lq"), ("hr", "lr")):
             if gt in inside and lq in inside:
@@ -96,7 +103,7 @@ class Folder:
                     "would be taken for good ones; name the folder of the good ones, "
                     f"{str(Path(self.path, inside[gt]))!r}."
                 )
-        return Files(f"folder {self.path!r}", "path", self.path, find_images(self.path, "path"))
+        return Files(f"folder {self.path!r}", "path", self.path, find_images(self.path, "path"), self.radiometry)
 
 
 def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
@@ -159,6 +166,10 @@ class Package:
     """The pictures within the folder, in the order in which they are numbered."""
     type: Literal["package"] = "package"
 
+    @property
+    def radiometry(self) -> None:
+        """They are photographs."""
+
     def open(self) -> Files:
         """Find the package, without importing it, and the files in it.
 
@@ -188,7 +199,7 @@ class Package:
 
 
 def first_readable(source: ImageSource) -> Tensor:
-    """The first picture that decodes, uint8 [3, H, W]: the proof, before any training, that there is one.
+    """The first picture that decodes: the proof, before any training, that there is one.
 
     Raises:
         Mistake: there is none.

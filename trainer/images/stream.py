@@ -92,6 +92,10 @@ class StreamedDataset:
         if self.logical_streams < 1:
             raise ValueError(f"logical_streams must be at least 1, got {self.logical_streams}")
 
+    @property
+    def radiometry(self) -> None:
+        """They are photographs."""
+
     def open(self) -> Shards:
         """List the shards, find the column of pictures, and decode one, so that there is something to train on.
 

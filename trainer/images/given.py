@@ -1,0 +1,152 @@
+"""Training on given pairs, alone or mixed with clean pictures by probability: sample `position` is always the same."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from degradations.draws import words
+from trainer.images.crops import (
+    ATTEMPTS,
+    ImageBatch,
+    PairBatch,
+    TrainingImage,
+    TrainingImages,
+    TrainingImagesConfig,
+    below,
+    collate,
+    turned,
+)
+from trainer.images.decode import Unreadable
+from trainer.images.pairs import PairSource
+from trainer.images.positions import Purpose, image_at
+from trainer.images.sources import ImageSource
+from trainer.mistakes import Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Clean pictures, then given pairs, under one numbering. It names them, and says why one cannot be read."""
+
+    clean: ImageSource | None
+    pairs: PairSource
+    scale: int
+
+    @property
+    def where(self) -> str:
+        """All sources in the words of an error."""
+        return f"{self.clean.where} and pairs of {self.pairs.where}" if self.clean else f"pairs of {self.pairs.where}"
+
+    @property
+    def key(self) -> str:
+        """The key that an error of a pair begins with."""
+        return self.pairs.key
+
+    @property
+    def first(self) -> int:
+        """The number of the first pair."""
+        return len(self.clean) if self.clean else 0
+
+    def __len__(self) -> int:
+        return self.first + len(self.pairs)
+
+    def name(self, index: int) -> str:
+        """The picture's name; of a pair, its ground truth's."""
+        if self.clean and index < self.first:
+            return self.clean.name(index)
+        return self.pairs.name(index - self.first)
+
+    def read(self, index: int) -> Tensor:
+        """The picture, or the ground truth of the pair; Unreadable where that fails, or the pair is none."""
+        if self.clean and index < self.first:
+            return self.clean.read(index)
+        return self.pairs.read(index - self.first, self.scale)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """One sample that is a given pair."""
+
+    lq: Tensor
+    gt: Tensor
+    position: int
+    unreadable: tuple[int, ...]
+    """Numbers, in the mixture, of the pairs that it was to show but could not."""
+
+
+class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
+    """Samples by position, endless: with probability `pair_prob` (always, where there are no clean pictures) a patch of
+    a given pair, else a crop of a clean picture."""
+
+    def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int, gt_size: int) -> None:
+        self.source, self.config, self.seed, self.gt_size = source, config, seed, gt_size
+        self.images = TrainingImages(source.clean, config, seed) if source.clean else None
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self.room = config.cache_mib * 2**20  # bytes; the first pairs stay, see KeptImages
+
+    @property
+    def processes(self) -> int:
+        """Worker processes that may read it."""
+        return self.config.dataloader_num_workers
+
+    def __getitem__(self, position: int) -> TrainingImage | TrainingPair:
+        """Sample `position`; Mistake where neither its picture nor `ATTEMPTS` others can be used."""
+        word = words(self.seed, position, Purpose.GIVEN, 1)[0]
+        if self.images and word >= self.config.pair_prob * 2**32:
+            return self.images[position]
+        (lq, gt), unreadable = self._pair(position)
+        lq, gt = self._patch(lq, gt, position)
+        return TrainingPair(lq, gt, position, unreadable)
+
+    def collate(self, samples: Sequence[TrainingImage | TrainingPair]) -> ImageBatch:
+        """The batch: what is to be degraded, and given pairs with their places."""
+        positions = torch.tensor([sample.position for sample in samples])
+        clean = [sample for sample in samples if isinstance(sample, TrainingImage)]
+        pairs = [sample for sample in samples if isinstance(sample, TrainingPair)]
+        unreadable = [index for sample in samples for index in sample.unreadable]
+        batch = replace(collate(clean), positions=positions) if clean else ImageBatch(None, positions, [])
+        if not pairs:
+            return batch
+        given = PairBatch(
+            lq=torch.stack([pair.lq for pair in pairs]),
+            gt=torch.stack([pair.gt for pair in pairs]),
+            places=torch.tensor([place for place, sample in enumerate(samples) if isinstance(sample, TrainingPair)]),
+        )
+        return replace(batch, unreadable=unreadable, given=given)
+
+    def _pair(self, position: int) -> tuple[tuple[Tensor, Tensor], tuple[int, ...]]:
+        """The pair to show, and the numbers of those that could not be shown in its place."""
+        n = len(self.source.pairs)
+        unreadable: list[int] = []
+        others = words(self.seed, position, Purpose.REPLACEMENT, ATTEMPTS)
+        for index in (image_at(position, n, self.seed), *(below(word, n) for word in others)):
+            try:
+                return self._read(index), tuple(unreadable)
+            except Unreadable as error:
+                unreadable.append(self.source.first + index)
+                last = error
+        raise Mistake(f"{len(unreadable)} pairs of {self.source.where} in a row could not be used; last {last}.")
+
+    def _read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Pair `index`, decoded at most once if there is room."""
+        if (pair := self.kept.get(index)) is not None:
+            return pair
+        lq, gt = self.source.pairs.read(index, self.source.scale)
+        if min(gt.shape[1:]) < self.gt_size:
+            size = f"{gt.shape[2]}x{gt.shape[1]}"
+            raise Unreadable(self.source.pairs.name(index), f"{size} is smaller than gt_size, {self.gt_size}")
+        if lq.nbytes + gt.nbytes <= self.room:
+            self.kept[index] = lq, gt
+            self.room -= lq.nbytes + gt.nbytes
+        return lq, gt
+
+    def _patch(self, lq: Tensor, gt: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""
+        scale, side = self.source.scale, self.gt_size // self.source.scale
+        row, column = words(self.seed, position, Purpose.CROP, 2)
+        top, left = below(row, lq.shape[1] - side + 1), below(column, lq.shape[2] - side + 1)
+        lq = lq[:, top : top + side, left : left + side]
+        gt = gt[:, scale * top : scale * (top + side), scale * left : scale * (left + side)]
+        return turned(lq, position, self.config, self.seed), turned(gt, position, self.config, self.seed)

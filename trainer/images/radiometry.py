@@ -1,0 +1,94 @@
+"""Multi-band pictures: which bands, and which digital numbers mean 0 and 1. Declared, never guessed."""
+
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.images.decode import MAX_PIXELS, Unreadable
+from trainer.levels import LEVELS
+from trainer.mistakes import Mistake
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Radiometry:
+    """What the numbers in a multi-band file mean: (number - black) / (white - black), clipped to [0, 1].
+
+    Sentinel-2 reflectance x 10000 is `black: 0, white: 10000` (since processing baseline 04.00: `black: 1000, white:
+    11000`); the guide's `sen2_stretch` is `black: 0, white: 3000`.
+    """
+
+    bands: tuple[int, ...]
+    """The bands to read, in this order, counted from 1 as GDAL does."""
+    white: float
+    """The digital number that means 1; what lies above is clipped."""
+    black: float = 0.0
+    """The digital number that means 0; what lies below is clipped, and what is not a number becomes it."""
+
+    def __post_init__(self) -> None:
+        if not self.bands or min(self.bands) < 1:
+            raise ValueError(f"bands: got {list(self.bands)}; must be numbers from 1 on, at least one")
+        if self.white <= self.black:
+            raise ValueError(f"white: got {self.white:g}; must be above black, {self.black:g}")
+
+    def levels(self, numbers: np.ndarray[Any, Any]) -> Tensor:
+        """Digital numbers of any type, [C, H, W], to uint16 of the same shape."""
+        share = (numbers.astype(np.float64) - self.black) / (self.white - self.black)
+        share = np.nan_to_num(share, nan=0.0).clip(0, 1)
+        return torch.from_numpy(np.rint(share * LEVELS[torch.uint16]).astype(np.uint16))
+
+    def decode(self, data: bytes | Path, name: str) -> Tensor:
+        """Read a raster file (GeoTIFF, or what else GDAL knows), given as its bytes or its path: uint16 [C, H, W].
+
+        Pixels that the file declares to hold no data become black.
+
+        Raises:
+            Unreadable: missing, truncated, not a raster, too large, or without one of the bands.
+        """
+        rasterio = raster_library()
+        try:
+            with warnings.catch_warnings():
+                # where on Earth it lies does not matter here
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                file = rasterio.open(BytesIO(data) if isinstance(data, bytes) else data)
+            with file:
+                if file.width * file.height > MAX_PIXELS:
+                    size = f"{file.width}x{file.height}"
+                    raise Unreadable(name, f"{size} is more than {MAX_PIXELS} pixels; cut it into tiles")
+                if (last := max(self.bands)) > file.count:
+                    raise Unreadable(name, f"it has {file.count} bands, and band {last} is wanted")
+                numbers = file.read(self.bands, masked=True)
+        except rasterio.errors.RasterioError as error:
+            raise Unreadable(name, _reason(data, error)) from error
+        return self.levels(numbers.filled(self.black) if numbers.mask.any() else numbers.data)
+
+    def from_array(self, stored: Any, name: str) -> Tensor:
+        """What a column of a dataset holds, numbers [bands, height, width], to uint16 [C, H, W]; Unreadable if not."""
+        numbers = np.asarray(stored)
+        if numbers.dtype.kind not in "uif":
+            raise Unreadable(name, f"it holds {type(stored).__name__}; wanted numbers [bands, height, width]")
+        if numbers.ndim != 3 or numbers.shape[0] < max(self.bands):
+            wanted = f"wanted [bands, height, width] with at least {max(self.bands)} bands"
+            raise Unreadable(name, f"its numbers have the shape {list(numbers.shape)}; {wanted}")
+        return self.levels(numbers[[band - 1 for band in self.bands]])
+
+
+def raster_library() -> Any:
+    """rasterio; Mistake where it is not installed."""
+    try:
+        import rasterio  # only runs on rasters need it
+        import rasterio.errors
+    except ImportError:
+        raise Mistake("radiometry: rasters are read by rasterio; `pip install 'wildsr[geo]'` brings it.") from None
+    return rasterio
+
+
+def _reason(data: bytes | Path, error: Exception) -> str:
+    if isinstance(data, Path) and not data.is_file():
+        return "the file is gone"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

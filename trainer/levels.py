@@ -1,0 +1,17 @@
+"""How pictures are kept: whole levels of 8 bits (photographs) or 16 (reflectance), which stand for [0, 1]."""
+
+import torch
+from torch import Tensor
+
+LEVELS = {torch.uint8: 255, torch.uint16: 65535}
+"""The level that means 1, by the type of a picture."""
+
+
+def unit(pictures: Tensor) -> Tensor:
+    """uint8 or uint16 of any shape to float32 in [0, 1]."""
+    return pictures.float() / LEVELS[pictures.dtype]
+
+
+def quantised(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Float of any shape to levels of `dtype`, uint8 or uint16: clamped to [0, 1], rounded half to even."""
+    return values.clamp(0, 1).mul(LEVELS[dtype]).round().to(dtype)
