@@ -60,10 +60,12 @@ class ShuffleRRDBNet(ShuffleGenerator):
 class ShuffleRRDBNetConfig(ShuffleGeneratorConfig):
     """ShuffleRRDBNet's sizes; the defaults are the guide's `esrgan`."""
 
-    network: ClassVar = ShuffleRRDBNet
-
     type: Literal["ShuffleRRDBNet"] = "ShuffleRRDBNet"
     n_blocks: int = 23
     """Number of RRDBs; the guide's 10 m preset has 16."""
     growth_channels: int = 32
     """Channels that each convolution of a dense block adds."""
+
+    def build(self, scale: int, bands: int) -> ShuffleRRDBNet:
+        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
+        return ShuffleRRDBNet(scale, **self.arguments(bands))

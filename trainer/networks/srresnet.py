@@ -115,19 +115,23 @@ class _Sizes(ShuffleGeneratorConfig):
 class SRResNetConfig(_Sizes):
     """SRResNet's sizes."""
 
-    network: ClassVar = SRResNet
-
     type: Literal["SRResNet"] = "SRResNet"
     block_type: BlockType = "res"
     """`res` plain residual, `rcab` with channel attention, `rrdb` three dense blocks, `lka` large-kernel attention."""
+
+    def build(self, scale: int, bands: int) -> SRResNet:
+        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
+        return SRResNet(scale, **self.arguments(bands))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StochasticSRResNetConfig(_Sizes):
     """StochasticSRResNet's sizes."""
 
-    network: ClassVar = StochasticSRResNet
-
     type: Literal["StochasticSRResNet"] = "StochasticSRResNet"
     noise_dim: int = 128
     """Length of a picture's noise vector."""
+
+    def build(self, scale: int, bands: int) -> StochasticSRResNet:
+        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
+        return StochasticSRResNet(scale, **self.arguments(bands))

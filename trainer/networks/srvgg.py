@@ -8,6 +8,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from trainer.networks.icnr import icnr_
+
+Start = Literal["torch", "icnr", "residual"]
 ActType = Literal["prelu", "relu", "leakyrelu"]
 SLOPES = {"prelu": 0.25, "relu": 0.0, "leakyrelu": 0.1}  # for PReLU the initial one
 
@@ -18,14 +21,15 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
 
     Parameters
     ----------
-    scale : 1, 2, 3 or 4
+    scale : 1, 2, 3, 4 or 8
     act_type : `prelu` is what all released networks have; `leakyrelu` has slope 0.1
     init : `torch` is upstream's: convolutions as PyTorch makes them, which lose two thirds of the variance at each
-        layer and start slowly. `residual` is He et al. 2015 for the activation, and zeros in the last convolution, so
-        that training starts from the nearest-upsampled input.
+        layer and start slowly. `icnr` is the same but for the last, the pixel-shuffle head, which starts without a
+        checkerboard. `residual` is He et al. 2015 for the activations, and zeros in the head, so that training starts
+        from the nearest-upsampled input, which has none either.
     """
 
-    scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
+    scales: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 8)
 
     @register_to_config
     def __init__(
@@ -36,21 +40,23 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
         num_feat: int = 64,
         num_conv: int = 16,
         act_type: ActType = "prelu",
-        init: str = "torch",
+        init: Start = "torch",
     ) -> None:
         super().__init__()
         if scale not in self.scales:
-            raise ValueError(f"SRVGGNetCompact upscales by 1, 2, 3 or 4, not by {scale}")
+            raise ValueError(f"SRVGGNetCompact upscales by {', '.join(map(str, self.scales))}, not by {scale}")
         if act_type not in SLOPES:
             raise ValueError(f"act_type: got {act_type!r}; must be {', '.join(SLOPES)}")
         self.scale = scale
         layers: list[nn.Module] = [nn.Conv2d(num_in_ch, num_feat, 3, 1, 1), _activation(act_type, num_feat)]
         for _ in range(num_conv):
             layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1), _activation(act_type, num_feat)]
-        layers.append(nn.Conv2d(num_feat, num_out_ch * scale**2, 3, 1, 1))
+        layers.append(head := nn.Conv2d(num_feat, num_out_ch * scale**2, 3, 1, 1))
         self.body = nn.ModuleList(layers)
         if init == "residual":
             self._start_at_the_input(SLOPES[act_type])
+        elif init == "icnr":
+            icnr_(head, scale)
 
     def _start_at_the_input(self, slope: float) -> None:
         *hidden, last = (layer for layer in self.body if isinstance(layer, nn.Conv2d))
@@ -85,8 +91,9 @@ class SRVGGNetCompactConfig:
     """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
     act_type: ActType = "prelu"
     """After every convolution but the last."""
-    init: Literal["torch", "residual"] = "torch"
-    """`torch` starts as upstream does; `residual` starts from the nearest-upsampled input and learns sooner."""
+    init: Start = "torch"
+    """`torch` starts as upstream does, `icnr` so too but without a checkerboard; `residual` starts from the
+    nearest-upsampled input and learns sooner."""
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -77,9 +77,7 @@ class ShuffleGenerator(ModelMixin, ConfigMixin):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffleGeneratorConfig:
-    """The sizes that those generators share, under the guide's names; `type` and the network are a subclass's."""
-
-    network: ClassVar[type[Any]]
+    """The sizes that those generators share, under the guide's names; `type` and `build` are a subclass's."""
 
     type: str
     n_channels: int = 64
@@ -92,14 +90,13 @@ class ShuffleGeneratorConfig:
     @property
     def scales(self) -> tuple[int, ...]:
         """What it can upscale by."""
-        return self.network.scales
+        return ShuffleGenerator.scales
 
     def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
         """What the sides of an input must be a multiple of: nothing."""
         return 1
 
-    def build(self, scale: int, bands: int) -> ShuffleGenerator:
-        """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""
-        sizes: dict[str, Any] = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "type"}
-        net: ShuffleGenerator = self.network(scale=scale, num_in_ch=bands, num_out_ch=bands, **sizes)
-        return net
+    def arguments(self, bands: int) -> dict[str, Any]:
+        """What the network is made with beside the scale, for `bands` channels in and out."""
+        sizes = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "type"}
+        return {"num_in_ch": bands, "num_out_ch": bands, **sizes}
