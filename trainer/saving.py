@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trainer.checkpoint import Checkpoints, CheckpointsConfig, Parts, on_host
-from trainer.export import export
+from trainer.run_export import export
 from trainer.mistakes import Failure
 from trainer.pool import Pool
 from trainer.run_folder import RunFolder

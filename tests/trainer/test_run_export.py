@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.checkpoint import Checkpoints
-from trainer.export import export
+from trainer.run_export import export
 from trainer.networks import SRVGGNetCompact, SRVGGNetCompactConfig
 
 
