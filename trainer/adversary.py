@@ -7,6 +7,7 @@ from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks import DiscriminatorConfig, UNetDiscriminatorSNConfig
 from trainer.plateau import LRSchedule
 from trainer.player import OptimizerConfig
+from trainer.restraint import AdaptiveDConfig
 from trainer.schedule import Constant
 
 
@@ -21,3 +22,11 @@ class AdversarialConfig(GameConfig):
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     r1: R1Penalty | None = None
     """The penalty on the discriminator's gradient at real pictures."""
+    adaptive_d: AdaptiveDConfig | None = None
+    """Hold the discriminator back while it is winning."""
+
+    def __post_init__(self) -> None:
+        GameConfig.__post_init__(self)
+        if self.adaptive_d and not self.loss.probabilistic:
+            kind = "relativistic: true" if self.loss.relativistic else f"type: {self.loss.type}"
+            raise ValueError(f"adaptive_d: with loss.{kind} the discriminator gives no probabilities to compare")

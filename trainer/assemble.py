@@ -21,6 +21,7 @@ from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
 from trainer.game import SOLO, Phase
+from trainer.health import Health
 from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.loader import ImageLoader
@@ -35,6 +36,7 @@ from trainer.mistakes import Mistake
 from trainer.objective import Objective, Targets
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
+from trainer.restraint import Restraint
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
 from trainer.state import Stream, TrainState
@@ -90,11 +92,12 @@ class Experiment:
 
     def watch_plateaus(self) -> None:
         """Let the players that are being trained see what the validation at this step reported."""
-        phase = self.phase(self.state.step - 1)
-        if phase.train_generator:
-            self.generator.observe(self.telemetry.figures)
-        if self.discriminator and phase.train_discriminator:
-            self.discriminator.observe(self.telemetry.figures)
+        game, step, figures = self.config.adversarial, self.state.step, self.telemetry.figures
+        if game is None or game.generator_learns(step):
+            self.generator.observe(figures)
+        paused = figures.get("discriminator/paused") == 1  # at every step of the report, and by all ranks
+        if self.discriminator and self.phase(step - 1).train_discriminator and not paused:
+            self.discriminator.observe(figures)
 
     def pairs(self) -> Iterator[Pairs]:
         """This rank's micro-batches to train on, from where the run stands, without end."""
@@ -249,6 +252,8 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
     generator, discriminator, loaded = make_players(config, accelerator)
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
+    if config.adversarial and config.adversarial.adaptive_d:
+        state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
     synthesis = Synthesis(
         config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
     )
@@ -270,7 +275,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         saver=Saver(accelerator, folder, config.checkpoints, state, pool),
         control=Control(folder.path, config.max_hours),
         skips=LateNumber(),
-        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last),
+        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config)),
         unreadable=UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
         cadence=Cadence(
@@ -319,6 +324,14 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
     if game is None:
         return Objective(config.losses, perceptual)
     return Objective(config.losses, perceptual, game.loss, game.pretrain_objective == "l1")
+
+
+def health_of(config: RunConfig) -> Health:
+    """What the run's figures are judged by."""
+    game = config.adversarial
+    if game is None or not game.loss.probabilistic:
+        return Health(real_label=None)
+    return Health(real_label=1 - game.loss.label_smoothing)
 
 
 def stream_of(source: ImageSource | Shards) -> Stream:

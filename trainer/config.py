@@ -168,6 +168,7 @@ RESUMABLE = (
     "adversarial.lr_scheduler",
     "adversarial.loss",
     "adversarial.r1",
+    "adversarial.adaptive_d",
     "ema",
     "validation",
     "checkpoints",

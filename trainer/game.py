@@ -64,6 +64,13 @@ class GameConfig:
         learns = number % self.net_d_iters == 0 and number > self.net_d_init_iters
         return Phase(False, learns, True, self._ramp(step - start))
 
+    def generator_learns(self, step: int) -> bool:
+        """Whether the generator is being trained when `step` steps were taken, be it at every `net_d_iters`-th only."""
+        if self.phase(step - 1).pretrain:
+            return True
+        first = max(self.g_pretrain_steps, step - self.net_d_iters)
+        return any(self.phase(number).train_generator for number in range(first, step))
+
     def _ramp(self, since: int) -> float:
         if since >= self.adv_loss_ramp_steps:
             return 1.0

@@ -101,17 +101,18 @@ class Player:
         else:
             yield
 
-    def step(self) -> Tensor:
+    def step(self, hold: Tensor | None = None) -> Tensor:
         """Clip, take the optimizer step, forget the gradient; the norm before clipping, a scalar on the device.
 
-        Where the norm is not finite nothing changes but the two counters of skipped steps.
+        Where the norm is not finite nothing changes but the two counters of skipped steps; and nothing at all where
+        `hold`, a scalar on the device, is 1 and not 0.
         """
         parameters = list(self.module.parameters())
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
         # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
         bad = (~torch.isfinite(norm)).float()
-        self.optimizer.optimizer.found_inf = bad
+        self.optimizer.optimizer.found_inf = bad if hold is None else torch.maximum(bad, hold)
         self.skipped += bad
         self.skipped_in_a_row += 1
         self.skipped_in_a_row *= bad
@@ -120,6 +121,17 @@ class Player:
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
+
+    def weights(self) -> list[Tensor]:
+        """A copy of all parameters: as much memory as they take."""
+        return [p.detach().clone() for p in self.module.parameters()]
+
+    def moved_since(self, before: list[Tensor]) -> Tensor:
+        """|w - before| / |before| over all parameters, a scalar on the device. `before` is used up."""
+        size = nn.utils.get_total_norm(before)
+        for old, new in zip(before, self.module.parameters(), strict=True):
+            old.sub_(new.detach())
+        return nn.utils.get_total_norm(before) / size
 
     def parts(self, name: str) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds of this player, under its name."""

@@ -8,6 +8,7 @@ from ema_pytorch import EMA
 from torch import Tensor
 
 from trainer.player import Player
+from trainer.restraint import Restraint
 
 VERSION = 1
 
@@ -46,6 +47,7 @@ class TrainState:
     discriminator: Player | None
     ema: EMA
     stream: Stream
+    restraint: Restraint | None = None
     step: int = 0
     best: Best | None = None
     unreadable: set[int] = field(default_factory=set)
@@ -78,6 +80,7 @@ class TrainState:
             "best": self.best and asdict(self.best),
             "ema_updates": int(self.ema.step),
             "players": {name: player.progress() for name, player in self.players.items()},
+            "lead": self.restraint.lead.item() if self.restraint else None,
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
@@ -93,6 +96,8 @@ class TrainState:
             raise ValueError(f"its format is version {progress['version']}, this program reads {VERSION}")
         for name, player in self.players.items():
             player.load(name, parts, progress["players"][name])
+        if self.restraint and progress.get("lead") is not None:  # it was not kept while nothing was restrained
+            self.restraint.lead.fill_(progress["lead"])
         self.ema.ema_model.load_state_dict(parts["generator_ema"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))

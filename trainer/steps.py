@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from trainer.assemble import Experiment
 from trainer.game import Phase
 from trainer.levels import unit
-from trainer.losses.adversarial import probability
-from trainer.networks.spectral_norm import advance
 from trainer.networks.noise import noise_for
+from trainer.networks.spectral_norm import advance
 from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.synthesis import Pairs
 
@@ -57,11 +56,13 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
                         terms = x.objective.generator(result, targets, phase, critic)
                     x.accelerator.backward(weighted_sum(terms) / of)
                     _add(report, "training/loss", terms, of)
+            for name, picture in (("saturated_share", result.detach()), ("saturated_share_gt", targets.pixel)):
+                report[f"training/{name}"] = report.get(f"training/{name}", 0) + saturated(picture) / of
             if phase.train_discriminator:
                 seen.append(Seen(result.detach(), targets.adversarial))
     if phase.train_generator:
-        norm = x.generator.step()
-        report |= {"training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float()}
+        norm, moved = update(x, "generator")
+        report |= {"training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float(), **moved}
     return seen, report
 
 
@@ -83,12 +84,36 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
             if penalty:
                 value = penalty(on_real, real)
                 loss = loss + value
-                report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + value.detach() / of
+                once = value.detach() / penalty.interval / of  # as it is, not as it counts
+                report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + once
             x.accelerator.backward(loss / of)
         _add(report, "discriminator/loss", terms, of)
         for name, logits in (("discriminator/D(y)_prob", on_real), ("discriminator/D(G(x))_prob", on_fake)):
-            report[name] = report.get(name, 0) + probability(logits) / of
-    return report | {"discriminator/grad_norm": player.step()}
+            report[name] = report.get(name, 0) + config.loss.probability(logits) / of
+    hold = None
+    if x.state.restraint:
+        hold = x.state.restraint.hold(report["discriminator/D(y)_prob"], report["discriminator/D(G(x))_prob"])
+        report["discriminator/paused"] = hold
+    norm, moved = update(x, "discriminator", hold)
+    return report | {"discriminator/grad_norm": norm, **moved}
+
+
+def update(x: Experiment, name: str, hold: Tensor | None = None) -> tuple[Tensor, Report]:
+    """A player's step and its gradient's norm; at the last step before a report, how far the weights moved too.
+
+    Only then, because to know it takes a copy of the weights.
+    """
+    player = x.state.players[name]
+    if not x.cadence.at(x.state.step + 1).report:
+        return player.step(hold), {}
+    before = player.weights()
+    norm = player.step(hold)
+    return norm, {f"{name}/update_ratio": player.moved_since(before)}
+
+
+def saturated(picture: Tensor) -> Tensor:
+    """The share of values at or beyond black and white, a scalar; `picture` is float, not clamped."""
+    return ((picture <= 0) | (picture >= 1)).float().mean()
 
 
 @contextmanager

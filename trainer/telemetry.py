@@ -8,6 +8,7 @@ import json
 import math
 import resource
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,12 +22,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer.digest import digest
+from trainer.health import Health
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
 from trainer.synthesis import Pairs
 
 SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
+READING = ("tensorboard", "wandb", "comet_ml")  # trackers that take text
 OUTSIDE = ("validation", "checkpoint")  # not training: left out of images per second
 
 
@@ -66,12 +69,20 @@ class Telemetry:
     """The run's voice. Every method is called on every rank; rank 0 speaks."""
 
     def __init__(
-        self, accelerator: Accelerator, folder: RunFolder, config: TelemetryConfig, global_size: int, last: int
+        self,
+        accelerator: Accelerator,
+        folder: RunFolder,
+        config: TelemetryConfig,
+        global_size: int,
+        last: int,
+        health: Health | None = None,
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
         self.watch = Stopwatch(accelerator.device)
+        self.health = health or Health()
         self.sums: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
         self.last_seen: Pairs | None = None
@@ -82,7 +93,8 @@ class Telemetry:
     def begin(self, step: int) -> None:
         """Continue the records of a run that stands at `step`: what they say of later steps is taken back."""
         if self.accelerator.is_main_process:
-            truncate_metrics(self.folder, step)
+            for figures in truncate_metrics(self.folder, step):
+                self.health, _ = self.health.observed(figures)
             if sys.stderr.isatty():
                 self.bar = tqdm(total=self.last, initial=step, unit="step", dynamic_ncols=True)
         purge = {"tensorboard": {"purge_step": step + 1}} if step else {}
@@ -103,6 +115,7 @@ class Telemetry:
         for name, value in values.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts.update(values.keys())
         self.steps += 1
         if self.bar:
             self.bar.update()
@@ -114,11 +127,14 @@ class Telemetry:
             self.digest += digest(pairs)
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
-        """Note the means since the last report over steps and ranks, speeds and memory. The host waits here."""
+        """Note the means since the last report, speeds and memory. The host waits here.
+
+        A figure's mean is over the ranks and over those steps that had it: not every step trains every player.
+        """
         names = sorted(self.sums)
         seconds = self.watch.read()
         training = seconds["total"] - sum(seconds.get(name, 0.0) for name in OUTSIDE)
-        own = [*(self.sums[name] / self.steps for name in names)]
+        own = [*(self.sums[name] / self.counts[name] for name in names)]
         host = [seconds.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]
         row = torch.stack([*own, *torch.tensor(host, dtype=torch.float64, device=self.accelerator.device)])
         rows = self.accelerator.gather(row[None]).cpu()
@@ -134,7 +150,7 @@ class Telemetry:
         if self.config.digest:
             figures["training/digest"] = self.accelerator.reduce(self.digest).item()
             self.digest.zero_()
-        self.sums, self.steps = {}, 0
+        self.sums, self.counts, self.steps = {}, Counter(), 0
         self.note(figures)
 
     def note(self, figures: Mapping[str, float], pictures: Mapping[str, Tensor] | None = None) -> None:
@@ -145,11 +161,15 @@ class Telemetry:
     def publish(self, step: int) -> None:
         """Send what was noted at this step, if anything, to file, trackers and person: one line per step."""
         if self.figures and self.accelerator.is_main_process:
+            known = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
+            self.health, warnings = self.health.observed(known)
             with self.folder.metrics.open("a") as file:
-                known = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
-                file.write(json.dumps({"step": step, **known}) + "\n")  # JSON has no NaN
+                told = {"warnings": warnings} if warnings else {}
+                file.write(json.dumps({"step": step, **known, **told}) + "\n")  # JSON has no NaN
             self.accelerator.log({name: value for name, value in known.items() if value is not None}, step=step)
             for tracker in self.accelerator.trackers:
+                if warnings and tracker.name in READING:
+                    tracker.log({"health/warning": "  \n".join(warnings)}, step=step)
                 if self.pictures and hasattr(tracker, "log_images"):
                     arrays = {
                         name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in self.pictures.items()
@@ -157,6 +177,8 @@ class Telemetry:
                     extra = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
                     tracker.log_images(arrays, step=step, **extra)
             self.say(line(step, self.last, self.figures))
+            for warning in warnings:
+                self.say(f"warning: at step {step} {warning}")
         self.figures, self.pictures = {}, {}
 
     def end(self) -> None:
@@ -170,6 +192,10 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
     """One report as a person reads it."""
     parts = [f"step {step}/{last}"]
     parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in sorted(values) if "/loss_" in name]
+    if "discriminator/D(y)_prob" in values:
+        game = f"D(y) {values['discriminator/D(y)_prob']:.2f}, D(G(x)) {values['discriminator/D(G(x))_prob']:.2f}"
+        paused = values.get("discriminator/paused", 0)
+        parts.append(f"{game}, D paused {100 * paused:.0f} %" if paused else game)
     if "speed/images_per_second" in values:
         share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
         parts.append(f"{values['speed/images_per_second']:.1f} images/s")
@@ -181,23 +207,27 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
             f"validation PSNR {values['validation/psnr']:.2f} dB (bicubic {values['validation/psnr_bicubic']:.2f}), "
             f"SSIM {values['validation/ssim']:.4f} ({values['validation/ssim_bicubic']:.4f})"
         )
+    if "validation/colour_drift" in values:
+        parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
     return " | ".join(parts)
 
 
-def truncate_metrics(folder: RunFolder, step: int) -> None:
-    """Drop the lines of steps after `step`, and a last line that a death cut short."""
+def truncate_metrics(folder: RunFolder, step: int) -> list[dict[str, float | None]]:
+    """Drop the lines of steps after `step`, and a last line that a death cut short; what is left."""
     if not folder.metrics.exists():
-        return
-    kept = []
+        return []
+    kept, figures = [], []
     for text in folder.metrics.read_text().splitlines():
         try:
-            if json.loads(text)["step"] <= step:
+            if (known := json.loads(text))["step"] <= step:
                 kept.append(text + "\n")
+                figures.append(known)
         except (ValueError, KeyError, TypeError):  # not JSON, or not one of our lines
             break
     aside = folder.metrics.with_suffix(".partial")
     aside.write_text("".join(kept))
     aside.replace(folder.metrics)
+    return figures
 
 
 def peak_memory(device: torch.device) -> float:

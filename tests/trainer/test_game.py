@@ -49,6 +49,15 @@ def test_the_generator_learns_when_upstreams_would() -> None:
         assert phase.train_discriminator
 
 
+def test_the_generator_is_being_trained_between_its_steps_but_not_before_them() -> None:
+    game = GameConfig(pretrain_g_only=True, g_pretrain_steps=5, net_d_iters=3, net_d_init_iters=4)
+    # Steps 1 to 5 pretrain; numbers 1 to 5 of the game are the discriminator's alone, and 6, 9, ... are its own.
+    assert [game.generator_learns(step) for step in range(1, 16)] == [True] * 5 + [False] * 5 + [True] * 5
+    assert all(GameConfig(pretrain_g_only=True, g_pretrain_steps=-1).generator_learns(step) for step in (1, 10**6))
+    assert all(GameConfig(net_d_iters=3).generator_learns(step) for step in range(3, 20))
+    assert not any(GameConfig(net_d_iters=3).generator_learns(step) for step in (1, 2))
+
+
 def test_half_a_setting_is_refused() -> None:
     with pytest.raises(ValueError, match="pretrain_g_only is false but g_pretrain_steps is 5"):
         GameConfig(g_pretrain_steps=5)

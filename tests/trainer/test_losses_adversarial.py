@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.losses.adversarial import RELATIVISTIC, AdversarialLoss, GANType, R1Penalty, judged, probability
+from trainer.losses.adversarial import RELATIVISTIC, AdversarialLoss, GANType, R1Penalty, judged
 
 LOGITS = torch.linspace(-2, 2, 24).reshape(2, 1, 3, 4)
 
@@ -140,10 +140,36 @@ def test_bf16_logits_are_judged_in_float32(kind: GANType, relativistic: bool) ->
     assert logits.grad.isfinite().all()
 
 
-def test_probabilities_are_means_of_sigmoids() -> None:
-    logits = torch.tensor([0.0, math.log(3)], requires_grad=True)
-    assert probability(logits).item() == pytest.approx((0.5 + 0.75) / 2)
-    assert not probability(logits).requires_grad
+@pytest.mark.parametrize(
+    ("kind", "logits", "expected"),
+    [
+        ("vanilla", [0.0, math.log(3)], (0.5 + 0.75) / 2),
+        ("wgan_softplus", [0.0, math.log(3)], (0.5 + 0.75) / 2),
+        ("wgan", [0.0, math.log(3)], (0.5 + 0.75) / 2),
+        ("lsgan", [-0.5, 0.25, 1.5], (0 + 0.25 + 1) / 3),
+        ("hinge", [-2.0, 0.5, 1.0], (0 + 0.75 + 1) / 3),
+    ],
+)
+def test_probabilities_are_what_each_loss_taught(kind: GANType, logits: list[float], expected: float) -> None:
+    said = AdversarialLoss(type=kind).probability(torch.tensor(logits, requires_grad=True))
+    assert said.item() == pytest.approx(expected)
+    assert not said.requires_grad
+
+
+def test_the_best_discriminators_probability_is_the_share_of_real_pictures() -> None:
+    """Where two pictures in three of a kind are real, the loss is least at that probability; a hinge only sides."""
+    for kind, exact in (("vanilla", True), ("wgan_softplus", True), ("lsgan", True), ("hinge", False)):
+        loss = AdversarialLoss(type=kind)  # type: ignore[arg-type]
+        logits = torch.linspace(-3, 3, 6001)
+        values = [2 / 3 * judged(loss.type, z, 1) + 1 / 3 * judged(loss.type, z, 0) for z in logits]
+        best = loss.probability(logits[int(torch.stack(values).argmin())]).item()
+        assert best == pytest.approx(2 / 3 if exact else 1.0, abs=1e-3)
+
+
+def test_critics_and_relativistic_discriminators_give_no_probabilities() -> None:
+    assert AdversarialLoss(type="lsgan").probabilistic
+    assert not AdversarialLoss(type="wgan").probabilistic
+    assert not AdversarialLoss(relativistic=True).probabilistic
 
 
 class Quadratic(nn.Module):

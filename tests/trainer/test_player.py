@@ -85,6 +85,32 @@ def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
     assert all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
 
 
+def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig(weight_decay=0.1))
+    gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
+    before = {name: value.clone() for name, value in p.module.state_dict().items()}
+    moments = [{key: value.clone() for key, value in state.items()} for state in p.optimizer.state.values()]
+    for hold in (1.0, 0.0):
+        p.accelerator.backward((p.net(torch.rand(1, 3, 4, 4)) - TARGET).square().mean())
+        assert p.step(torch.tensor(hold)) > 0  # the norm is told all the same
+        assert all(w.grad is None for w in p.module.parameters())
+        stayed = all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
+        now = p.optimizer.state.values()
+        kept = [torch.equal(new[key], old[key]) for new, old in zip(now, moments, strict=True) for key in old]
+        assert (stayed, all(kept)) == (hold == 1, hold == 1)
+    assert p.skipped == 0
+
+
+def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig(learning_rate=1e-2))
+    old = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+    before = p.weights()
+    gradient(p, torch.rand(1, 3, 4, 4), 1)
+    new = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+    assert p.moved_since(before).item() == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
+    assert p.moved_since(p.weights()) == 0
+
+
 def test_a_step_forgets_the_gradient(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig())
     gradient(p, torch.rand(1, 3, 4, 4), 1)

@@ -1,6 +1,7 @@
 """The steps of both players: who moves when, and no gradient where it does not belong."""
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer.assemble import Experiment, assemble, make_accelerator
 from trainer.config import RunConfig
-from trainer.steps import discriminator_step, generator_step, train_step
+from trainer.steps import discriminator_step, generator_step, saturated, train_step
 
 GAME = ("adversarial.discriminator.type=UNetDiscriminatorSN", "adversarial.discriminator.num_feat=4", "queue_size=0")
 Build = Callable[..., Experiment]
@@ -114,6 +115,58 @@ def test_a_loss_aims_at_the_sharpened_truth_if_told_to(build: Build, flag: str) 
     assert torch.equal(targets.pixel, plain) == (flag != "l1_gt_usm")
     assert torch.equal(targets.adversarial, plain) == (flag != "gan_gt_usm")
     assert torch.equal(targets.perceptual, plain)
+
+
+def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
+    """To its power iterations, which follow from the weights. The generator learns on."""
+    x = build("adversarial.adaptive_d={threshold: 0.5, ema_decay: 0.0}")
+    critic, pairs = x.state.players["discriminator"].module, x.pairs()
+    restraint = x.state.restraint
+    assert restraint is not None
+    bias = dict(critic.named_parameters())["conv9.bias"]
+    with torch.no_grad():
+        bias.fill_(0.0)
+    assert train_step(x, pairs)["discriminator/paused"] == 0
+    hold = restraint.hold
+    restraint.hold = lambda real, fake: hold(real * 0 + 0.9, fake * 0 + 0.1)  # type: ignore[method-assign]
+    before, generator = [p.clone() for p in critic.parameters()], weights(x.generator.module)
+    report = train_step(x, pairs)
+    assert report["discriminator/paused"] == 1
+    assert report["discriminator/grad_norm"] > 0
+    assert same(before, list(critic.parameters()))
+    assert no_gradient(critic)
+    assert not same(generator, weights(x.generator.module))
+
+
+def test_both_players_movements_are_told_at_the_step_before_a_report(build: Build) -> None:
+    x = build("telemetry.report_steps=2", "checkpoints.checkpointing_steps=100", "max_train_steps=100")
+    pairs = x.pairs()
+    for step in range(4):
+        before = torch.cat([w.detach().flatten() for w in x.generator.module.parameters()])
+        report = train_step(x, pairs)
+        moved = torch.cat([w.detach().flatten() for w in x.generator.module.parameters()]) - before
+        if step % 2:
+            expected = (moved.norm() / before.norm()).item()
+            assert report["generator/update_ratio"].item() == pytest.approx(expected, rel=1e-4)
+            assert 0 < report["discriminator/update_ratio"] < 1
+        else:
+            assert not [name for name in report if "update_ratio" in name]
+        x.state.advance(4)
+
+
+def test_saturated_values_are_counted_before_they_are_clamped(build: Build) -> None:
+    picture = torch.tensor([-0.1, 0.0, 1e-6, 0.5, 1 - 1e-6, 1.0, 1.1, 0.2])
+    assert saturated(picture) == 0.5
+    x = build("batch.per_device=2", "batch.global_size=4")
+    with torch.no_grad():
+        for weight in x.generator.module.parameters():
+            weight.zero_()  # what is left is the input, repeated
+    pairs = list(islice(x.pairs(), 2))
+    _, report = generator_step(x, x.phase(0), iter(pairs))
+    for name, pictures in (("", [p.lq for p in pairs]), ("_gt", [p.gt for p in pairs])):
+        levels = torch.cat([each.flatten() for each in pictures])
+        share = ((levels == 0) | (levels == 255)).float().mean().item()
+        assert report[f"training/saturated_share{name}"].item() == pytest.approx(share)
 
 
 def test_bf16_runs_both_steps(build: Build) -> None:

@@ -14,7 +14,6 @@ from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
 from trainer.telemetry import Telemetry, TelemetryConfig, line, trackers, truncate_metrics
-from trainer.validate import METRICS
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_everything_of_a_step_is_one_line(telemetry: Telemetry, folder: RunFolde
     telemetry.begin(0)
     telemetry.add({"training/loss_pixel": torch.tensor(1.0)})
     telemetry.report(1, {})
-    telemetry.note({f"validation/{name}": 30.0 for name in METRICS})
+    telemetry.note({f"validation/{name}": 30.0 for name in ("psnr", "psnr_bicubic", "ssim", "ssim_bicubic")})
     telemetry.publish(1)
     (record,) = lines(folder)
     assert record["validation/psnr"] == 30.0
@@ -160,3 +159,75 @@ def test_a_stopwatch_counts_by_name_and_starts_again() -> None:
     assert seconds.keys() == {"data", "degradation", "total"}
     assert 0 <= seconds["degradation"] <= seconds["data"] <= seconds["total"]
     assert watch.read().keys() == {"total"}
+
+
+def test_a_mean_is_over_the_steps_that_had_the_figure(telemetry: Telemetry, folder: RunFolder) -> None:
+    """Not every step trains every player: a loss of every second step would be halved."""
+    telemetry.begin(0)
+    telemetry.add({"training/pretrain_phase": torch.tensor(1.0)})
+    telemetry.add({"training/pretrain_phase": torch.tensor(0.0), "training/loss_pixel": torch.tensor(3.0)})
+    telemetry.report(2, {})
+    telemetry.publish(2)
+    (record,) = lines(folder)
+    assert (record["training/pretrain_phase"], record["training/loss_pixel"]) == (0.5, 3.0)
+
+
+WON = {"discriminator/D(y)_prob": 1.0, "discriminator/D(G(x))_prob": 0.0}
+
+
+def test_a_warning_is_said_and_recorded(
+    telemetry: Telemetry, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.begin(0)
+    for step in range(1, 9):
+        telemetry.note(WON)
+        telemetry.publish(step)
+    said = [text for text in capsys.readouterr().out.splitlines() if text.startswith("warning: ")]
+    assert len(said) == 1
+    assert said[0].startswith("warning: at step 5 the discriminator is winning: D(y) 1.00, D(G(x)) 0.00")
+    recorded = {record["step"]: record["warnings"] for record in lines(folder) if "warnings" in record}
+    assert recorded.keys() == {5}
+    assert said[0] == f"warning: at step 5 {recorded[5][0]}"
+
+
+def test_a_resumed_run_knows_what_was_told(
+    telemetry: Telemetry, folder: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(folder, *(json.dumps({"step": step, **WON}) + "\n" for step in range(1, 8)))
+    telemetry.begin(4)  # the fifth report, at which it was told, is taken back
+    for step in range(5, 9):
+        telemetry.note(WON)
+        telemetry.publish(step)
+    assert capsys.readouterr().out.count("warning: at step 5 ") == 1
+    again = Telemetry(telemetry.accelerator, folder, telemetry.config, global_size=4, last=10)
+    again.begin(8)
+    again.note(WON)
+    again.publish(9)
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_tensorboard_gets_the_warning_as_text(folder: RunFolder) -> None:
+    accelerator = Accelerator(cpu=True, log_with="tensorboard", project_dir=str(folder.path))
+    config = TelemetryConfig(report_to="tensorboard")
+    telemetry = Telemetry(accelerator, folder, config, global_size=4, last=10)
+    telemetry.begin(0)
+    for step in range(1, 6):
+        telemetry.note(WON)
+        telemetry.publish(step)
+    telemetry.end()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    (tag,) = events.Tags()["tensors"]
+    assert tag == "health/warning/text_summary"
+    (event,) = events.Tensors(tag)
+    assert event.step == 5
+    assert event.tensor_proto.string_val[0].startswith(b"the discriminator is winning")
+
+
+def test_a_line_says_how_the_game_stands() -> None:
+    values = {"discriminator/D(y)_prob": 0.723, "discriminator/D(G(x))_prob": 0.281, "discriminator/paused": 0.25}
+    assert line(5, 10, values) == "step 5/10 | D(y) 0.72, D(G(x)) 0.28, D paused 25 %"
+    assert line(5, 10, {**values, "discriminator/paused": 0.0}).endswith("| D(y) 0.72, D(G(x)) 0.28")
+    assert line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"

@@ -55,6 +55,25 @@ class AdversarialLoss:
         if self.discriminator_weight <= 0:
             raise ValueError(f"discriminator_weight: got {self.discriminator_weight}; must be positive")
 
+    @property
+    def probabilistic(self) -> bool:
+        """Whether logits say how likely a picture is real; a critic's and relativistic ones only compare."""
+        return self.type != "wgan" and not self.relativistic
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """How likely real the discriminator holds its pictures, on average: a scalar in [0, 1] without a graph.
+
+        The guide's `D(y)_prob` and `D(G(x))_prob`. The sigmoid of what cross-entropy trained; what squared distances
+        trained is itself a probability (Mao et al. 2017, eq. 5); a hinge's margins -1 and 1 are taken for 0 and 1. Not
+        `probabilistic`, it is the sigmoid too: no probability, only a bounded figure.
+        """
+        logits = logits.detach().float()
+        if self.type == "lsgan":
+            return logits.clamp(0, 1).mean()
+        if self.type == "hinge":
+            return ((logits + 1) / 2).clamp(0, 1).mean()
+        return logits.sigmoid().mean()
+
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """The generator's loss for D(G(x)), and D(y) where it is relativistic. Its target is 1, never smoothed.
 
@@ -81,14 +100,6 @@ class AdversarialLoss:
     def _against(self, logits: Tensor, other: Tensor, label: float) -> Tensor:
         """The relativistic average (Jolicoeur-Martineau 2018, arXiv 1807.00734), with BasicSR's labels 1 and 0."""
         return judged(self.type, logits.float() - other.float().mean(), label)
-
-
-def probability(logits: Tensor) -> Tensor:
-    """The mean of sigmoid(logits), a scalar without a graph: the guide's `D(y)_prob` and `D(G(x))_prob`.
-
-    From the discriminator's step, before its update. Of a `wgan` critic it is no probability, only a bounded figure.
-    """
-    return logits.detach().float().sigmoid().mean()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,143 @@
+"""What a run's figures say of how it goes: from report to report, warnings in plain words.
+
+Pure functions: nothing here touches the training. A sign must be bad for several reports before it is told, and must be
+clearly gone before it is told again. A resumed run reads its own records first, so it knows what was told already.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+Figures = Mapping[str, float | None]
+"""A report: figures by their names in metrics.jsonl; None where one was not finite."""
+
+RELIEF = 0.8  # of what is bad: less ends an episode
+WINDOW = 5  # reports over whose median the pixel loss is judged, for one batch may be hard
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One look at what may go wrong."""
+
+    name: str
+    severity: float
+    """From 1 on it is bad."""
+    patience: int
+    """Reports in a row, among those that show it, after which it is told."""
+    seen: str
+    """The figures in words."""
+    helps: str
+    """What usually does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """How long a sign has been bad."""
+
+    reports: int = 0
+    told: bool = False
+
+    def after(self, sign: Sign) -> "Episode":
+        """What it is once `sign` was seen."""
+        if sign.severity >= 1:
+            return Episode(self.reports + 1, self.told or self.reports + 1 >= sign.patience)
+        return replace(self, reports=0) if sign.severity >= RELIEF else Episode()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is remembered of the reports so far.
+
+    Parameters
+    ----------
+    real_label : what the discriminator is taught to say of real pictures; None where what it says is no probability
+    """
+
+    real_label: float | None = 1.0
+    episodes: Mapping[str, Episode] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+    """The last pixel losses."""
+    lowest: float = math.inf
+    """The lowest of their medians."""
+
+    def observed(self, figures: Figures) -> tuple["Health", list[str]]:
+        """What is remembered after a report, and what a person should be told now."""
+        after = self._with_loss(figures.get("training/loss_pixel"))
+        episodes, sentences = dict(self.episodes), []
+        for sign in after.signs(figures):
+            before = episodes.get(sign.name, Episode())
+            episodes[sign.name] = now = before.after(sign)
+            if now.told and not before.told:
+                sentences.append(f"{sign.seen} (in {now.reports} reports in a row). What usually helps: {sign.helps}.")
+        return replace(after, episodes=episodes), sentences
+
+    def signs(self, figures: Figures) -> Iterator[Sign]:
+        """All that can be judged by this report."""
+        real, fake = figures.get("discriminator/D(y)_prob"), figures.get("discriminator/D(G(x))_prob")
+        if self.real_label is not None and real is not None and fake is not None:
+            yield winning(real, fake, self.real_label)
+        if len(self.losses) == WINDOW:
+            yield collapsing(median(self.losses), self.lowest)
+        share, truth = figures.get("training/saturated_share"), figures.get("training/saturated_share_gt")
+        if share is not None and truth is not None:
+            yield saturating(share, truth)
+        drift, truth = figures.get("validation/colour_drift"), figures.get("validation/colour_drift_gt")
+        if drift is not None and truth is not None:
+            yield drifting(drift, truth)
+
+    def _with_loss(self, loss: float | None) -> "Health":
+        if loss is None:
+            return self
+        losses = (*self.losses, loss)[-WINDOW:]
+        full = len(losses) == WINDOW
+        return replace(self, losses=losses, lowest=min(self.lowest, median(losses)) if full else self.lowest)
+
+
+def winning(real: float, fake: float, label: float) -> Sign:
+    """The discriminator tells the two apart nearly always; `label` is what it is taught to say of real pictures."""
+    return Sign(
+        "discriminator",
+        (real - fake) / (0.9 * label),
+        5,
+        f"the discriminator is winning: D(y) {real:.2f}, D(G(x)) {fake:.2f}",
+        "a lower adversarial.optimizer.learning_rate (half of the generator's), adversarial.loss.label_smoothing=0.1, "
+        "adversarial.r1, adversarial.adaptive_d, or a longer pretraining of the generator",
+    )
+
+
+def collapsing(loss: float, lowest: float) -> Sign:
+    """The results have left the ground truth far behind: `loss` against the lowest that there was."""
+    ratio = loss / lowest if lowest else 1.0
+    return Sign(
+        "generator",
+        ratio / 3,
+        3,
+        f"the generator is collapsing: its pixel loss is {loss:.4g}, {ratio:.1f} times the lowest so far, {lowest:.4g}",
+        "to resume an earlier checkpoint with a lower adversarial.loss.weight or learning rate, "
+        "max_grad_norm=1.0, or a larger weight of the pixel loss",
+    )
+
+
+def saturating(share: float, truth: float) -> Sign:
+    """More of the results is black or white than of the ground truth; shares of pixels and bands in [0, 1]."""
+    return Sign(
+        "saturation",
+        (share - truth) / 0.2,
+        10,
+        f"the results saturate: {100 * share:.0f} % of their values lie at or beyond black or white, "
+        f"{100 * truth:.0f} % of the ground truth's",
+        "a lower learning rate, max_grad_norm=1.0, more weight of the pixel loss, or a lower adversarial.loss.weight",
+    )
+
+
+def drifting(drift: float, truth: float) -> Sign:
+    """Results have another colour than their inputs, more than the ground truth has; in shares of the range."""
+    return Sign(
+        "colours",
+        (drift - truth) / 0.03,
+        3,
+        f"the colours drift: results are off their inputs by {255 * drift:.1f}/255 on average, the ground truth by "
+        f"{255 * truth:.1f}/255",
+        "a larger weight of the pixel loss, a lower adversarial.loss.weight or learning rate, or an earlier checkpoint",
+    )
