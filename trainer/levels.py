@@ -12,6 +12,11 @@ def unit(pictures: Tensor) -> Tensor:
     return pictures.float() / LEVELS[pictures.dtype]
 
 
+def bits(pictures: Tensor) -> Tensor:
+    """The same memory with uint16 seen as int16, which flips and lookups know on every device."""
+    return pictures.view(torch.int16) if pictures.dtype == torch.uint16 else pictures
+
+
 def quantised(values: Tensor, dtype: torch.dtype) -> Tensor:
     """Float of any shape to levels of `dtype`, uint8 or uint16: clamped to [0, 1], rounded half to even."""
     return values.clamp(0, 1).mul(LEVELS[dtype]).round().to(dtype)

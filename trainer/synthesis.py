@@ -12,7 +12,7 @@ from degradations.pipeline import PipelineRecipe
 from degradations.second_order import Recipe
 from degradations.sharpen import usm_sharpen
 from trainer.images.crops import ImageBatch, PairBatch
-from trainer.levels import quantised, unit
+from trainer.levels import bits, quantised, unit
 
 AnyRecipe = Recipe | PipelineRecipe
 
@@ -57,7 +57,7 @@ class Synthesis:
         # where in (fresh, then given) each sample of the batch stands
         order = torch.argsort(torch.argsort(is_given.to(torch.int8), stable=True)).to(device, non_blocking=True)
         together = ((fresh.lq, given.lq), (fresh.gt, given.gt), (fresh.positions, given.positions))
-        return Pairs(*(torch.cat(parts)[order] for parts in together))
+        return Pairs(*(torch.cat([bits(part) for part in parts])[order].view(parts[0].dtype) for parts in together))
 
     def kept(self, given: PairBatch, positions: Tensor, device: torch.device) -> Pairs:
         """Given pairs on `device`, their ground truth sharpened where `gt_usm` asks for that."""

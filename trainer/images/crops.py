@@ -15,6 +15,7 @@ from trainer.images.positions import Purpose, image_at
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
 from trainer.images.stream import StreamedDataset
+from trainer.levels import bits
 from trainer.mistakes import Mistake
 
 ATTEMPTS = 8
@@ -202,13 +203,14 @@ def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) 
 def turned(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
     """Sample `position` [C, H, H] as it is shown: BasicSR's `augment`, each mirror image with probability 1/2."""
     hflip, vflip, transpose = (word & 1 for word in words(seed, position, Purpose.FLIP, 3))
+    dtype, pixels = pixels.dtype, bits(pixels)
     if config.use_hflip and hflip:
         pixels = pixels.flip(2)
     if config.use_rot and vflip:
         pixels = pixels.flip(1)
     if config.use_rot and transpose:
         pixels = pixels.transpose(1, 2)
-    return pixels.contiguous()
+    return pixels.contiguous().view(dtype)
 
 
 def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:
