@@ -1,7 +1,7 @@
 """The whole configuration of a run: it composes what the owners declare, and checks what only the whole can know."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from degradations.parse import Degradation
 from degradations.second_order import SecondOrder
@@ -20,10 +20,39 @@ from trainer.telemetry import TelemetryConfig
 from trainer.validate import ValidationConfig
 from trainer.weights import InitConfig
 
+_EACH = "{0} and adversarial.{0}"
+NAMES = {
+    "g_warmup_steps": "lr_scheduler.lr_warmup_steps",
+    "g_warmup_type": "lr_scheduler.lr_warmup_type",
+    "metric_g": "lr_scheduler.metric, with type: plateau",
+    "metric_d": "adversarial.lr_scheduler.metric, with type: plateau",
+    "optim_g_lr": "optimizer.learning_rate",
+    "optim_d_lr": "adversarial.optimizer.learning_rate",
+    "weight_decay_g": "optimizer.weight_decay",
+    "weight_decay_d": "adversarial.optimizer.weight_decay",
+    "gradient_clip_val": _EACH.format("optimizer.max_grad_norm"),
+    "adv_loss_beta": "adversarial.loss.weight",
+    "adv_loss_type": "adversarial.loss.type",
+    "relativistic_average_d": "adversarial.loss.relativistic",
+    "r1_gamma": "adversarial.r1.gamma",
+    "l1_weight": "losses.pixel.weight",
+    "sam_weight": "losses.sam.weight",
+    "tv_weight": "losses.tv.weight",
+    "scaling_factor": "scale",
+    "manual_seed": "seed",
+    "total_iter": "max_train_steps",
+    "ema_decay": "ema.decay",
+    "adaptive_d_threshold": "adversarial.adaptive_d.threshold",
+    "adaptive_d_ema_decay": "adversarial.adaptive_d.ema_decay",
+}
+"""Keys of the guide's framework, of Real-ESRGAN and of traiNNer-redux that have other names here."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """One run. Everything that it is follows from this and from the images."""
+
+    ELSEWHERE: ClassVar[dict[str, str]] = NAMES
 
     name: str
     """The run folder is `output_dir`/`name`."""

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -87,7 +87,8 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors."""
-    problems = {**dict(_misnamed(cls, tree, ())), **dict(_endless(tree, ()))}
+    elsewhere: Mapping[str, str] = getattr(cls, "ELSEWHERE", {})
+    problems = {**dict(_misnamed(cls, tree, (), elsewhere)), **dict(_endless(tree, ()))}
     try:
         # JSON mode is strict about scalars yet lets a YAML list become a tuple.
         config = TypeAdapter(cls).validate_json(json.dumps(tree, default=str), strict=True)
@@ -189,11 +190,16 @@ def _chosen(members: list[type], tree: Any) -> type | None:
     return tags.get(tree.get("type")) if isinstance(tree, dict) else None
 
 
-def _misnamed(hint: Any, value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Unknown keys and `type`s anywhere in a value that `hint` annotates, with the nearest name that exists."""
+def _misnamed(
+    hint: Any, value: Any, path: tuple[Any, ...], elsewhere: Mapping[str, str]
+) -> Iterator[tuple[tuple[Any, ...], str]]:
+    """Unknown keys and `type`s anywhere in a value that `hint` annotates, with the nearest name that exists.
+
+    `elsewhere` says where keys that other programs have are found here.
+    """
     if (item := _item(hint)) is not None and isinstance(value, list):
         for number, element in enumerate(value):
-            yield from _misnamed(item, element, (*path, number))
+            yield from _misnamed(item, element, (*path, number), elsewhere)
     members = _members(hint)
     if not members or (value is None and type(None) in get_args(hint)):
         return
@@ -207,9 +213,12 @@ def _misnamed(hint: Any, value: Any, path: tuple[Any, ...]) -> Iterator[tuple[tu
         yield (*path, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
         return
     hints = get_type_hints(chosen)
+    hints = {field.name: hints[field.name] for field in dataclasses.fields(chosen)}  # a ClassVar is no key
     for key, below in value.items():
         if key in hints:
-            yield from _misnamed(hints[key], below, (*path, key))
+            yield from _misnamed(hints[key], below, (*path, key), elsewhere)
+        elif key in elsewhere:
+            yield (*path, key), f"no such key; here it is {elsewhere[key]}"
         else:
             yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
 

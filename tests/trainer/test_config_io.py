@@ -1,10 +1,12 @@
 """What a configuration may say, and the exact sentence for what it may not."""
 
+import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
-from trainer.config import RunConfig
+from trainer.config import NAMES, RunConfig
 from trainer.config_io import differences, dump_config, load_config
 from trainer.mistakes import Mistake
 
@@ -128,6 +130,28 @@ def test_all_errors_come_at_once() -> None:
     head, *lines = str(caught.value).split("\n")
     assert head.endswith(": 5 things are wrong:")
     assert {line.split(":")[0].strip() for line in lines} == {"optimzer", "seed", "scale", "generator.type", "batch"}
+
+
+def test_names_of_other_programs_are_told_where_they_are_here() -> None:
+    with pytest.raises(Mistake) as caught:
+        load("g_warmup_steps=5", "lr_scheduler.g_warmup_type=cosine", "adversarial={gradient_clip_val: 1.0}")
+    assert sorted(str(caught.value).split("\n")[1:]) == [
+        "  adversarial.gradient_clip_val: no such key; here it is optimizer.max_grad_norm and "
+        "adversarial.optimizer.max_grad_norm",
+        "  g_warmup_steps: no such key; here it is lr_scheduler.lr_warmup_steps",
+        "  lr_scheduler.g_warmup_type: no such key; here it is lr_scheduler.lr_warmup_type",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
+    plateau = {"type": "plateau", "metric": "x"}
+    game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
+    losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}}
+    config = load(*(f"{key}={json.dumps(value)}" for key, value in
+                    {"lr_scheduler": plateau, "adversarial": game, "losses": losses}.items()))  # fmt: skip
+    for path in NAMES[name].split(",")[0].split(" and "):
+        attrgetter(path)(config)
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
