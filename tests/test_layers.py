@@ -28,6 +28,7 @@ LAYERS = (
         "measures",
         "stopwatch",
         "stop",
+        "courier",
     },
     {
         "networks",
@@ -41,7 +42,7 @@ LAYERS = (
         "control",
         "state_dicts",
     },
-    {"weights", "released"},
+    {"weights", "released", "hub", "pusher"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate", "ahead"},
@@ -49,12 +50,14 @@ LAYERS = (
     # configuration
     {"config_io", "config"},
     {"claim"},
+    {"card", "publishing"},
     # the whole
     {"assemble"},
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},
     # entry
     {"command"},
+    {"push"},
     {"run"},
 )
 """From the bottom up. A room (a module, or a package with all that is in it) imports rooms of lower layers, or of its

@@ -36,6 +36,8 @@ from trainer.mistakes import Mistake
 from trainer.objective import Objective, Targets
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
+from trainer.publishing import make_pusher, meet_hub
+from trainer.pusher import Pusher
 from trainer.restraint import Restraint
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
@@ -65,6 +67,8 @@ class Experiment:
     state: TrainState
     pool: Pool | None
     saver: Saver
+    pusher: Pusher | None
+    """On rank 0, where the run goes to the hub."""
     control: Control
     skips: LateNumber
     telemetry: Telemetry
@@ -235,6 +239,7 @@ def check(config: RunConfig, processes: int) -> list[str]:
     plan_batch(config.batch, processes)
     trackers(config.telemetry)
     changes = check_folder(config)
+    meet_hub(config)
     open_images(config)
     return changes
 
@@ -258,6 +263,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
     )
     pool = make_pool(config, batch, accelerator)
+    pusher = make_pusher(config) if accelerator.is_main_process else None
     settings = config.validation
     last = config.max_train_steps
     return Experiment(
@@ -272,7 +278,8 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         discriminator=discriminator,
         state=state,
         pool=pool,
-        saver=Saver(accelerator, folder, config.checkpoints, state, pool),
+        saver=Saver(accelerator, folder, config.checkpoints, state, pool, pusher),
+        pusher=pusher,
         control=Control(folder.path, config.max_hours),
         skips=LateNumber(),
         telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config)),

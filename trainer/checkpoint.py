@@ -158,6 +158,11 @@ class Checkpoints:
                 parts[file.stem] = torch.load(file, map_location="cpu", weights_only=True)
         return parts
 
+    def progress(self, step: int) -> dict[str, Any]:
+        """The few numbers of the checkpoint of `step`, without its tensors."""
+        progress: dict[str, Any] = torch.load(self.path(step) / "progress.pt", map_location="cpu", weights_only=True)
+        return progress
+
     def load_pool(self, step: int, first: int, end: int) -> Tensor | None:
         """The pool's slots [first, end), uint8 [n, bytes], whoever wrote them; None where they are not all there."""
         found = []

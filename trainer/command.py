@@ -11,6 +11,7 @@ from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
 from trainer.loop import fit
+from trainer.publishing import make_pusher, meet_hub
 
 
 def execute(options: Namespace) -> None:
@@ -38,7 +39,10 @@ def execute(options: Namespace) -> None:
                 f"{folder.path} is done at step {done}: its generator is in {folder.export}, its pictures in "
                 f"{folder.samples}. Raise max_train_steps to go on, or start anew with --fresh."
             )
+            if pusher := make_pusher(config):
+                pusher.finish()
         return
+    on_main(accelerator, lambda: meet_hub(config))
     fit(assemble(config, accelerator))
 
 

@@ -9,6 +9,7 @@ from trainer.adversary import AdversarialConfig
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
+from trainer.hub import HubConfig
 from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
 from trainer.losses import LossesConfig
@@ -107,6 +108,8 @@ class RunConfig:
     """null trains without validation, and so without pictures."""
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    hub: HubConfig | None = None
+    """Where the run is pushed to while it trains; null keeps it here."""
 
     def __post_init__(self) -> None:
         problems = list(self._problems())
@@ -153,6 +156,8 @@ class RunConfig:
             found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
         if self.gan_gt_usm and not self.adversarial:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
+        if self.hub and self.hub.strategy == "best" and not (self.validation and self.checkpoints.keep_best):
+            found.append("hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best")
         if self.images.source and self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
         return found
@@ -202,5 +207,6 @@ RESUMABLE = (
     "validation",
     "checkpoints",
     "telemetry",
+    "hub",
 )
 """What a resumed run may change. The rest (data, degradation, seed, global batch, network) is what the run *is*."""

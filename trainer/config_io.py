@@ -111,8 +111,12 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
 
 def dump_config(config: Any) -> str:
     """The YAML that loads again to `config`; every key is written, defaults too."""
-    tree = json.loads(json.dumps(dataclasses.asdict(config)))
-    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    return dump_tree(dataclasses.asdict(config))
+
+
+def dump_tree(tree: dict[str, Any]) -> str:
+    """Keys and values, such as a part of a configuration, as YAML."""
+    return str(yaml.dump(json.loads(json.dumps(tree)), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:

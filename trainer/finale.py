@@ -18,6 +18,8 @@ def finish(x: Experiment) -> None:
     said = f"; best {best.metric} {best.value:.4f} at step {best.step}" if best else ""
     x.telemetry.say(f"done at step {x.state.step}{said}. Generator: {x.folder.export}. Pictures: {x.folder.samples}.")
     x.telemetry.end()
+    if x.pusher:
+        x.pusher.finish()
 
 
 def interrupt(x: Experiment, reason: str) -> None:
@@ -27,6 +29,8 @@ def interrupt(x: Experiment, reason: str) -> None:
         x.folder.interrupt(x.state.step, reason)
     x.telemetry.say(f"stopped at step {x.state.step} ({reason}) and saved; the same command resumes the run.")
     x.telemetry.end()
+    if x.pusher:
+        x.pusher.close(0)
 
 
 def dump(x: Experiment, skipped: int) -> None:

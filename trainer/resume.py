@@ -20,6 +20,8 @@ def begin(x: Experiment) -> None:
     else:
         resume(x, step)
     x.telemetry.begin(x.state.step)
+    if x.pusher:
+        x.pusher.begin()
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
         x.folder.begin()

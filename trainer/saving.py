@@ -8,9 +8,10 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trainer.checkpoint import Checkpoints, CheckpointsConfig, Parts, on_host
-from trainer.run_export import export
 from trainer.mistakes import Failure
 from trainer.pool import Pool
+from trainer.pusher import Pusher
+from trainer.run_export import export
 from trainer.run_folder import RunFolder
 from trainer.state import TrainState
 
@@ -25,9 +26,10 @@ class Saver:
         config: CheckpointsConfig,
         state: TrainState,
         pool: Pool | None,
+        pusher: Pusher | None = None,
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
-        self.state, self.pool = state, pool
+        self.state, self.pool, self.pusher = state, pool, pusher
         self.checkpoints = Checkpoints(folder.checkpoints)
         self.thread: Thread | None = None
         self.errors: list[str] = []
@@ -78,6 +80,8 @@ class Saver:
         complete = self.checkpoints.complete(step, self.accelerator.num_processes)
         export(complete, self.state.generator.module, self.folder.export)
         best = [self.state.best.step] if self.state.best and self.config.keep_best else []
+        if self.pusher:
+            self.pusher.saved(step, best=step in best)
         self.checkpoints.prune(self.config.checkpoints_total_limit, spare=best)
 
     def _own_parts(self) -> dict[str, Any]:

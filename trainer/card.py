@@ -1,0 +1,231 @@
+"""The model card of a run: what was trained, on what, how well it does, and how it is used. No local path is in it."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from safetensors import safe_open
+
+from trainer.checkpoint import Checkpoints
+from trainer.config import RunConfig
+from trainer.config_io import dump_tree
+from trainer.hub import HubConfig
+from trainer.images.sources import Package
+from trainer.run_folder import RunFolder
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
+METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
+TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
+EVERYWHERE = frozenset({"RRDBNet", "SRVGGNetCompact"})
+"""Architectures that programs with models of ESRGAN's family know."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a card says beside the configuration."""
+
+    step: int
+    pictures: int
+    """How many pictures there were to train on, or shards of a streamed dataset."""
+    parameters: int
+    figures: dict[str, float]
+    """The last validation, empty without one."""
+    sheet: bool
+    """Whether there is a sheet of samples."""
+
+
+def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
+    """Write the card of a save that is staged in `place`."""
+    assert config.hub
+    (place / "README.md").write_text(card(config, config.hub, facts(folder, place, step)), encoding="utf-8")
+
+
+def facts(folder: RunFolder, place: Path, step: int) -> Facts:
+    """What the run folder and the staged files tell."""
+    with safe_open(place / "diffusion_pytorch_model.safetensors", framework="pt") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - no mapping
+    return Facts(
+        step=step,
+        pictures=Checkpoints(folder.checkpoints).progress(step)["stream"]["pictures"],
+        parameters=sum(math.prod(shape) for shape in shapes),
+        figures=last_validation(folder.metrics, step),
+        sheet=(place / "samples" / "validation.png").is_file(),
+    )
+
+
+def last_validation(metrics: Path, step: int) -> dict[str, float]:
+    """The figures of the last validation up to `step`, and that validation's `step`; empty without one."""
+    prefix, found = "validation/", {}
+    for line in metrics.read_text().splitlines() if metrics.exists() else []:
+        if prefix in line and line.endswith("}"):  # else a death cut it short
+            row = json.loads(line)
+            if row["step"] <= step:
+                found = {"step": row["step"]}
+                found |= {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> str:
+    """The card's head, which the hub reads and checks: YAML between dashes."""
+    sources = [source for source in (config.images.source, config.images.pairs) if source]
+    start = config.init.generator
+    results = [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="super-resolution",
+            dataset_type=hub_id(config.validation.source) or "held-out-pictures",
+            dataset_name=told(config.validation.source),
+            metric_type=name,
+            metric_name=f"{METRICS[name]} ({measured(config)})",
+            metric_value=round(figures[name], 4),
+        )
+        for name in METRICS
+        if config.validation and name in figures
+    ]
+    data = ModelCardData(
+        license=hub.license,
+        library_name="wildsr",
+        pipeline_tag="image-to-image",
+        tags=["super-resolution", "image-restoration", "real-esrgan", config.generator.type],
+        datasets=sorted({name for source in sources if (name := hub_id(source))}) or None,
+        base_model=start if start and is_hub_id(start) else None,
+        metrics=[name for name in METRICS if name in figures] or None,
+        model_name=hub.repo_id.split("/")[1],
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
+    """The whole card, Markdown."""
+    sections = [
+        f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
+        "![Bicubic, this network and the ground truth](samples/validation.png)\n\n"
+        "*Held-out pictures: bicubic upsampling, this network, the ground truth.*"
+        if facts.sheet
+        else "",
+        f"## How well it does\n\n{table(config, facts.figures)}" if facts.figures else "",
+        f"## How to use it\n\n{usage(config, hub.repo_id)}",
+        f"## Data\n\n{data(config, facts)}",
+        f"## Degradation\n\n{degradation(config)}",
+        f"## Training\n\n{training(config, facts)}",
+        f"## Licence\n\n{f'{hub.license}.' if hub.license else 'None is stated: ask the author before you use it.'}",
+    ]
+    return metadata(config, hub, facts.figures) + "\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def summary(config: RunConfig, facts: Facts) -> str:
+    """What this is, in three sentences."""
+    kind = "photographs" if config.images.radiometry is None else f"pictures of {config.images.bands} bands"
+    game = " and a discriminator" if config.adversarial else ""
+    return (
+        f"A network that makes {kind} {config.scale} times larger per side and undoes noise, blur and compression that "
+        f"it is not told of (blind super-resolution). It is a `{config.generator.type}` of {facts.parameters:,} "
+        f"parameters, trained with wildsr by the losses{game} below. These are its smoothed weights after "
+        f"{facts.step:,} of {config.max_train_steps:,} steps."
+    )
+
+
+def table(config: RunConfig, figures: dict[str, float]) -> str:
+    """The last validation beside bicubic upsampling."""
+    names = [name for name in METRICS if f"{name}_bicubic" in figures and name in figures]
+    rows = [["", *(METRICS[name] for name in names)], ["---", *("--:" for _ in names)]]
+    for label, suffix in (("bicubic", "_bicubic"), ("this network", "")):
+        rows.append([label, *(f"{figures[name + suffix]:.4f}" for name in names)])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    assert config.validation
+    where = f"Measured at step {figures['step']:,.0f} on {told(config.validation.source)}: {measured(config)}."
+    return f"{lines}\n\n{where}"
+
+
+def measured(config: RunConfig) -> str:
+    """How the figures were measured."""
+    assert config.validation
+    border = config.scale if config.validation.crop_border is None else config.validation.crop_border
+    if config.images.radiometry:
+        return f"mean over the bands, {border} px border left out"
+    return f"{(config.validation.channel or 'y').upper()}, {border} px border left out"
+
+
+def usage(config: RunConfig, repo_id: str) -> str:
+    """Two lines that work as they stand."""
+    name = "ImportedNetwork" if config.generator.type == "module" else config.generator.type
+    shape = f"[batch, {config.images.bands}, height, width] in [0, 1]"
+    code = f'from trainer.networks import {name}\nnet = {name}.from_pretrained("{repo_id}")  # maps {shape}'
+    others = " The `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
+    return (
+        f"With wildsr installed:\n\n```python\n{code}\n```\n\n"
+        f"The result is {config.scale} times as high and wide.{others if name in EVERYWHERE else ''}"
+    )
+
+
+def data(config: RunConfig, facts: Facts) -> str:
+    """What it was trained and measured on, in words."""
+    images, parts = config.images, []
+    if images.source:
+        parts.append(told(images.source))
+    if images.pairs:
+        parts.append(f"given pairs ({told(images.pairs)})")
+    unit = "shards" if images.source and images.source.type == "stream" else "pictures or pairs"
+    lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
+    if config.validation:
+        lines.append(f"Measured on {told(config.validation.source)}, which it was not trained on.")
+    return "\n".join(lines)
+
+
+def told(source: Any) -> str:
+    """Where pictures come from: a dataset on the hub and a package by name, anything local in words."""
+    if name := hub_id(source):
+        return f"the dataset [{name}](https://huggingface.co/datasets/{name}) ({source.split})"
+    if isinstance(source, Package):
+        return f"pictures that the Python package {source.package} ships"
+    kinds = {"folder": "a folder of pictures", "pairs": "two folders of pairs", "dataset_pairs": "a dataset of pairs"}
+    return kinds.get(source.type, "a dataset") + " that is not public"
+
+
+def degradation(config: RunConfig) -> str:
+    """What low-quality inputs were made by."""
+    if config.images.source is None:
+        return "None: all pairs were given."
+    before = "Inputs are made from sharpened pictures. " if config.gt_usm or config.degrade_gt_usm else ""
+    return f"{before}Real-ESRGAN's names where it has them.\n\n{settings(config.degradation)}"
+
+
+def training(config: RunConfig, facts: Facts) -> str:
+    """The settings that make up the training."""
+    tree = asdict(config)
+    chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
+    start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"
+    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen))}```"
+
+
+def settings(part: Any) -> str:
+    """A part of the configuration as YAML."""
+    return f"```yaml\n{dump_tree(public(asdict(part)))}```"
+
+
+def public(tree: Any) -> Any:
+    """A configuration's tree with only the last part of every local path in it."""
+    if isinstance(tree, dict):
+        return {key: public(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [public(value) for value in tree]
+    if isinstance(tree, str) and re.search(r"[/\\]", tree) and not is_hub_id(tree):
+        return PurePath(tree).name
+    return tree
+
+
+def hub_id(source: Any) -> str | None:
+    """The dataset on the hub that a source reads, if it does."""
+    path = getattr(source, "path", "")
+    return path if source.type in ("dataset", "dataset_pairs", "stream") and is_hub_id(path) else None
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` reads as a name on the hub and there is no such path here."""
+    return bool(HUB_ID.fullmatch(text)) and PurePath(text).suffix not in FILES and not Path(text).exists()

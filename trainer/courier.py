@@ -1,0 +1,113 @@
+"""One errand to the hub, in a process of its own: a JSON request on stdin, a JSON answer on stdout.
+
+The hub's client waits for a silent server without limit, tries again for minutes and joins its threads at exit, and the
+Xet protocol cannot be interrupted at all. A process can be ended at any instant, and what it computes never keeps the
+interpreter that trains waiting. It ends by itself when whoever sent it dies, for then its stdin ends.
+
+`trainer.hub` runs this file by its path, so nothing of this project is imported here.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub import HfApi, ModelCard, get_token
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+NICENESS = 10
+TRANSIENT = (408, 409, 412, 425, 429)
+"""Statuses below 500 that another attempt may not meet: timeouts, a commit at the same time, the hub's quotas."""
+
+Answer = dict[str, Any]
+
+
+class Refused(Exception):
+    """What a person has to put right."""
+
+
+def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
+    """Create the repository, if need be, and make sure that it may be written to and takes the card's `metadata`."""
+    if get_token() is None:
+        raise Refused("there is no token: set HF_TOKEN or run `hf auth login`")
+    api = HfApi()
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    api.auth_check(repo_id, write=True)
+    if private and not api.model_info(repo_id).private:
+        raise Refused("the repository exists and is public; set hub.private=false if that is meant")
+    ModelCard(metadata).validate()
+    return {}
+
+
+def push(repo_id: str, folder: str, message: str, tag: str | None) -> Answer:
+    """Make one commit of all files in `folder`, none where nothing has changed, and let `tag` point to it."""
+    api = HfApi()
+    commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    if tag:
+        try:
+            api.create_tag(repo_id, tag=tag, revision=commit.oid)
+        except HfHubHTTPError as error:
+            if error.response.status_code != 409:
+                raise
+            api.delete_tag(repo_id, tag=tag)  # of an earlier run, or of this one before an answer was lost
+            api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    return {"commit": commit.oid}
+
+
+ERRANDS: dict[str, Callable[..., Answer]] = {"open_repo": open_repo, "push": push}
+
+
+def failure(error: BaseException) -> Answer:
+    """What went wrong in a line, whether a person must put it right, and for how many seconds the hub wants no more."""
+    chain = [error]
+    while chain[-1].__cause__:
+        chain.append(chain[-1].__cause__)
+    for link in chain:
+        if isinstance(link, HfHubHTTPError):
+            return http_failure(link)
+    if isinstance(error, OfflineModeIsEnabled):
+        return {"error": "HF_HUB_OFFLINE is set", "refused": True}
+    refused = isinstance(error, Refused | ValueError) and not isinstance(error, json.JSONDecodeError)
+    what = "" if isinstance(error, Refused) else f"{type(chain[-1]).__name__}: "
+    return {"error": what + " ".join(str(chain[-1]).split())[:300], "refused": refused}
+
+
+def http_failure(error: HfHubHTTPError) -> Answer:
+    """The same of an answer that the hub gave."""
+    status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
+    said = f"HTTP {status}: {error.server_message or error.response.reason_phrase}"
+    advice = "; is HF_TOKEN, or the token of `hf auth login`, valid?" if status == 401 else ""
+    return {
+        "error": " ".join(said.split())[:300] + advice,
+        "refused": 400 <= status < 500 and status not in TRANSIENT,
+        "pause": int(wait) if wait.isdecimal() else 0,
+    }
+
+
+def end_with_sender() -> None:
+    """End this process when its stdin ends."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Do what the request says and answer, whatever happens."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # they are sent to the whole job; the sender decides what they mean here
+    os.nice(NICENESS)
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_sender, daemon=True).start()
+    errand = ERRANDS[request.pop("errand")]
+    try:
+        answer = errand(**request)
+    except Exception as error:  # the client raises its own, httpx's, Xet's and builtin errors
+        answer = failure(error)
+    print(f"\n{json.dumps(answer)}", flush=True)
+    os._exit(0)  # without joining the client's threads
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The model hub: where a run goes, errands to it, and what is known to be there."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any, Literal
+
+from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
+
+COURIER = Path(__file__).with_name("courier.py")
+OPENING = 30.0
+"""Seconds for the hub to open the repository before a run begins."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubConfig:
+    """Where on the hub the run goes, and when. The token is that of HF_TOKEN or of `hf auth login`."""
+
+    repo_id: str
+    """`namespace/name`; made if need be, before anything else is done."""
+    strategy: Literal["end", "best", "every_save"] = "end"
+    """Push what the last step left, each best validation, or each checkpoint."""
+    private: bool = True
+    """Make the repository private, and refuse one that is public."""
+    tag_steps: bool = False
+    """Tag each push `step-00012000`."""
+    license: str | None = None
+    """The licence of the weights by the hub's name for it, such as apache-2.0; null states none."""
+    wait_minutes: float = 5.0
+    """How long a finished run waits for its last push at most; one that is asked to stop does not wait."""
+
+    def __post_init__(self) -> None:
+        if self.repo_id.count("/") != 1 or not all(self.repo_id.split("/")):
+            raise ValueError(f"repo_id: got {self.repo_id!r}; must be namespace/name")
+        if self.wait_minutes < 0:
+            raise ValueError(f"wait_minutes: got {self.wait_minutes}; must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came of an errand: it was done where there is no `error`."""
+
+    error: str = ""
+    refused: bool = False
+    """Another attempt would meet the same: a person has to put it right."""
+    pause: float = 0.0
+    """Seconds that the hub asks to be left alone."""
+    commit: str = ""
+
+
+def errand(request: dict[str, Any], seconds: float, cancelled: Event) -> Answer:
+    """Send a courier, and end it after `seconds` or when `cancelled` is set."""
+    command = [sys.executable, "-P", str(COURIER)]
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    deadline = time.monotonic() + seconds
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as courier:
+        assert courier.stdin
+        assert courier.stdout
+        try:
+            courier.stdin.write(json.dumps(request) + "\n")
+            courier.stdin.flush()
+            while courier.poll() is None:
+                if cancelled.wait(0.1):
+                    return Answer(error="cut off")
+                if time.monotonic() > deadline:
+                    return Answer(error=f"no answer within {seconds:.0f} seconds")
+        finally:
+            courier.kill()  # nothing, where it has ended
+        said = courier.stdout.read().splitlines()
+    if courier.returncode or not said:
+        return Answer(error=f"{COURIER.name} ended with status {courier.returncode}")
+    return Answer(**json.loads(said[-1]))
+
+
+def open_repo(config: HubConfig, metadata: str) -> Answer:
+    """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`.
+
+    Mistake, naming hub.repo_id, where a person must help; an answer with an `error` where the hub may only be away.
+    """
+    request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
+    answer = errand(request, OPENING, Event())
+    if answer.refused:
+        raise Mistake(f"hub.repo_id: {config.repo_id} cannot be pushed to: {answer.error}.")
+    return answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """The last push of a run that is known to be complete."""
+
+    repo_id: str
+    step: int
+    commit: str
+
+    @staticmethod
+    def read(folder: RunFolder) -> "Pushed | None":
+        """What `write` left in the run folder."""
+        try:
+            return Pushed(**json.loads((folder.hub / "pushed.json").read_text()))
+        except (OSError, ValueError, TypeError):  # there never was one, or it is another program's
+            return None
+
+    def write(self, folder: RunFolder) -> None:
+        """Put this in the place of the last one."""
+        aside = folder.hub / "pushed.partial"
+        aside.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        aside.replace(folder.hub / "pushed.json")

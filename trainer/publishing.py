@@ -1,0 +1,46 @@
+"""From a configuration to what brings its run to the hub."""
+
+import sys
+from functools import partial
+
+from tqdm import tqdm
+
+from trainer.card import metadata, write_card
+from trainer.checkpoint import Checkpoints
+from trainer.claim import check_folder, folder_of
+from trainer.config import RunConfig
+from trainer.hub import open_repo
+from trainer.mistakes import Mistake
+from trainer.pusher import Pusher
+
+
+def meet_hub(config: RunConfig) -> None:
+    """Open the repository that the run is to be pushed to, if any. For one rank, before any heavy work.
+
+    Raises Mistake where the hub refuses, and where it is away when a run begins, for somebody is there then. A run that
+    resumes, or has ended, says so and goes on.
+    """
+    if config.hub is None:
+        return
+    check_folder(config)  # nothing is made on the hub for a run that may not begin
+    answer = open_repo(config.hub, metadata(config, config.hub, {}))
+    if not answer.error:
+        return
+    sentence = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}"
+    if not Checkpoints(folder_of(config).checkpoints).steps():
+        raise Mistake(f"{sentence}.")
+    say(f"{sentence}; pushes are tried all the same.")
+
+
+def make_pusher(config: RunConfig) -> Pusher | None:
+    """What pushes the run, for rank 0; None where it stays here."""
+    if config.hub is None:
+        return None
+    folder = folder_of(config)
+    return Pusher(config.hub, folder, partial(write_card, config, folder), say)
+
+
+def say(text: str) -> None:
+    """A line that does not tear a progress bar, whichever thread says it."""
+    tqdm.write(text)
+    sys.stdout.flush()

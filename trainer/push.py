@@ -1,0 +1,72 @@
+"""Push a run to the hub by hand: `python -m trainer.push RUN`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; nothing heavy is imported for it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.push",
+        description="Push what a run has come to: its smoothed generator, a sheet of samples and a model card. The "
+        "token is that of HF_TOKEN or of `hf auth login`.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as outputs/quickstart")
+    parser.add_argument("--repo-id", help="namespace/name; by default the run's hub.repo_id")
+    parser.add_argument("--public", action="store_true", help="make the repository public, or push to a public one")
+    parser.add_argument("--license", help="the licence of the weights by the hub's name for it, such as apache-2.0")
+    return parser.parse_args(arguments)
+
+
+def push(options: argparse.Namespace) -> bool:
+    """Push the best save where that is the run's strategy, else the newest; whether the hub has it now."""
+    from trainer.config import RunConfig
+    from trainer.config_io import load_config
+    from trainer.hub import HubConfig
+    from trainer.mistakes import Mistake
+    from trainer.publishing import make_pusher, meet_hub
+    from trainer.pusher import due
+    from trainer.run_folder import RunFolder
+
+    place = options.run.resolve()
+    folder = RunFolder(place)
+    if not folder.config.is_file():
+        raise Mistake(f"{options.run} is no run folder: it has no config.yaml.")
+    config = load_config(RunConfig, folder.config, [f"output_dir={place.parent}", f"name={place.name}"])
+    if config.hub is None and options.repo_id is None:
+        raise Mistake(f"--repo-id must be given: the run {options.run} has no hub section.")
+    given = {"repo_id": options.repo_id, "license": options.license, "private": False if options.public else None}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    try:
+        hub = replace(config.hub, **chosen) if config.hub else HubConfig(**chosen)
+    except ValueError as error:
+        raise Mistake(f"--repo-id: {error}.") from None
+    step = due(folder, hub.strategy, finished=True)
+    if step is None:
+        raise Mistake(f"{options.run} holds no checkpoint to push.")
+    config = replace(config, hub=hub)
+    meet_hub(config)
+    pusher = make_pusher(config)
+    assert pusher
+    pusher.request(step)
+    return pusher.close(60 * hub.wait_minutes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 1 where the hub has not got it, 2 for a mistake."""
+    options = parse(arguments)
+    from trainer.mistakes import Mistake
+
+    try:
+        complete = push(options)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
