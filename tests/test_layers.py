@@ -49,14 +49,14 @@ LAYERS = (
     {"telemetry", "saving"},
     # configuration
     {"config_io", "config"},
-    {"claim"},
+    {"claim", "exports", "upstream_options"},
     {"card", "publishing"},
     # the whole
     {"assemble"},
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},
     # entry
-    {"command"},
+    {"command", "export", "import_options"},
     {"push"},
     {"run"},
 )

@@ -7,6 +7,7 @@ outputs/<name>/
     samples/          step-*.png: bicubic | result | ground truth
     checkpoints/      step-*/, complete or absent
     export/           the newest smoothed generator, `from_pretrained` opens it
+    release/          what `python -m trainer.export` made of it
     hub/              what is on its way to the hub, and what is known to be there
     DONE              the run has ended
     STOPPED           the run was asked to stop, and has saved itself: the same command resumes it
@@ -34,6 +35,7 @@ class RunFolder:
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
+        self.release = path / "release"
         self.hub = path / "hub"
         self.done = path / "DONE"
         self.stopped = path / "STOPPED"

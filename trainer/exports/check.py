@@ -1,0 +1,43 @@
+"""Does a file compute what the network computes? Both see the same pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainer.mistakes import Failure
+from trainer.networks import Generator
+from trainer.released import bands_of, multiple_of
+
+TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""The largest difference that a result may have, in values of [0, 1]; 1e-4 is a fortieth of an 8-bit level."""
+SHAPES = ((1, 24, 40), (2, 17, 29))  # batch, height, width: nothing about them may be fixed in a file
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def pictures_for(net: Generator) -> list[Tensor]:
+    """Pictures of several sizes, float32 [B, C, h, w] with values all over [0, 1), the same each time."""
+    bands, multiple = bands_of(net), multiple_of(net)
+    sizes = [(batch, bands, *(-(-side // multiple) * multiple for side in sides)) for batch, *sides in SHAPES]
+    rows = [torch.arange(torch.Size(size).numel(), dtype=torch.float64) * GOLDEN % 1 for size in sizes]
+    return [row.float().reshape(size) for row, size in zip(rows, sizes, strict=True)]
+
+
+@torch.no_grad()
+def results_of(net: nn.Module, pictures: Sequence[Tensor]) -> list[Tensor]:
+    """What `net` makes of the pictures, float32."""
+    return [net(picture).float() for picture in pictures]
+
+
+def largest_difference(wanted: Sequence[Tensor], got: Sequence[Tensor], dtype: torch.dtype, file: Path) -> float:
+    """The largest difference of two lists of results; Failure where it is more than `dtype` explains."""
+    pairs = list(zip(wanted, got, strict=True))
+    same_shapes = all(one.shape == other.shape for one, other in pairs)
+    difference = max((one - other).abs().max().item() for one, other in pairs) if same_shapes else float("inf")
+    if not difference <= TOLERANCES[dtype]:  # a NaN is no success either
+        raise Failure(
+            f"{file.name} does not compute what the network does: the largest difference is {difference:.1e}, "
+            f"{TOLERANCES[dtype]:.0e} is allowed, so it was not kept"
+        )
+    return difference

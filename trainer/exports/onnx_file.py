@@ -1,0 +1,80 @@
+"""ONNX: one graph for any batch, height and width, made of operators that TensorRT takes.
+
+Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, which TensorRT orders otherwise than torch.
+"""
+
+import copy
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.exports.origin import Origin
+from trainer.mistakes import Mistake
+from trainer.released import bands_of, multiple_of, scale_of
+
+OPSET = 18
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def check_onnx(dtype: torch.dtype) -> None:
+    """Mistake where ONNX files of `dtype` cannot be written and checked here."""
+    if absent := [package for package in PACKAGES if find_spec(package) is None]:
+        raise Mistake(
+            f"--to: onnx needs {', '.join(absent)}, not installed here; pip install 'wildsr[export]' adds it."
+        )
+    if dtype == torch.bfloat16:
+        raise Mistake(
+            "--dtype: onnx can be float32 or float16; ONNX Runtime has no bfloat16 convolution to check with."
+        )
+
+
+def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
+    """Trace the network into `file`: `input` [batch, C, height, width] to `output`, both of `dtype`."""
+    net = copy.deepcopy(origin.net).half() if dtype == torch.float16 else origin.net
+    multiple = multiple_of(net)
+    example = torch.zeros(2, bands_of(net), 8 * multiple, 12 * multiple, dtype=dtype)
+    sides = [torch.export.Dim(name, min=1) for name in ("height", "width")]
+    height, width = (multiple * side for side in sides) if multiple > 1 else sides
+    said = logging.getLogger("torch.onnx._internal.exporter._registration")
+    said.setLevel(logging.ERROR)  # else it names each operator of torchvision that is not there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about torch
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_shapes=({0: torch.export.Dim("batch"), 2: height, 3: width},),
+        )
+    assert program is not None, "torch.onnx.export returns a program where dynamo is true"
+    model = program.model_proto
+    _name_sizes(model.graph, scale_of(net))
+    for key, value in {**origin.facts(), "input_multiple": str(multiple)}.items():
+        model.metadata_props.add(key=key, value=value)
+    file.write_bytes(model.SerializeToString())
+
+
+def results_of_onnx(origin: Origin, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001
+    """What ONNX Runtime makes of `pictures` on the CPU, float32."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    outputs = [session.run(["output"], {"input": picture.to(dtype).numpy()})[0] for picture in pictures]
+    return [torch.from_numpy(output.astype(np.float32)) for output in outputs]
+
+
+def _name_sizes(graph: Any, scale: int) -> None:
+    """Call the sizes of the input batch, height and width, and those of the output by them, in plain words."""
+    del graph.value_info[:]  # what the exporter derived by its own names; every runtime derives it again
+    for value, factor in ((graph.input[0], ""), (graph.output[0], f"{scale}*")):
+        for axis, name in ((0, "batch"), (2, f"{factor}height"), (3, f"{factor}width")):
+            value.type.tensor_type.shape.dim[axis].dim_param = name

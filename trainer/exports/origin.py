@@ -1,0 +1,94 @@
+"""What is handed on: a generator, and what is known of how it was trained."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from trainer.checkpoint import NAME, Checkpoints
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+from trainer.mistakes import Mistake
+from trainer.networks import Generator
+from trainer.released import open_generator
+from trainer.run_folder import RunFolder
+
+KEY = "RUN"  # what the command line calls the origin
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A generator with its past."""
+
+    net: Generator
+    """The average of the weights, float32, on the CPU."""
+    name: str
+    """What the run, the file or the repository is called."""
+    date: str
+    """The day on which the weights were written, or fetched: YYYY-MM-DD."""
+    config: RunConfig | None = None
+    """How the run was configured; None where it is not known."""
+    step: int | None = None
+    """Optimizer steps taken; None likewise."""
+
+    def facts(self) -> dict[str, str]:
+        """What the metadata of a file says: `config` is the network's, as in config.json, `run` the run's."""
+        facts = {
+            "producer": f"wildsr {version('wildsr')}",
+            "architecture": type(self.net).__name__,
+            "scale": str(self.net.config.scale),
+            "config": json.dumps(json.loads(self.net.to_json_string())),
+        }
+        if self.config and self.step is not None:
+            facts |= {"name": self.name, "step": str(self.step), "date": self.date}
+            facts["run"] = json.dumps(without_places(dataclasses.asdict(self.config)))
+        return facts
+
+
+def open_origin(origin: str) -> Origin:
+    """The generator at `origin`, as `open_generator` finds it: a run folder gives its newest complete checkpoint.
+
+    Raises Mistake where there is none.
+    """
+    path = Path(origin)
+    run, checkpoint = _run_of(path)
+    if run is None or checkpoint is None:
+        net = open_generator(origin, KEY)
+        written = path.stat().st_mtime if path.exists() else None
+        return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
+    match = NAME.match(checkpoint.name)
+    config = load_config(RunConfig, run.config)
+    net = open_generator(str(checkpoint), KEY)
+    return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, int(match[1]) if match else None)
+
+
+def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
+    """The run and the checkpoint that a path means: a run folder's newest, or the one that it names itself."""
+    if (run := RunFolder(path)).config.is_file():
+        checkpoints = Checkpoints(run.checkpoints)
+        newest, _ = checkpoints.newest()
+        if newest is None:
+            raise Mistake(f"{KEY}: the run in {path} has no complete checkpoint yet.")
+        return run, checkpoints.path(newest)
+    resolved = path.resolve()
+    if NAME.match(resolved.name) and (run := RunFolder(resolved.parents[1])).config.is_file():
+        return run, resolved
+    return None, None
+
+
+def _day(timestamp: float | None) -> str:
+    """The day of a file's time, or today."""
+    moment = datetime.fromtimestamp(timestamp, UTC) if timestamp else datetime.now(UTC)
+    return moment.date().isoformat()
+
+
+def without_places(tree: Any) -> Any:
+    """The same with paths on this machine cut to their last part: a file that is handed on need not tell them."""
+    if isinstance(tree, dict):
+        return {key: without_places(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [without_places(value) for value in tree]
+    return Path(tree).name if isinstance(tree, str) and tree.startswith(("/", "~", ".")) else tree

@@ -1,0 +1,119 @@
+"""What `python -m trainer.export` does: write, compare with torch, and only then give the file its name."""
+
+import json
+import re
+import shutil
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.exports.check import TOLERANCES, largest_difference, pictures_for, results_of
+from trainer.exports.onnx_file import OPSET, check_onnx, results_of_onnx, write_onnx
+from trainer.exports.openmodeldb import entry
+from trainer.exports.origin import Origin, open_origin
+from trainer.exports.weights_file import results_of_weights, write_diffusers, write_pth, write_safetensors
+from trainer.mistakes import Mistake
+from trainer.released import scale_of
+from trainer.run_folder import RunFolder
+
+MARKS = {torch.float32: "", torch.float16: "-fp16", torch.bfloat16: "-bf16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a kind of file is written, and what comes out of the network in it."""
+
+    suffix: str
+    write: Callable[[Origin, torch.dtype, Path], None]
+    results: Callable[[Origin, torch.dtype, Path, list[Tensor]], list[Tensor]]
+    words: str
+
+
+FORMATS = {
+    "safetensors": Format(".safetensors", write_safetensors, results_of_weights, "weights, configuration and facts"),
+    "pth": Format(".pth", write_pth, results_of_weights, 'weights as {"params_ema": ...}'),
+    "diffusers": Format("", write_diffusers, results_of_weights, "a folder for from_pretrained"),
+    "onnx": Format(".onnx", write_onnx, results_of_onnx, f"a graph of opset {OPSET}, dynamic batch, height and width"),
+}
+
+
+def release(options: Namespace) -> None:
+    """Write each format of `options.to`, and an entry for OpenModelDB, into one folder; say what was measured.
+
+    Raises Mistake for what a person can put right, Failure where a file does not compute what the network does; such
+    a file is not left behind.
+    """
+    formats, dtype = _formats(options.to), getattr(torch, options.dtype)
+    if "onnx" in formats:
+        check_onnx(dtype)
+    origin = open_origin(options.run)
+    folder = _folder(options)
+    stem = f"{stem_of(origin)}{MARKS[dtype]}"
+    pictures = pictures_for(origin.net)
+    wanted = results_of(origin.net, pictures)
+    aside = folder / ".partial"
+    files = []
+    try:
+        for name in formats:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            made = aside / f"{stem}{FORMATS[name].suffix}"
+            FORMATS[name].write(origin, dtype, made)
+            results = FORMATS[name].results(origin, dtype, made, pictures)
+            difference = largest_difference(wanted, results, dtype, made)
+            files.append(_named(made, folder))
+            print(
+                f"{files[-1]}: {FORMATS[name].words}, {options.dtype}; within {difference:.1e} of torch "
+                f"({TOLERANCES[dtype]:.0e} is allowed)",
+                flush=True,
+            )
+        _write_entry(origin, [file for file in files if file.is_file()], folder / f"{stem}.json", options)
+    except OSError as error:
+        raise Mistake(f"--out: {folder} cannot be written to: {error.strerror}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def stem_of(origin: Origin) -> str:
+    """The name of the model as OpenModelDB wants it: 4x-Name-With-Hyphens."""
+    scale = scale_of(origin.net)
+    return f"{scale}x-{re.sub(r'[^A-Za-z0-9]+', '-', origin.name.removeprefix(f'{scale}x')).strip('-')}"
+
+
+def _formats(text: str) -> list[str]:
+    """The formats of a list with commas; Mistake for one that there is not."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or (unknown := [name for name in names if name not in FORMATS]):
+        got = ", ".join(unknown) if names else "nothing"
+        raise Mistake(f"--to: got {got}; wanted some of {', '.join(FORMATS)}, with commas between them.")
+    return list(dict.fromkeys(names))
+
+
+def _folder(options: Namespace) -> Path:
+    if options.out:
+        return Path(options.out)
+    if (run := RunFolder(Path(options.run))).config.is_file():
+        return run.release
+    raise Mistake(f"--out: must be given, as {options.run} is no run folder.")
+
+
+def _named(made: Path, folder: Path) -> Path:
+    """Move what was written aside, and found good, to its place in `folder`."""
+    final = folder / made.name
+    if final.is_dir():
+        shutil.rmtree(final)
+    return made.replace(final)
+
+
+def _write_entry(origin: Origin, files: list[Path], file: Path, options: Namespace) -> None:
+    found = entry(origin, files, options.author, options.license)
+    if found is None:
+        print(f"no entry for OpenModelDB: it does not know {type(origin.net).__name__} with these bands")
+        return
+    file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    unknown = [key for key in ("author", "license") if found[key] is None]
+    print(f"{file}: an entry for OpenModelDB" + (f"; give it --{' and --'.join(unknown)}" if unknown else ""))
