@@ -21,6 +21,7 @@ LAYERS = (
         "game",
         "health",
         "cadence",
+        "compiling",
         "ema",
         "quality",
         "quality_bands",

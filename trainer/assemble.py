@@ -17,6 +17,7 @@ from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
 from trainer.claim import check_folder, folder_of
+from trainer.compiling import COST, check_compiler, compile_in_place
 from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
@@ -259,6 +260,11 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     if config.adversarial and config.adversarial.adaptive_d:
         state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
+    if config.compile:
+        on_main(accelerator, lambda: check_compiler(accelerator.device))
+        notes.append(COST)
+        for player in state.players.values():
+            compile_in_place(player.module)
     synthesis = Synthesis(
         config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.assemble import Experiment
+from trainer.compiling import uncompiled
 from trainer.game import Phase
 from trainer.levels import unit
 from trainer.networks.noise import noise_for
@@ -76,7 +77,7 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
     advance(player.module)  # one power iteration per step, whatever the ranks and micro-batches
     penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
     for number, batch in enumerate(seen):
-        with player.micro_batch(number, of):
+        with player.micro_batch(number, of), uncompiled(penalty is not None):
             real = batch.real.requires_grad_(penalty is not None)
             on_real, on_fake = logits_of(player.net, real, batch.fake)
             terms = x.objective.discriminator(on_real, on_fake)

@@ -1,0 +1,40 @@
+"""torch.compile, in place: the names in state dicts stay as they are, and the smoothed copy runs as plain PyTorch."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from trainer.mistakes import Mistake
+
+COST = (
+    "compile: the first step of each phase waits until its networks are compiled, seconds on a GPU and minutes on a "
+    "CPU; a later start finds most of it done"
+)
+
+
+def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
+    """Compile the blocks that `net` repeats, once for them all (`_repeated_blocks`, as diffusers has it), or all of it.
+
+    Shapes are fixed, as patches and micro-batches are in a run: else the discriminator, which judges a batch in the
+    generator's step and two in its own, would be compiled for any number of pictures, and that is slower. Each way of
+    running a network (with gradients, frozen, without) is compiled when it first comes, and kept.
+    """
+    repeated = getattr(net, "_repeated_blocks", None) or ()
+    blocks = [part for part in net.modules() if type(part).__name__ in repeated]
+    for part in blocks or [net]:
+        part.compile(dynamic=False, backend=backend)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile a trifle; Mistake where that fails, as without a C++ compiler, or on a GPU without Python's headers."""
+    try:
+        torch.compile(lambda x: 2 * x + 1, dynamic=False)(torch.ones(8, device=device))
+    except Exception as error:  # dynamo's, inductor's, Triton's and the compiler's own
+        reason = str(error).strip().split("\n", 1)[0]
+        raise Mistake(f"compile: got true, but torch.compile does not work here: {reason}.") from error
+
+
+def uncompiled(when: bool) -> AbstractContextManager[object]:
+    """Where `when`, run compiled networks as plain PyTorch: compiled code cannot be differentiated twice, as for R1."""
+    return torch.compiler.set_stance("force_eager") if when else nullcontext()
