@@ -127,7 +127,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
             except Unreadable as error:
                 unreadable.append(self.source.first + index)
                 last = error
-        raise Mistake(f"{len(unreadable)} pairs of {self.source.where} in a row could not be used; last {last}.")
+        raise Mistake(f"{len(unreadable)} pairs of {self.source.pairs.where} in a row could not be used; last {last}.")
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         """Pair `index`, decoded at most once if there is room."""
