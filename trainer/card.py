@@ -171,7 +171,8 @@ def data(config: RunConfig, facts: Facts) -> str:
         parts.append(told(images.source))
     if images.pairs:
         parts.append(f"given pairs ({told(images.pairs)})")
-    unit = "shards" if images.source and images.source.type == "stream" else "pictures or pairs"
+    unit = "shards" if images.source and images.source.type == "stream" else "pictures"
+    unit = "pictures and pairs" if images.source and images.pairs else "pairs" if images.pairs else unit
     lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
     if config.validation:
         lines.append(f"Measured on {told(config.validation.source)}, which it was not trained on.")
@@ -193,7 +194,8 @@ def degradation(config: RunConfig) -> str:
     if config.images.source is None:
         return "None: all pairs were given."
     before = "Inputs are made from sharpened pictures. " if config.gt_usm or config.degrade_gt_usm else ""
-    return f"{before}Real-ESRGAN's names where it has them.\n\n{settings(config.degradation)}"
+    yaml = dump_tree(public(asdict(config.degradation)), compact=True)
+    return f"{before}The names are Real-ESRGAN's where it has them.\n\n```yaml\n{yaml}```"
 
 
 def training(config: RunConfig, facts: Facts) -> str:
@@ -201,12 +203,7 @@ def training(config: RunConfig, facts: Facts) -> str:
     tree = asdict(config)
     chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
     start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"
-    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen))}```"
-
-
-def settings(part: Any) -> str:
-    """A part of the configuration as YAML."""
-    return f"```yaml\n{dump_tree(public(asdict(part)))}```"
+    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen), compact=True)}```"
 
 
 def public(tree: Any) -> Any:

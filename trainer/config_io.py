@@ -114,9 +114,11 @@ def dump_config(config: Any) -> str:
     return dump_tree(dataclasses.asdict(config))
 
 
-def dump_tree(tree: dict[str, Any]) -> str:
-    """Keys and values, such as a part of a configuration, as YAML."""
-    return str(yaml.dump(json.loads(json.dumps(tree)), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+def dump_tree(tree: dict[str, Any], compact: bool = False) -> str:
+    """Keys and values, such as a part of a configuration, as YAML; `compact` writes a list of numbers on one line."""
+    style = None if compact else False
+    plain = json.loads(json.dumps(tree))
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=style))
 
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:

@@ -38,7 +38,10 @@ def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
     api.auth_check(repo_id, write=True)
     if private and not api.model_info(repo_id).private:
         raise Refused("the repository exists and is public; set hub.private=false if that is meant")
-    ModelCard(metadata).validate()
+    try:
+        ModelCard(metadata).validate()
+    except ValueError as error:
+        raise Refused(f"it does not take the card's metadata: {error}") from error
     return {}
 
 
