@@ -50,7 +50,7 @@ LAYERS = (
     {"telemetry", "saving"},
     # configuration
     {"config_io", "config"},
-    {"claim", "exports", "upstream_options"},
+    {"claim", "exports", "opening", "upstream_options"},
     {"card", "publishing"},
     # the whole
     {"assemble"},

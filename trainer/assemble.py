@@ -1,6 +1,5 @@
 """From a configuration to the parts of a run: the only place where things are constructed."""
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,15 +25,14 @@ from trainer.health import Health
 from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.loader import ImageLoader
-from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.positions import Positions
-from trainer.images.sources import ImageSource, first_readable
+from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
-from trainer.images.stream_order import Deal, deal
 from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
 from trainer.mistakes import Mistake
 from trainer.objective import Objective, Targets
+from trainer.opening import notes_on_images, open_images, order_of, stream_of
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
 from trainer.publishing import make_pusher, meet_hub
@@ -42,7 +40,7 @@ from trainer.pusher import Pusher
 from trainer.restraint import Restraint
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
-from trainer.state import Stream, TrainState
+from trainer.state import TrainState
 from trainer.synthesis import Pairs, Synthesis
 from trainer.telemetry import Telemetry, trackers
 from trainer.unreadable import UnreadableImages
@@ -197,44 +195,6 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
-def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
-    """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
-    source = open_training(config)
-    if (settings := config.validation) is None:
-        return source, None
-    with _under("validation.source"):
-        multiple = config.generator.input_multiple(config.scale)
-        return source, open_validation(settings.source, config.scale, settings.max_side, multiple)
-
-
-def open_training(config: RunConfig) -> ImageSource | Shards:
-    """Find the clean pictures, the given pairs, or both; Mistake where none can be used."""
-    images = config.images
-    clean: ImageSource | None = None
-    if images.source:
-        with _under("images.source"):
-            opened = images.source.open()
-            if isinstance(opened, Shards):  # which were opened by decoding one
-                return opened
-            first_readable(clean := opened)
-    if images.pairs is None:
-        assert clean is not None, "a configuration has clean pictures or pairs"
-        return clean
-    with _under("images.pairs"):
-        pairs = images.pairs.open()
-        first_readable(Mixture(None, pairs, config.scale))
-    return Mixture(clean, pairs, config.scale)
-
-
-@contextmanager
-def _under(key: str) -> Iterator[None]:
-    """Complete the key that a source's Mistake begins with."""
-    try:
-        yield
-    except Mistake as mistake:
-        raise Mistake(f"{key}.{mistake}") from None
-
-
 def check(config: RunConfig, processes: int) -> list[str]:
     """All that can be wrong before training, found without starting it; what a resumed run changes, a sentence each."""
     plan_batch(config.batch, processes)
@@ -253,7 +213,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     folder = folder_of(config)
     set_numerics(config)
 
-    notes = costs_of_reading(source, config, accelerator.num_processes)
+    notes = notes_on_images(source, config, accelerator.num_processes)
     if accelerator.device.type == "cpu" and config.mixed_precision == "bf16":
         notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
     generator, discriminator, loaded = make_players(config, accelerator)
@@ -345,31 +305,6 @@ def health_of(config: RunConfig) -> Health:
     if game is None or not game.loss.probabilistic:
         return Health(real_label=None)
     return Health(real_label=1 - game.loss.label_smoothing)
-
-
-def stream_of(source: ImageSource | Shards) -> Stream:
-    """The stream that a source makes, at its beginning."""
-    names = source.names if isinstance(source, Shards) else [source.name(index) for index in range(len(source))]
-    return Stream(pictures=len(names), names=hashlib.sha256("\n".join(names).encode()).hexdigest())
-
-
-def order_of(source: Shards, config: RunConfig) -> Deal:
-    """The order in which a streamed dataset is shown."""
-    return deal(len(source.names), source.logical_streams, config.batch.global_size, config.seed)
-
-
-def costs_of_reading(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
-    """What a person should know of how ranks share a streamed dataset; nothing where all is well."""
-    if not isinstance(source, Shards):
-        return []
-    order = order_of(source, config)
-    if not order.shared(ranks):
-        return []
-    return [
-        f"images.source: {order.streams} logical streams do not divide by {ranks} processes, so some shards are read "
-        f"by more than one; every picture is still trained on once. {order.shards} shards, global_size "
-        f"{config.batch.global_size} and logical_streams {source.logical_streams} make this number."
-    ]
 
 
 def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:

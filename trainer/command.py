@@ -4,14 +4,15 @@ from argparse import Namespace
 
 from accelerate import Accelerator
 
-from trainer.assemble import assemble, check, make_accelerator, on_main, open_images
+from trainer.assemble import assemble, check, make_accelerator, on_main
 from trainer.batch import plan_batch
 from trainer.claim import check_folder, folder_of, move_aside
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
 from trainer.loop import fit
-from trainer.publishing import make_pusher, meet_hub
+from trainer.opening import open_images
+from trainer.publishing import make_pusher, meet_hub, newest_and_best
 
 
 def execute(options: Namespace) -> None:
@@ -40,7 +41,7 @@ def execute(options: Namespace) -> None:
                 f"{folder.samples}. Raise max_train_steps to go on, or start anew with --fresh."
             )
             if pusher := make_pusher(config):
-                pusher.finish()
+                pusher.finish(*newest_and_best(folder))
         return
     on_main(accelerator, lambda: meet_hub(config))
     fit(assemble(config, accelerator))

@@ -14,9 +14,10 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from trainer.assemble import assemble, costs_of_reading, open_images, stream_of
+from trainer.assemble import assemble
 from trainer.config import RunConfig
 from trainer.mistakes import Mistake
+from trainer.opening import costs_of_reading, open_images, stream_of
 from trainer.resume import check_stream
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,103 @@
+"""The pictures of a run: found and proven before anything is trained, and what a person should know of them."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainer.config import RunConfig
+from trainer.images.given import Mixture
+from trainer.images.pairs import ValidationImages, open_validation
+from trainer.images.sources import ImageSource, first_readable
+from trainer.images.stream import Shards
+from trainer.images.stream_order import Deal, deal
+from trainer.levels import unit
+from trainer.mistakes import Mistake
+from trainer.state import Stream
+
+CLIPPED, DARK = 0.5, 0.02
+"""A declared white is doubted where more than this share of a picture is above it, or all of it below that share."""
+
+
+def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
+    """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
+    source = open_training(config)
+    if (settings := config.validation) is None:
+        return source, None
+    with under("validation.source"):
+        multiple = config.generator.input_multiple(config.scale)
+        return source, open_validation(settings.source, config.scale, settings.max_side, multiple)
+
+
+def open_training(config: RunConfig) -> ImageSource | Shards:
+    """Find the clean pictures, the given pairs, or both; Mistake where none can be used."""
+    images = config.images
+    clean: ImageSource | None = None
+    if images.source:
+        with under("images.source"):
+            opened = images.source.open()
+            if isinstance(opened, Shards):  # which were opened by decoding one
+                return opened
+            first_readable(clean := opened)
+    if images.pairs is None:
+        assert clean is not None, "a configuration has clean pictures or pairs"
+        return clean
+    with under("images.pairs"):
+        pairs = images.pairs.open()
+        first_readable(Mixture(None, pairs, config.scale))
+    return Mixture(clean, pairs, config.scale)
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """Complete the key that a source's Mistake begins with."""
+    try:
+        yield
+    except Mistake as mistake:
+        raise Mistake(f"{key}.{mistake}") from None
+
+
+def stream_of(source: ImageSource | Shards) -> Stream:
+    """The stream that a source makes, at its beginning."""
+    names = source.names if isinstance(source, Shards) else [source.name(index) for index in range(len(source))]
+    return Stream(pictures=len(names), names=hashlib.sha256("\n".join(names).encode()).hexdigest())
+
+
+def order_of(source: Shards, config: RunConfig) -> Deal:
+    """The order in which a streamed dataset is shown."""
+    return deal(len(source.names), source.logical_streams, config.batch.global_size, config.seed)
+
+
+def notes_on_images(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
+    """What a person should know of the pictures, a sentence each; nothing where all is well."""
+    return doubts_about_levels(source, config) + costs_of_reading(source, config, ranks)
+
+
+def doubts_about_levels(source: ImageSource | Shards, config: RunConfig) -> list[str]:
+    """Whether the first picture says that `black` and `white` were declared for other numbers."""
+    radiometry = config.images.radiometry
+    if radiometry is None or isinstance(source, Shards):
+        return []
+    shares = unit(first_readable(source))
+    clipped, largest = float((shares >= 1).float().mean()), float(shares.max())
+    declared = (
+        f"radiometry: black {radiometry.black:g} and white {radiometry.white:g} are declared, but of the first picture"
+    )
+    if clipped > CLIPPED:
+        return [f"{declared} {100 * clipped:.0f} % is at or above white: is white too low?"]
+    if largest < DARK:
+        return [f"{declared} nothing is above {100 * largest:.2g} % of that range: is white too high?"]
+    return []
+
+
+def costs_of_reading(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
+    """What a person should know of how ranks share a streamed dataset; nothing where all is well."""
+    if not isinstance(source, Shards):
+        return []
+    order = order_of(source, config)
+    if not order.shared(ranks):
+        return []
+    return [
+        f"images.source: {order.streams} logical streams do not divide by {ranks} processes, so some shards are read "
+        f"by more than one; every picture is still trained on once. {order.shards} shards, global_size "
+        f"{config.batch.global_size} and logical_streams {source.logical_streams} make this number."
+    ]
