@@ -41,7 +41,7 @@ def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
     try:
         ModelCard(metadata).validate()
     except ValueError as error:
-        raise Refused(f"it does not take the card's metadata: {error}") from error
+        raise Refused(f"the card's metadata are not valid: {one_line(error)}") from error
     return {}
 
 
@@ -65,29 +65,35 @@ ERRANDS: dict[str, Callable[..., Answer]] = {"open_repo": open_repo, "push": pus
 
 def failure(error: BaseException) -> Answer:
     """What went wrong in a line, whether a person must put it right, and for how many seconds the hub wants no more."""
-    chain = [error]
-    while chain[-1].__cause__:
-        chain.append(chain[-1].__cause__)
-    for link in chain:
-        if isinstance(link, HfHubHTTPError):
-            return http_failure(link)
+    if isinstance(error, Refused):
+        return {"error": str(error), "refused": True}
     if isinstance(error, OfflineModeIsEnabled):
         return {"error": "HF_HUB_OFFLINE is set", "refused": True}
-    refused = isinstance(error, Refused | ValueError) and not isinstance(error, json.JSONDecodeError)
-    what = "" if isinstance(error, Refused) else f"{type(chain[-1]).__name__}: "
-    return {"error": what + " ".join(str(chain[-1]).split())[:300], "refused": refused}
+    causes = [error]
+    while causes[-1].__cause__:
+        causes.append(causes[-1].__cause__)
+    for cause in causes:
+        if isinstance(cause, HfHubHTTPError):
+            return http_failure(cause)
+    refused = isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)  # a proxy's page, not JSON
+    return {"error": f"{type(causes[-1]).__name__}: {one_line(causes[-1])}", "refused": refused}
 
 
 def http_failure(error: HfHubHTTPError) -> Answer:
     """The same of an answer that the hub gave."""
     status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
-    said = f"HTTP {status}: {error.server_message or error.response.reason_phrase}"
+    said = one_line(error.server_message or error.response.reason_phrase)
     advice = "; is HF_TOKEN, or the token of `hf auth login`, valid?" if status == 401 else ""
     return {
-        "error": " ".join(said.split())[:300] + advice,
+        "error": f"HTTP {status}: {said}{advice}",
         "refused": 400 <= status < 500 and status not in TRANSIENT,
         "pause": int(wait) if wait.isdecimal() else 0,
     }
+
+
+def one_line(text: object) -> str:
+    """What somebody else said, fit for a sentence of ours."""
+    return " ".join(str(text).split()).rstrip(".")[:300]
 
 
 def end_with_sender() -> None:

@@ -12,6 +12,7 @@ from trainer.config import RunConfig
 from trainer.hub import open_repo
 from trainer.mistakes import Mistake
 from trainer.pusher import Pusher
+from trainer.run_folder import RunFolder
 
 
 def meet_hub(config: RunConfig) -> None:
@@ -38,6 +39,16 @@ def make_pusher(config: RunConfig) -> Pusher | None:
         return None
     folder = folder_of(config)
     return Pusher(config.hub, folder, partial(write_card, config, folder), say)
+
+
+def newest_and_best(folder: RunFolder) -> tuple[int | None, int | None]:
+    """The steps of the newest intact checkpoint, and of the best validation as far as that one knew."""
+    checkpoints = Checkpoints(folder.checkpoints)
+    newest, _ = checkpoints.newest()
+    if newest is None:
+        return None, None
+    best = checkpoints.progress(newest)["best"]
+    return newest, best and best["step"]
 
 
 def say(text: str) -> None:

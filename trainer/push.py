@@ -27,8 +27,7 @@ def push(options: argparse.Namespace) -> bool:
     from trainer.config_io import load_config
     from trainer.hub import HubConfig
     from trainer.mistakes import Mistake
-    from trainer.publishing import make_pusher, meet_hub
-    from trainer.pusher import due
+    from trainer.publishing import make_pusher, meet_hub, newest_and_best
     from trainer.run_folder import RunFolder
 
     place = options.run.resolve()
@@ -44,14 +43,14 @@ def push(options: argparse.Namespace) -> bool:
         hub = replace(config.hub, **chosen) if config.hub else HubConfig(**chosen)
     except ValueError as error:
         raise Mistake(f"--repo-id: {error}.") from None
-    step = due(folder, hub.strategy, finished=True)
-    if step is None:
+    newest, best = newest_and_best(folder)
+    if newest is None:
         raise Mistake(f"{options.run} holds no checkpoint to push.")
     config = replace(config, hub=hub)
     meet_hub(config)
     pusher = make_pusher(config)
     assert pusher
-    pusher.request(step)
+    pusher.request(best if best and hub.strategy == "best" else newest)
     return pusher.close(60 * hub.wait_minutes)
 
 

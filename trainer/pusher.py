@@ -65,33 +65,32 @@ class Pusher:
         if self.config.strategy == "every_save" or (self.config.strategy == "best" and best):
             self.request(step)
 
-    def begin(self) -> None:
+    def begin(self, newest: int | None, best: int | None) -> None:
         """Clear away what dead pushes left, and push what they owe. For who holds the run folder's lock."""
         for stale in self.folder.hub.glob("step-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        self.catch_up(finished=False)
+        self.catch_up({"end": None, "best": best, "every_save": newest}[self.config.strategy])
 
-    def finish(self) -> bool:
+    def finish(self, newest: int | None, best: int | None) -> bool:
         """Push what the finished run owes, and wait as long as is configured; whether nothing is owed any more."""
-        self.catch_up(finished=True)
+        self.catch_up(best if self.config.strategy == "best" else newest)
         return self.close(60 * self.config.wait_minutes)
 
-    def catch_up(self, finished: bool) -> None:
-        """Push what the hub should have and is not known to have."""
-        step = due(self.folder, self.config.strategy, finished)
+    def catch_up(self, step: int | None) -> None:
+        """Push `step`, unless it was asked for already, or it or a later one is known to be there."""
         before = Pushed.read(self.folder)
-        known = before.step if before and before.repo_id == self.config.repo_id else -1
-        if step is not None and step > known and step != self.requested:
+        known = before.step if before and before.repo_id == self.config.repo_id else 0
+        if step and step > known and step != self.requested:
             self.request(step)
 
     def request(self, step: int) -> None:
         """Stage the checkpoint of `step` and return; it is pushed after what is on its way, in place of what waits."""
         self.requested = step
         try:
-            save = stage(self.folder, step)
-        except OSError as error:
-            self.last_error = str(error)
-            self.say(f"step {step} cannot be pushed to {self.config.repo_id}: {error}; training goes on.")
+            save = self._staged(step)
+        except Exception as error:  # whatever it is, the run must not end for it
+            self.last_error = f"{type(error).__name__}: {error}"
+            self.say(f"step {step} cannot be pushed to {self.config.repo_id}: {self.last_error}; training goes on.")
             return
         self._put(save)
         if self.thread is None:
@@ -120,6 +119,23 @@ class Pusher:
             f"`python -m trainer.push {self.folder.path}`, brings it there."
         )
         return False
+
+    def _staged(self, step: int) -> Save:
+        """Link, or copy, what goes with the checkpoint of `step`, so that pruning cannot take it away; add the card."""
+        self.folder.hub.mkdir(exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=f"step-{step:08d}-", dir=self.folder.hub))
+        try:
+            weights = Checkpoints(self.folder.checkpoints).path(step) / "generator_ema.safetensors"
+            link(weights, place / "diffusion_pytorch_model.safetensors")
+            link(self.folder.export / "config.json", place / "config.json")
+            sheets = [sheet for sheet in self.folder.samples.glob("step-*.png") if sheet.stem <= f"step-{step:08d}"]
+            if sheets:
+                link(max(sheets), place / "samples" / "validation.png")
+            self.write_card(place, step)
+        except Exception:
+            shutil.rmtree(place)
+            raise
+        return Save(step, place)
 
     def _work(self) -> None:
         """Send the newest save; after a failure rest, and send what is the newest then."""
@@ -156,7 +172,6 @@ class Pusher:
     def _attempt(self, save: Save) -> Answer:
         """Send one courier with one save."""
         try:
-            self.write_card(save.place, save.step)
             size = sum(file.stat().st_size for file in save.place.rglob("*"))
             request = {
                 "errand": "push",
@@ -170,7 +185,7 @@ class Pusher:
                 Pushed(repo_id=self.config.repo_id, step=save.step, commit=answer.commit).write(self.folder)
                 self.done = save.step
                 self.say(f"step {save.step} is on {self.config.repo_id} (commit {answer.commit[:7]}).")
-        except Exception as error:  # whatever it is, neither the run nor this thread may end for it
+        except Exception as error:  # whatever it is, this thread must not end for it
             answer = Answer(error=f"{type(error).__name__}: {error}", refused=True)
         self.last_error = answer.error
         return answer
@@ -199,32 +214,7 @@ def back_off(failures: int, key: str) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16)) * (1 - chosen / 2)
 
 
-def due(folder: RunFolder, strategy: str, finished: bool) -> int | None:
-    """The step that the hub should have, as the run folder stands; None for none."""
-    checkpoints = Checkpoints(folder.checkpoints)
-    steps = checkpoints.steps()
-    if not steps or (strategy == "end" and not finished):
-        return None
-    if strategy != "best":
-        return steps[-1]
-    best = checkpoints.progress(steps[-1])["best"]
-    return int(best["step"]) if best and best["step"] in steps else None
-
-
-def stage(folder: RunFolder, step: int) -> Save:
-    """Link, or copy, what goes with the checkpoint of `step`, so that pruning cannot take it away. OSError if not."""
-    folder.hub.mkdir(exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=f"step-{step:08d}-", dir=folder.hub))
-    weights = Checkpoints(folder.checkpoints).path(step) / "generator_ema.safetensors"
-    _link(weights, place / "diffusion_pytorch_model.safetensors")
-    _link(folder.export / "config.json", place / "config.json")
-    sheets = [sheet for sheet in folder.samples.glob("step-*.png") if sheet.stem <= f"step-{step:08d}"]
-    if sheets:
-        _link(max(sheets), place / "samples" / "validation.png")
-    return Save(step, place)
-
-
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """A second name for a file that is never written to again, or a copy where the disk has no such thing."""
     target.parent.mkdir(exist_ok=True)
     try:
