@@ -57,6 +57,7 @@ class RRDBNet(ModelMixin, ConfigMixin):
     """
 
     scales: ClassVar[tuple[int, ...]] = (1, 2, 4)
+    _repeated_blocks: ClassVar[list[str]] = ["RRDB"]  # diffusers' name for what is compiled once for them all
 
     @register_to_config
     def __init__(
