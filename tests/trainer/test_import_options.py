@@ -1,0 +1,271 @@
+"""Real-ESRGAN's option files: what they come to here, and that nothing is dropped in silence."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.assemble import assemble, make_accelerator
+from trainer.config import RunConfig
+from trainer.config_io import dump_tree, load_config, read_tree, validated
+from trainer.dry_run import dry_run
+from trainer.import_options import main
+from trainer.losses import PerceptualLoss
+from trainer.mistakes import Mistake
+from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
+from trainer.plateau import Constant, MultiStep
+from trainer.upstream_options import translate
+
+OPTIONS = Path(__file__).parent / "realesrgan_options.yml"
+ROOT = Path(__file__).parents[2]
+EVERY_FILE = [  # of upstream's, that the fixture has and we do not
+    "datasets.train.name",
+    "datasets.train.meta_info",
+    "datasets.train.io_backend",
+    "datasets.train.gt_size",
+    "datasets.train.use_shuffle",
+    "datasets.train.dataset_enlarge_ratio",
+    "path.param_key_g",
+    "path.strict_load_g",
+    "dist_params",
+]
+
+
+def unchanged(_: dict[str, Any]) -> None:
+    """As the fixture has it."""
+
+
+def options(change: Callable[[dict[str, Any]], object] = unchanged) -> dict[str, Any]:
+    tree = read_tree(OPTIONS)
+    change(tree)
+    return tree
+
+
+def imported(tree: dict[str, Any]) -> tuple[RunConfig, list[str]]:
+    """What the options come to, and the keys that are named."""
+    ours, notes = translate(tree, gpus=4)
+    assert all(": " in note for note in notes)
+    return validated(RunConfig, ours, "the translation"), [note.split(":")[0] for note in notes]
+
+
+def as_realesrnet(tree: dict[str, Any]) -> None:
+    tree["model_type"], tree["gt_usm"] = "RealESRNetModel", True
+    for key in ("l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "network_d"):
+        del tree[key]
+    for key in ("optim_d", "perceptual_opt", "gan_opt", "net_d_iters", "net_d_init_iters"):
+        del tree["train"][key]
+
+
+def as_x2(tree: dict[str, Any]) -> None:
+    tree["scale"] = tree["network_g"]["scale"] = 2
+    tree["num_gpu"] = "auto"
+
+
+def as_finetuning(tree: dict[str, Any]) -> None:
+    tree["path"] |= {"pretrain_network_d": "d.pth", "param_key_d": "params", "strict_load_d": True}
+
+
+def as_pairs(tree: dict[str, Any]) -> None:
+    as_finetuning(tree)
+    tree["high_order_degradation"] = False
+    kept = ("name", "l1_gt_usm", "percep_gt_usm", "gan_gt_usm", "scale")
+    for key in [
+        key for key in tree if key.endswith(("_prob", "_prob2", "_range", "_range2", "_size")) and key not in kept
+    ]:
+        del tree[key]
+    train = tree["datasets"]["train"]
+    for key in [key for key in train if key.startswith(("blur", "kernel", "sinc", "beta", "final"))]:
+        del train[key]
+    train |= {"type": "RealESRGANPairedDataset", "dataroot_lq": "poor"}
+
+
+def test_realesrgan_x4() -> None:
+    config, named = imported(options())
+    assert named == EVERY_FILE
+    assert (config.name, config.seed, config.scale, config.max_train_steps) == ("gan", 7, 4, 4000)
+    assert (config.batch.global_size, config.batch.per_device, config.queue_size) == (24, 12, 360)
+    assert (config.gt_size, config.images.crop_size, config.images.dataloader_num_workers) == (64, 400, 5)
+    assert config.images.source is not None
+    assert config.images.source.path == "photographs"
+    assert (config.gt_usm, config.degrade_gt_usm) == (False, True)
+    assert (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm) == (True, True, False)
+    assert config.degradation.second_blur_prob == 0.75
+    assert config.degradation.kernel_list2 == ("iso", "aniso")
+    assert config.degradation.blur_kernel_size2 == 15
+    assert config.generator == RRDBNetConfig()
+    assert isinstance(config.losses.perceptual, PerceptualLoss)
+    assert config.losses.perceptual.layer_weights == {"conv1_2": 0.1, "conv5_4": 1}
+    game = config.adversarial
+    assert game is not None
+    assert game.discriminator == UNetDiscriminatorSNConfig()
+    assert (game.loss.type, game.loss.weight, game.optimizer.learning_rate) == ("vanilla", 0.1, 2e-4)
+    assert config.optimizer.learning_rate == 1e-4
+    assert config.lr_scheduler == game.lr_scheduler == Constant()
+    assert config.ema.decay == 0.999
+    assert config.init.generator == "g.pth"
+    assert (config.checkpoints.checkpointing_steps, config.telemetry.report_steps) == (5000, 100)
+    assert config.validation is None
+
+
+def test_realesrnet_x2_on_any_number_of_gpus() -> None:
+    config, named = imported(options(lambda tree: (as_realesrnet(tree), as_x2(tree))))
+    assert named == ["num_gpu", *EVERY_FILE]
+    assert (config.scale, config.batch.global_size, config.queue_size) == (2, 48, 720)
+    assert (config.gt_usm, config.degrade_gt_usm, config.adversarial, config.losses.perceptual) == (
+        True,
+        False,
+        None,
+        None,
+    )
+
+
+def test_fine_tuning_starts_from_both_networks() -> None:
+    config, named = imported(options(as_finetuning))
+    assert (config.init.generator, config.init.discriminator) == ("g.pth", "d.pth")
+    assert {"path.param_key_d", "path.strict_load_d"} <= {*named}
+
+
+def test_given_pairs() -> None:
+    config, named = imported(options(as_pairs))
+    assert not config.high_order_degradation
+    assert config.images.source is None
+    assert config.images.pairs is not None
+    assert (config.images.pairs.gt, config.images.pairs.lq) == ("photographs", "poor")
+    assert (config.queue_size, config.degrade_gt_usm, config.gt_size) == (0, False, 64)
+    assert "datasets.train.gt_size" not in named
+
+
+def test_a_compact_generator_with_its_activation() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        sizes = {"num_feat": 48, "num_conv": 20, "upscale": 4, "act_type": "leakyrelu"}
+        tree["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, **sizes}
+
+    config, named = imported(options(change))
+    assert config.generator == SRVGGNetCompactConfig(num_feat=48, num_conv=20, act_type="leakyrelu")
+    assert named == EVERY_FILE
+
+
+def test_validation_is_taken_over() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["datasets"]["val"] = {"name": "v", "type": "PairedImageDataset", "dataroot_gt": "a", "dataroot_lq": "b"}
+        psnr = {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": False}
+        tree["val"] = {"val_freq": 5e2, "save_img": True, "metrics": {"psnr": psnr, "niqe": {"type": "calculate_niqe"}}}
+
+    config, named = imported(options(change))
+    assert config.validation is not None
+    assert (config.validation.source.gt, config.validation.source.lq) == ("a", "b")  # type: ignore[union-attr]
+    assert (config.validation.validation_steps, config.validation.crop_border) == (500, 4)
+    assert config.validation.channel == "rgb"
+    assert {"datasets.val.name", "val.save_img", "val.metrics"} <= {*named}
+
+
+def test_schedules() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["train"] |= {"scheduler": {"type": "MultiStepLR", "milestones": [1e3, 4000], "gamma": 0.1}}
+        tree["train"]["warmup_iter"] = 200
+
+    config, _ = imported(options(change))
+    assert config.lr_scheduler == MultiStep(milestones=(1000,), gamma=0.1, lr_warmup_steps=200)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda tree: tree["train"]["optim_g"].update(type="Lion"), "train.optim_g.type"),
+        (lambda tree: tree["train"]["optim_g"].update(amsgrad=True), "train.optim_g.amsgrad"),
+        (lambda tree: tree["train"]["optim_g"].update(weight_decay=0.1), "train.optim_g.weight_decay"),
+        (lambda tree: tree["train"]["scheduler"].update(type="CosineAnnealingRestartLR"), "train.scheduler.type"),
+        (lambda tree: tree["train"]["pixel_opt"].update(type="WeightedTVLoss"), "train.pixel_opt.type"),
+        (lambda tree: tree["train"]["perceptual_opt"].update(vgg_type="vgg16"), "train.perceptual_opt.vgg_type"),
+        (lambda tree: tree["train"]["gan_opt"].update(fake_label_val=0.1), "train.gan_opt.fake_label_val"),
+        (lambda tree: tree["network_g"].update(num_in_ch=12), "network_g.num_in_ch"),
+        (lambda tree: tree["network_g"].update(scale=2), "network_g.scale"),
+        (lambda tree: tree["logger"]["wandb"].update(project="mine"), "logger.wandb"),
+        (lambda tree: tree["train"].update(ldl_opt={"type": "L1Loss"}), "train.ldl_opt.type"),
+        (lambda tree: tree.update(my_own_key=3), "my_own_key"),
+    ],
+)
+def test_what_has_no_counterpart_is_named(change: Callable[[dict[str, Any]], object], key: str) -> None:
+    assert key in imported(options(change))[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda tree: tree.update(model_type="SwinIRModel"), "model_type: got SwinIRModel; wanted RealESRNetModel or"),
+        (lambda tree: tree.pop("model_type"), "model_type: must be given"),
+        (lambda tree: tree["network_g"].update(type="EDSR"), "network_g.type: got EDSR; wanted RRDBNet or SRVGGNet"),
+        (lambda tree: tree["network_d"].update(type="PatchGAN"), "network_d.type: got PatchGAN; wanted UNetDiscrim"),
+        (lambda tree: tree["train"].update(total_iter="many"), "train.total_iter: got 'many'; must be a whole number"),
+        (lambda tree: tree["train"]["scheduler"].update(milestones=5), "milestones: got 5; must be a list of steps"),
+        (lambda tree: tree["train"]["gan_opt"].update(real_label_val="x"), "real_label_val: got 'x'; must be a number"),
+    ],
+)
+def test_what_is_no_training_of_realesrgan_is_a_mistake(
+    change: Callable[[dict[str, Any]], object], sentence: str
+) -> None:
+    with pytest.raises(Mistake, match=sentence):
+        translate(options(change), gpus=4)
+
+
+def small(tree: dict[str, Any]) -> None:
+    tree["network_g"] |= {"num_feat": 8, "num_block": 1, "num_grow_ch": 4}
+    tree["num_gpu"], tree["queue_size"] = 1, 4
+    tree["datasets"]["train"] |= {"batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
+    tree["path"]["pretrain_network_g"] = None
+    if "network_d" in tree:
+        tree["network_d"]["num_feat"] = 8
+        del tree["train"]["perceptual_opt"]  # its weights are on the hub
+        tree["percep_gt_usm"] = False
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+@pytest.mark.parametrize("kind", [unchanged, as_realesrnet])
+def test_the_printed_yaml_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: Callable[[dict[str, Any]], object]
+) -> None:
+    (tmp_path / "options.yml").write_text(dump_tree(options(lambda tree: (kind(tree), small(tree)))))
+    assert main([str(tmp_path / "options.yml")]) == 0
+    (tmp_path / "ours.yaml").write_text(capsys.readouterr().out)
+    source = "images.source={type: package, package: skimage, folder: data, files: [astronaut.png]}"
+    config = load_config(
+        RunConfig, tmp_path / "ours.yaml", [source, "images.crop_size=96", "gt_size=32", f"output_dir={tmp_path}"]
+    )
+    dry_run(assemble(config, make_accelerator(config)))
+    assert "one step:" in capsys.readouterr().out
+
+
+def test_the_command_writes_a_file_and_names_keys_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(OPTIONS), "--out", str(tmp_path / "mine.yaml")]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line.split(": ")[1] for line in told.err.splitlines()] == EVERY_FILE
+    assert load_config(RunConfig, tmp_path / "mine.yaml").name == "gan"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["absent.yml"], "absent.yml cannot be read"),
+        ([str(OPTIONS), "--num-gpu", "0"], "--num-gpu: got 0; must be at least 1"),
+        ([str(OPTIONS), "--out", "/nowhere/at/all.yaml"], "--out: /nowhere/at/all.yaml cannot be written"),
+    ],
+)
+def test_mistakes_exit_with_2_and_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert sentence in told.err
+    assert len(told.err.splitlines()) == 1
+
+
+def test_help_waits_for_nothing_heavy() -> None:
+    program = "import sys; from trainer.import_options import parse; parse(['x']); print('torch' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
