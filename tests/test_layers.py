@@ -30,6 +30,8 @@ LAYERS = (
         "stopwatch",
         "stop",
         "courier",
+        "tiles",
+        "conveyor",
     },
     {
         "networks",
@@ -43,7 +45,7 @@ LAYERS = (
         "control",
         "state_dicts",
     },
-    {"weights", "released", "hub", "pusher"},
+    {"weights", "released", "hub", "pusher", "upscaler", "picture_files"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate", "ahead"},
@@ -57,7 +59,7 @@ LAYERS = (
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},
     # entry
-    {"command", "export", "import_options"},
+    {"command", "export", "import_options", "upscale"},
     {"push"},
     {"run"},
 )

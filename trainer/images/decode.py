@@ -62,7 +62,7 @@ def decode(data: bytes | Path, name: str) -> Tensor:
     except Exception as error:
         # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error),
         # and none of it may end a run (law 12).
-        raise Unreadable(name, _reason(error)) from error
+        raise Unreadable(name, reason_of(error)) from error
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
@@ -85,7 +85,8 @@ def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
     return Image.fromarray(((samples + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a picture cannot be decoded, in one line."""
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
     if isinstance(error, UnidentifiedImageError):

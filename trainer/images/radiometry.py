@@ -78,13 +78,13 @@ class Radiometry:
         return self.levels(numbers[[band - 1 for band in self.bands]])
 
 
-def raster_library() -> Any:
-    """rasterio; Mistake where it is not installed."""
+def raster_library(key: str = "radiometry") -> Any:
+    """rasterio; Mistake, naming the `key` of who wants it, where it is not installed."""
     try:
         import rasterio  # only runs on rasters need it
         import rasterio.errors
     except ImportError:
-        raise Mistake("radiometry: rasters are read by rasterio; `pip install 'wildsr[geo]'` brings it.") from None
+        raise Mistake(f"{key}: rasters are read by rasterio; `pip install 'wildsr[geo]'` brings it.") from None
     return rasterio
 
 

@@ -1,0 +1,60 @@
+"""Files through a program: some are read and some are written while one is worked on."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+Made = TypeVar("Made")
+
+DEPTH = 2
+"""How many files are read ahead, and how many written behind: a bound on the pictures in memory."""
+
+
+def convey(
+    items: Iterable[Item],
+    read: Callable[[Item], Read],
+    work: Callable[[Read], Made],
+    write: Callable[[Item, Made], None],
+    forgiven: tuple[type[Exception], ...],
+) -> Iterator[tuple[Item, Exception | None]]:
+    """Read, work on and write each item, and yield it when it is written: with None, or with what went wrong.
+
+    `work` is called here, one item at a time; `read` and `write` in threads. Exceptions that are not `forgiven` end it.
+    """
+    with ThreadPoolExecutor(DEPTH) as readers, ThreadPoolExecutor(DEPTH) as writers:
+        written: deque[tuple[Item, Future[None]]] = deque()
+        for item, reading in _ahead(readers, read, items):
+            try:
+                made = work(reading.result())
+            except forgiven as error:
+                yield item, error
+                continue
+            written.append((item, writers.submit(write, item, made)))
+            del made  # the writer has it, and frees it when it is done
+            while len(written) > DEPTH or (written and written[0][1].done()):
+                yield _settled(*written.popleft(), forgiven)
+        while written:
+            yield _settled(*written.popleft(), forgiven)
+
+
+def _ahead(
+    readers: ThreadPoolExecutor, read: Callable[[Item], Read], items: Iterable[Item]
+) -> Iterator[tuple[Item, Future[Read]]]:
+    started: deque[tuple[Item, Future[Read]]] = deque()
+    for item in items:
+        started.append((item, readers.submit(read, item)))
+        if len(started) > DEPTH:
+            yield started.popleft()
+    while started:
+        yield started.popleft()
+
+
+def _settled(item: Item, writing: Future[None], forgiven: tuple[type[Exception], ...]) -> tuple[Item, Exception | None]:
+    try:
+        writing.result()
+    except forgiven as error:
+        return item, error
+    return item, None

@@ -1,0 +1,62 @@
+"""A picture that will be written again: numbers, what they mean, and what goes with them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Numbers = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a raster says of itself, for a copy of another size."""
+
+    size: tuple[int, int]
+    """Height and width, as it was read."""
+    transform: Any
+    """From columns and rows to the earth: rasterio's Affine."""
+    about: dict[str, Any]
+    """Attributes of rasterio's datasets, written as they were read: `crs`, `nodata`, `descriptions`, ..."""
+    tags: list[dict[str, str]] = field(default_factory=list)
+    """Of the whole and of each band."""
+    absent: Numbers | None = None
+    """bool [C, H, W]: the numbers that stand for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """Numbers from any file, upright."""
+
+    numbers: Numbers
+    """[C, H, W] of any real type: gray, RGB, or the bands of a raster."""
+    white: float
+    """The number that means 1."""
+    black: float = 0.0
+    """The number that means 0."""
+    alpha: Numbers | None = None
+    """[H, W] of the same type and range: 0 is transparent."""
+    icc: bytes | None = None
+    """The colour profile, as the file holds it."""
+    place: Place | None = None
+    """Of a raster."""
+
+    def unit(self, numbers: Numbers) -> Tensor:
+        """Numbers of any shape to float32 in [0, 1]; what is no number becomes 0."""
+        share = (torch.from_numpy(numbers.astype(np.float32)) - self.black) / (self.white - self.black)
+        return share.nan_to_num_(0.0).clamp_(0, 1)
+
+    def numbered(self, values: Tensor) -> Numbers:
+        """Float32 in [0, 1], of any shape and device, to numbers of this picture: clamped, and rounded if whole."""
+        numbers = values.clamp(0, 1).mul_(self.white - self.black).add_(self.black)
+        kind = self.numbers.dtype
+        if kind.kind in "iu":
+            limits = np.iinfo(kind)
+            numbers = numbers.round_().clamp_(limits.min, limits.max)
+        return numbers.to(getattr(torch, kind.name)).cpu().numpy()
+
+    def planes(self) -> Numbers:
+        """[C, H, W] of the numbers and, last, of alpha if there is one."""
+        return self.numbers if self.alpha is None else np.concatenate((self.numbers, self.alpha[None]))
