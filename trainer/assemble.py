@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list, gather_object
 
 from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
@@ -195,6 +195,18 @@ def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     return outcome[0]  # type: ignore[return-value]
 
 
+def once_per_machine(accelerator: Accelerator, work: Callable[[], object]) -> None:
+    """Do `work` on one rank of each machine, before any other goes on; Mistake, on every rank, where one failed."""
+    said: list[str] = []
+    if accelerator.is_local_main_process:
+        try:
+            work()
+        except Mistake as mistake:
+            said = [str(mistake)]
+    if problems := gather_object(said):
+        raise Mistake(problems[0])
+
+
 def check(config: RunConfig, processes: int) -> list[str]:
     """All that can be wrong before training, found without starting it; what a resumed run changes, a sentence each."""
     plan_batch(config.batch, processes)
@@ -289,10 +301,10 @@ def _buildable(key: str) -> Iterator[None]:
 
 
 def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
-    """The losses, with the networks that some need; their weights are fetched by one rank and read by all."""
+    """The losses, with the networks that some need; their weights are fetched once on each machine and read by all."""
     settings, game, perceptual = config.losses.perceptual, config.adversarial, None
     if settings:
-        on_main(accelerator, lambda: settings.fetch("losses.perceptual"))
+        once_per_machine(accelerator, lambda: settings.fetch("losses.perceptual"))
         perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
     if game is None:
         return Objective(config.losses, perceptual)

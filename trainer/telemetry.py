@@ -202,11 +202,14 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
         parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
         parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
         parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
-    if "validation/psnr" in values:
-        parts.append(
-            f"validation PSNR {values['validation/psnr']:.2f} dB (bicubic {values['validation/psnr_bicubic']:.2f}), "
-            f"SSIM {values['validation/ssim']:.4f} ({values['validation/ssim_bicubic']:.4f})"
-        )
+    told = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
+    measured = [
+        f"{text.format(values[key])} (bicubic {values[f'{key}_bicubic']:.4g})"
+        for name, text in told.items()
+        if (key := f"validation/{name}") in values
+    ]
+    if measured:
+        parts.append(f"validation {', '.join(measured)}")
     if "validation/colour_drift" in values:
         parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
     return " | ".join(parts)
