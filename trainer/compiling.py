@@ -1,6 +1,6 @@
 """torch.compile, in place: the names in state dicts stay as they are, and the smoothed copy runs as plain PyTorch."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -35,6 +35,6 @@ def check_compiler(device: torch.device) -> None:
         raise Mistake(f"compile: got true, but torch.compile does not work here: {reason}.") from error
 
 
-def uncompiled(when: bool) -> AbstractContextManager[object]:
-    """Where `when`, run compiled networks as plain PyTorch: compiled code cannot be differentiated twice, as for R1."""
-    return torch.compiler.set_stance("force_eager") if when else nullcontext()
+def uncompiled() -> AbstractContextManager[object]:
+    """Run compiled networks as plain PyTorch: what is compiled cannot be differentiated twice, as for R1."""
+    return torch.compiler.set_stance("force_eager")

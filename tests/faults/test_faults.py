@@ -25,7 +25,7 @@ def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happen
 
 
 @pytest.mark.launch
-def test_every_number_of_ranks_trains_on_the_same_pairs_with_a_resume_between() -> None:
-    rows = run("digests", "--every", "3").splitlines()
+def test_every_number_of_ranks_gives_the_same_pairs_and_updates_of_both_networks_with_a_resume_between() -> None:
+    rows = run("digests", "--every", "3").splitlines()  # which fails where weights are more than 1e-5 apart
     assert len(rows) == 5
     assert all("digests equal" in row for row in rows)
