@@ -59,8 +59,9 @@ class TrainState:
         return {"generator": self.generator, **others}
 
     def rates(self) -> dict[str, float]:
-        """Every player's present learning rate, for a report."""
-        return {f"{name}/learning_rate": player.learning_rate for name, player in self.players.items()}
+        """Every player's present learning rate and the average's decay (0: it is a copy yet), for a report."""
+        rates = {f"{name}/learning_rate": player.learning_rate for name, player in self.players.items()}
+        return {**rates, "ema/decay": float(self.ema.get_current_decay())}
 
     def skipped_in_a_row(self) -> Tensor:
         """Steps without a finite gradient that the unluckier player has had in a row, a scalar on the device."""

@@ -1,0 +1,235 @@
+"""Every schedule and weight over whole runs of the real loop, against formulas written out here.
+
+Each run has 24 steps: 8 of pretraining, which end exactly on a checkpoint, then the game. Each is made twice: at once,
+and in pieces, stopped at the end of the phase, in the middle of the ramp, and between two steps of the generator.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainer.assemble import Experiment, assemble, make_accelerator
+from trainer.config import RunConfig
+from trainer.control import Control, Verdict
+from trainer.loop import fit
+
+STEPS, PRETRAIN, RAMP, VALIDATE = 24, 8, 6, 2
+STOPS = (8, 11, 16)
+GAME = (
+    f"max_train_steps={STEPS}",
+    f"validation.validation_steps={VALIDATE}",
+    "validation.draws=1",
+    "validation.max_side=24",
+    "validation.num_samples=0",
+    "gt_size=16",
+    "images.crop_size=24",
+    "degradation={type: pipeline, steps: [{type: fit}]}",
+    "queue_size=4",
+    "checkpoints.checkpointing_steps=4",
+    "telemetry.report_to=none",
+    "adversarial.discriminator={type: UNetDiscriminatorSN, num_feat: 4}",
+    "adversarial.pretrain_g_only=true",
+    f"adversarial.g_pretrain_steps={PRETRAIN}",
+    f"adversarial.adv_loss_ramp_steps={RAMP}",
+    "adversarial.optimizer.learning_rate=1e-4",
+    "optimizer.learning_rate=1e-3",
+)
+Line = dict[str, Any]
+Run = Callable[..., list[Line]]
+
+
+class Watched(Control):
+    """A control that notes the weights after every step, and asks the run to stop after one if told to."""
+
+    def __init__(self, x: Experiment, stop: int | None) -> None:
+        super().__init__(x.folder.path, None)
+        self.x, self.stop = x, stop
+        self.live: dict[int, Tensor] = {}
+        self.average: dict[int, Tensor] = {}
+
+    def agree(self, skipped: int) -> Verdict:
+        verdict, step = super().agree(skipped), self.x.state.step
+        self.live[step] = flat(self.x.generator.module)
+        self.average[step] = flat(self.x.state.ema.ema_model)
+        return replace(verdict, stop="signal") if step == self.stop else verdict
+
+
+Watch = list[Watched]
+
+
+def flat(net: torch.nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()]).clone()
+
+
+@pytest.fixture
+def run(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Run:  # noqa: ARG001
+    """The lines of metrics.jsonl of a whole run; `stops` are the steps after which it is stopped and taken up."""
+
+    def train(name: str, *overrides: str, stops: tuple[int, ...] = (), watch: Watch | None = None) -> list[Line]:
+        for stop in (*stops, None):
+            config = tiny(*GAME, *overrides, f"name={name}")
+            x = assemble(config, make_accelerator(config))
+            control = Watched(x, stop)
+            fit(replace(x, control=control))
+            if watch is not None:
+                watch.append(control)
+        lines = [json.loads(line) for line in x.folder.metrics.read_text().splitlines()]
+        assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+        return lines
+
+    return train
+
+
+def timeless(lines: list[Line]) -> list[Line]:
+    return [{key: value for key, value in line.items() if not key.startswith("speed/")} for line in lines]
+
+
+def whole_and_in_pieces(run: Run, *overrides: str) -> list[Line]:
+    """A run's lines, which must be those of the same run in pieces to the last bit."""
+    whole, pieces = run("whole", *overrides), run("pieces", *overrides, stops=STOPS)
+    assert timeless(whole) == timeless(pieces)
+    return whole
+
+
+def rise(share: float, kind: str) -> float:
+    share = min(1.0, max(0.0, share))
+    return share if kind == "linear" else (1 - math.cos(math.pi * share)) / 2
+
+
+def fall(share: float) -> float:
+    return (1 + math.cos(math.pi * share)) / 2
+
+
+def after(t: int) -> float:
+    """How far step t lies between a warm-up of 5 steps and the end."""
+    return max(0, t - 5) / (STEPS - 5)
+
+
+Schedule = tuple[str, Callable[[int], float]]
+COLD: tuple[Schedule, ...] = (
+    ("constant", lambda t: 1.0 + 0 * t),
+    ("multistep, milestones: [6, 13], gamma: 0.1", lambda t: 0.1 ** ((t >= 6) + (t >= 13))),
+    ("cosine, min_factor: 0.2", lambda t: 0.2 + 0.8 * fall(t / STEPS)),
+    ("linear, min_factor: 0.1", lambda t: 1 - 0.9 * t / STEPS),
+)
+"""Schedules, and what multiple of the rate they give at step t, counted from 0."""
+WARMED: tuple[Schedule, ...] = (
+    ("constant, lr_warmup_steps: 5", lambda t: rise(t / 5, "linear")),
+    (
+        "multistep, milestones: [3, 13], lr_warmup_steps: 5, lr_warmup_type: cosine",
+        lambda t: rise(t / 5, "cosine") * 0.5 ** ((t >= 3) + (t >= 13)),
+    ),
+    ("cosine, lr_warmup_steps: 5, lr_warmup_type: cosine", lambda t: rise(t / 5, "cosine") * fall(after(t))),
+    ("linear, lr_warmup_steps: 5", lambda t: rise(t / 5, "linear") * (1 - after(t))),
+)
+
+
+@pytest.mark.parametrize(
+    ("generator", "discriminator", "ramp"),
+    [
+        (WARMED[0], COLD[0], "linear"),
+        (COLD[1], WARMED[1], "cosine"),
+        (WARMED[2], COLD[2], "linear"),
+        (COLD[3], WARMED[3], "cosine"),
+    ],
+    ids=["constant", "multistep", "cosine", "linear"],
+)
+def test_rates_phases_and_the_ramp(run: Run, generator: Schedule, discriminator: Schedule, ramp: str) -> None:
+    lines = whole_and_in_pieces(
+        run,
+        f"lr_scheduler={{type: {generator[0]}}}",
+        f"adversarial.lr_scheduler={{type: {discriminator[0]}}}",
+        f"adversarial.adv_loss_schedule={ramp}",
+        "adversarial.loss.weight=0.2",
+    )
+    for t, line in enumerate(lines):
+        assert line["generator/learning_rate"] == pytest.approx(1e-3 * generator[1](t), rel=1e-12)
+        assert line["discriminator/learning_rate"] == pytest.approx(1e-4 * discriminator[1](t), rel=1e-12)
+        assert line["training/pretrain_phase"] == (t < PRETRAIN)
+        weight = 0.2 * rise((t - PRETRAIN) / RAMP, ramp) if t >= PRETRAIN else 0.0
+        assert line["training/adv_loss_weight"] == pytest.approx(weight, abs=1e-7)  # float32 on the device
+        for key in ("training/loss_adversarial", "discriminator/loss_real", "discriminator/D(y)_prob"):
+            assert (key in line) == (t >= PRETRAIN), key
+        assert "training/loss_pixel" in line
+
+
+def test_who_learns_when(run: Run) -> None:
+    iters, init = 3, 4
+    lines = whole_and_in_pieces(run, f"adversarial.net_d_iters={iters}", f"adversarial.net_d_init_iters={init}")
+    for t, line in enumerate(lines):
+        number = t - PRETRAIN + 1  # of the game, as upstream counts
+        learns = t < PRETRAIN or (number > init and number % iters == 0)
+        for key in ("training/loss_pixel", "training/grad_norm", "generator/update_ratio"):
+            assert (key in line) == learns, (key, t)
+        for key in ("discriminator/loss_fake", "discriminator/grad_norm", "discriminator/update_ratio"):
+            assert (key in line) == (t >= PRETRAIN), (key, t)
+
+
+def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None:
+    """The figure watched never improves: the rate falls after patience + 1 validations, then cooldown more each time.
+
+    The generator counts all validations, the discriminator those of the game; each first one sets what is best.
+    """
+    plateau = "type: plateau, metric: generator/learning_rate, mode: max, lr_warmup_steps: 3"
+    lines = whole_and_in_pieces(
+        run,
+        f"lr_scheduler={{{plateau}, patience: 1, factor: 0.5, cooldown: 1, min_lr: 2e-4}}",
+        f"adversarial.lr_scheduler={{{plateau}, patience: 0, factor: 0.1, cooldown: 2, min_lr: 5e-6}}",
+    )
+
+    def multiple(seen: int, patience: int, cooldown: int, factor: float, floor: float) -> float:
+        waits = seen - 1 - (patience + 1)
+        falls = 0 if waits < 0 else 1 + waits // (patience + 1 + cooldown)
+        return max(floor, factor**falls)
+
+    for t, line in enumerate(lines):
+        warm, validations = rise(t / 3, "linear"), t // VALIDATE
+        # The validation at step 2 saw the warm-up's 1/3 of the rate, and the next one improved on it.
+        counted = max(0, validations - 1)
+        wanted = 1e-3 * warm * multiple(counted, 1, 1, 0.5, 0.2)
+        assert line["generator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
+        in_game = max(0, t // VALIDATE - PRETRAIN // VALIDATE)
+        wanted = 1e-4 * warm * multiple(in_game, 0, 2, 0.1, 0.05)
+        assert line["discriminator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
+    assert lines[-1]["generator/learning_rate"] < 1e-3
+    assert lines[-1]["discriminator/learning_rate"] < 1e-4
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75])
+def test_the_average_begins_where_it_should_and_follows_its_decay(run: Run, power: float) -> None:
+    begin, decay = 5, 0.8
+    overrides = [f"ema={{decay: {decay}, warmup_power: {power}, update_after_step: {begin}}}"]
+    watched: Watch = []
+    lines = run("pieces", *overrides, stops=STOPS, watch=watched)
+    assert timeless(lines) == timeless(run("whole", *overrides))
+    live = {step: value for control in watched for step, value in control.live.items()}
+    average = {step: value for control in watched for step, value in control.average.items()}
+    wanted = live[1]
+    for line in lines:
+        step = line["step"]
+        at = 0.0 if step <= begin + 1 else min(decay, 1 - (step - begin) ** -power) if power else decay
+        assert line["ema/decay"] == pytest.approx(at, abs=1e-6)
+        wanted = at * wanted + (1 - at) * live[step]
+        torch.testing.assert_close(average[step], wanted, rtol=1e-5, atol=1e-7)
+        assert torch.equal(average[step], live[step]) == (step <= begin + 1)
+
+
+def test_a_held_discriminator_is_the_same_in_pieces(run: Run) -> None:
+    """Its lead is part of the state. The threshold is the middle of what such a run shows, so it goes both ways."""
+    free = run("free")[PRETRAIN:]
+    leads = sorted(line["discriminator/D(y)_prob"] - line["discriminator/D(G(x))_prob"] for line in free)
+    threshold = leads[len(leads) // 2]
+    lines = whole_and_in_pieces(run, f"adversarial.adaptive_d={{threshold: {threshold}, ema_decay: 0.5}}")
+    smoothed = 0.0
+    for line in lines[PRETRAIN:]:
+        smoothed = 0.5 * smoothed + 0.5 * (line["discriminator/D(y)_prob"] - line["discriminator/D(G(x))_prob"])
+        assert line["discriminator/paused"] == (smoothed > threshold)
+        assert (line["discriminator/update_ratio"] == 0) == (smoothed > threshold)
+    assert {line["discriminator/paused"] for line in lines[PRETRAIN:]} == {0.0, 1.0}
+    assert all("discriminator/paused" not in line for line in lines[:PRETRAIN])
