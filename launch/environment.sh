@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the other scripts: makes .venv at the root of the checkout if there is none, and installs the locked
 # dependencies and this package into it. `ensure_environment EXTRAS` does nothing when what it did last still holds.
 
@@ -32,6 +33,6 @@ ensure_environment() {
     local -x PYTHONWARNINGS=ignore  # setuptools has an opinion on every editable installation
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" torch &&
         "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" \
-            -e "$ROOT[$extras]" || return 1
+            -e "${ROOT}[$extras]" || return 1
     echo "$wanted" >"$stamp"
 }

@@ -30,7 +30,7 @@ fi
 case " $* " in
 *" --help "* | *" -h "* | *" --print "*) exec python "$ROOT/trainer/run.py" "$@" ;;
 *" --fresh "* | *" --dry-run "*) ;;
-*) python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" ;;
+*) python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" >/dev/null ;;
 esac
 
 # Asked to stop, the launcher gives the processes this long to save themselves before it kills them (default: 30 s).

@@ -61,7 +61,7 @@ LAYERS = (
     # entry
     {"command", "export", "import_options", "upscale"},
     {"push"},
-    {"run"},
+    {"run", "runs"},
 )
 """From the bottom up. A room (a module, or a package with all that is in it) imports rooms of lower layers, or of its
 own layer where that makes no cycle."""

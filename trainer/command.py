@@ -25,6 +25,7 @@ def execute(options: Namespace) -> None:
     if options.check is not None:
         for change in [] if options.fresh else check(config, options.check):
             print(f"resuming with another setting: {change}")
+        print(folder_of(config).path)
         return
     accelerator = make_accelerator(config)
     if options.dry_run:

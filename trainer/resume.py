@@ -24,7 +24,7 @@ def begin(x: Experiment) -> None:
         x.pusher.begin(x.state.step, x.state.best and x.state.best.step)
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
-        x.folder.begin()
+        x.folder.begin(x.state.step, x.accelerator.num_processes)
 
 
 def resume(x: Experiment, step: int) -> None:

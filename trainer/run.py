@@ -36,7 +36,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
     what.add_argument(
-        "--check", type=int, metavar="N", help="check configuration, data and folders for N processes, and exit"
+        "--check",
+        type=int,
+        metavar="N",
+        help="check configuration, data and folders for N processes, name the run folder, and exit",
     )
     what.add_argument("--dry-run", action="store_true", help="build everything, take one step, write nothing, and exit")
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")

@@ -3,6 +3,7 @@
 outputs/<name>/
     config.yaml       what runs, every key resolved
     metrics.jsonl     one line per report
+    starts.jsonl      one line per start: when, at which step, on how many processes, by which job
     tensorboard/      the same as curves, and images
     samples/          step-*.png: bicubic | result | ground truth
     checkpoints/      step-*/, complete or absent
@@ -15,11 +16,17 @@ outputs/<name>/
 """
 
 import fcntl
+import json
+import os
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from trainer.mistakes import Mistake
 
+FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
 _LOCKS: dict[Path, IO[str]] = {}  # closing a handle would give the lock up
 
 
@@ -32,6 +39,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
+        self.starts = path / "starts.jsonl"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
@@ -48,20 +56,35 @@ class RunFolder:
         handle = (self.path / self.LOCK).open("w")
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             raise Mistake(
                 f"another process is training in {self.path}: wait for it, or give this run a name."
             ) from None
+        except OSError as error:  # Lustre without `flock`, NFS without its lock service
+            print(f"{self.path} is on a file system without locks ({error.strerror}): nothing keeps a second job out")
         _LOCKS[self.path] = handle
+
+    def locked(self) -> bool:
+        """Whether another process trains here, on any node if the file system's locks reach so far. Takes no lock."""
+        try:
+            with (self.path / self.LOCK).open() as handle:
+                query = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                answer: int = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, query))[0]
+                return answer != fcntl.F_UNLCK
+        except OSError:
+            return False
 
     def finish(self, step: int) -> None:
         """Say that the run has taken its last step."""
         self.done.write_text(f"{step}\n")
 
-    def begin(self) -> None:
-        """Take away the marks of an earlier end."""
+    def begin(self, step: int, processes: int) -> None:
+        """Take away the marks of an earlier end, and note the start."""
         for mark in (self.done, self.stopped, self.stop):
             mark.unlink(missing_ok=True)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self.starts.open("a") as file:
+            file.write(json.dumps({"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}) + "\n")
 
     def interrupt(self, step: int, reason: str) -> None:
         """Say that the run stopped on request, saved, and can be resumed."""
@@ -71,3 +94,12 @@ class RunFolder:
         """The steps of a run that has ended, else None."""
         text = self.done.read_text().strip() if self.done.is_file() else ""
         return int(text) if text.isdecimal() else None  # a death while it was written may leave it empty
+
+
+def slurm_job(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """The job that this process belongs to, as `squeue` names it, and how often Slurm started it again; or nothing."""
+    if (job := environment.get("SLURM_JOB_ID")) is None:
+        return {}
+    if array := environment.get("SLURM_ARRAY_JOB_ID"):
+        job = f"{array}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return {"job": job, "requeues": int(environment.get("SLURM_RESTART_COUNT", 0))}

@@ -190,7 +190,7 @@ def test_a_dry_run_tries_everything_and_writes_nothing(run: Run, tmp_path: Path)
 
 
 def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> None:
-    assert run("--check", "2") == (0, "", "")
+    assert run("--check", "2") == (0, f"{tmp_path / 'outputs' / 'tiny'}\n", "")
     status, _, stderr = run("--check", "3")
     assert status == 2
     assert "global_size 4 does not divide by 3 processes" in stderr

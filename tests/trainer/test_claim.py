@@ -1,5 +1,8 @@
 """Whether a run may have its folder: its own yes, a stranger's no, and nothing is ever deleted."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -140,3 +143,17 @@ def test_only_a_whole_mark_says_that_a_run_is_done(text: str, steps: int | None,
     assert folder.steps_done() is None
     folder.done.write_text(text)
     assert folder.steps_done() == steps
+
+
+def test_where_files_cannot_be_locked_the_run_says_so_and_goes_on(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A parallel file system that is mounted without locks answers so."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    folder = open_folder(tiny("name=lockless"))
+    sentence = "is on a file system without locks (Function not implemented): nothing keeps a second job out"
+    assert capsys.readouterr().out == f"{folder.path} {sentence}\n"

@@ -1,0 +1,198 @@
+"""`python -m trainer.runs OUTPUT_DIR`: a table of all runs below a folder, from what they leave on the disk.
+
+Nothing is loaded that a login node would feel: no torch, and of each run a few small files and its reports.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from trainer.config_io import read_tree
+from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
+
+MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
+HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")
+SPEED = "speed/images_per_second"
+PERIOD = 10
+CLEAR = "\x1b[H\x1b[2J"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What there is to say of a run; None where nothing is known (yet)."""
+
+    name: str
+    state: str
+    """running; done; stopped, and why; died: none of these, and nobody trains there."""
+    step: int = 0
+    of: int | None = None
+    images_per_second: float | None = None
+    best: tuple[str, float, int] | None = None
+    """Metric, value and step of the best validation so far."""
+    checkpoint: int | None = None
+    """The newest one's step."""
+    requeues: int = 0
+    """How often Slurm started the run's jobs again, whoever asked for it."""
+    age: float | None = None
+    """Seconds since the last report."""
+
+    def row(self) -> tuple[str, ...]:
+        """The cells of the table, as HEADINGS."""
+        return (
+            self.name,
+            self.state,
+            f"{self.step}/{self.of or '?'}",
+            "-" if self.images_per_second is None else f"{self.images_per_second:.1f}",
+            "-" if self.best is None else "{} {:.4f} at {}".format(*self.best),
+            "-" if self.checkpoint is None else str(self.checkpoint),
+            str(self.requeues),
+            "-" if self.age is None else f"{timedelta(seconds=int(self.age))} ago",
+        )
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """The folders of runs at and below `root`, in the order of their names with numbers as numbers."""
+    for folder, below, files in os.walk(root):
+        if not MARKS.isdisjoint(files):
+            yield Path(folder)
+            below.clear()
+        below.sort(key=natural)
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key for sorting: run-9 before run-10."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
+
+
+def summarize(path: Path, root: Path) -> Summary:
+    """What the folder of one run tells; whatever is missing or half written is left out."""
+    name = str(path.relative_to(root)) if path != root else path.name
+    try:
+        return summary_of(RunFolder(path), name)
+    except OSError as error:  # not ours to read, or moved aside just now
+        return Summary(name=name, state=f"unreadable ({error.strerror})")
+
+
+def summary_of(folder: RunFolder, name: str) -> Summary:
+    """The same, where every file that is there can be read."""
+    config = configuration(folder)
+    reports = text_of(folder.metrics).splitlines()
+    last = next(entries(reversed(reports)), {})
+    trained = next(entries(line for line in reversed(reports) if SPEED in line), {})
+    return Summary(
+        name=name,
+        state=state_of(folder),
+        step=last.get("step", 0),
+        of=config.get("max_train_steps"),
+        images_per_second=trained.get(SPEED),
+        best=best(reports, (config.get("validation") or {}).get("best_metric", "")),
+        checkpoint=newest_checkpoint(folder),
+        requeues=requeues(folder),
+        age=time.time() - folder.metrics.stat().st_mtime if last else None,
+    )
+
+
+def text_of(file: Path) -> str:
+    """What a file holds, nothing if it is not there (yet)."""
+    return file.read_text(errors="replace") if file.is_file() else ""
+
+
+def configuration(folder: RunFolder) -> dict[str, Any]:
+    """The run's configuration as a tree, empty where there is none."""
+    try:
+        return read_tree(folder.config)
+    except Mistake:
+        return {}
+
+
+def entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The lines that are whole: a death, or a run that is just writing, leaves a part of one."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "step" in entry:
+            yield entry
+
+
+def state_of(folder: RunFolder) -> str:
+    """How the run stands: see Summary."""
+    if folder.locked():
+        return "running"
+    if folder.steps_done() is not None:
+        return "done"
+    if why := text_of(folder.stopped).strip().partition(": ")[2]:
+        return f"stopped ({why})"
+    return "died"
+
+
+def best(reports: list[str], metric: str) -> tuple[str, float, int] | None:
+    """The best validation by `metric`, its value and its step: the first of the highest."""
+    key = f"validation/{metric}"
+    values = [(entry[key], entry["step"]) for entry in entries(line for line in reports if f'"{key}"' in line)]
+    values = [(value, step) for value, step in values if value is not None]
+    if not values:
+        return None
+    value, step = max(values, key=lambda pair: pair[0])
+    return metric, value, step
+
+
+def newest_checkpoint(folder: RunFolder) -> int | None:
+    """The step of the newest complete checkpoint."""
+    found = [path.parent.name for path in folder.checkpoints.glob("step-*/manifest.json")]
+    return max((int(name.removeprefix("step-")) for name in found if name[5:].isdecimal()), default=None)
+
+
+def requeues(folder: RunFolder) -> int:
+    """How often Slurm started jobs of this run again, whoever asked for it."""
+    starts = entries(text_of(folder.starts).splitlines())
+    of_job = {start["job"]: start["requeues"] for start in starts if "job" in start}
+    return sum(of_job.values())  # the last start of each job counts all before it
+
+
+def table(summaries: Sequence[Summary]) -> str:
+    """The summaries, aligned, under HEADINGS."""
+    rows = [HEADINGS, *(summary.row() for summary in summaries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def show(root: Path) -> str:
+    """The table of all runs below `root`; Mistake where there is no such folder."""
+    if not root.is_dir():
+        raise Mistake(f"{root} is not a folder; wanted one with runs in it, such as outputs.")
+    summaries = [summarize(path, root) for path in find_runs(root)]
+    return table(summaries) if summaries else f"no runs in {root}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table, once or again and again; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.runs", description="A table of all runs below a folder.")
+    parser.add_argument("root", type=Path, metavar="OUTPUT_DIR", help="outputs, outputs/a-sweep, or one run's folder")
+    parser.add_argument("--watch", action="store_true", help=f"show it anew every {PERIOD} seconds")
+    options = parser.parse_args(arguments)
+    try:
+        while True:
+            print(f"{CLEAR if options.watch and sys.stdout.isatty() else ''}{show(options.root)}", flush=True)
+            if not options.watch:
+                return 0
+            time.sleep(PERIOD)
+    except Mistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
