@@ -11,11 +11,13 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import nn
 
+from degradations.draws import Keys
 from degradations.second_order import SecondOrder
 from trainer.ema import EMAConfig, smoothed
 from trainer.images.pairs import Pairs, ValidationSource, open_validation
 from trainer.images.sources import Folder
-from trainer.networks import SRVGGNetCompactConfig
+from trainer.networks import SRVGGNetCompactConfig, StochasticSRResNetConfig
+from trainer.networks.noise import noise_of
 from trainer.synthesis import Synthesis
 from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic, colour_drift
 
@@ -175,6 +177,18 @@ def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelera
     assert torch.equal(torch.get_rng_state(), numbers)
     assert net.training == training
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_a_stochastic_generator_is_measured_with_noise_that_never_changes(
+    accelerator: Accelerator, pairs: Pairs
+) -> None:
+    torch.manual_seed(0)
+    net = StochasticSRResNetConfig(n_channels=4, n_blocks=1, noise_dim=3, large_kernel_size=3).build(SCALE, bands=3)
+    drawn, asked = noise_of(Keys(5, torch.arange(3)), 3), []
+    net.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[1]))
+    first, second = (validator(accelerator, pairs, seed=5)(net, step).figures for step in (1, 2))
+    assert first == second
+    assert torch.equal(torch.cat(asked), torch.cat([drawn, drawn]))  # by the number of the pair: any rank may take it
 
 
 def test_a_higher_figure_is_better_and_nan_never() -> None:
