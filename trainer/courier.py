@@ -83,7 +83,7 @@ def http_failure(error: HfHubHTTPError) -> Answer:
     """The same of an answer that the hub gave."""
     status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
     said = one_line(error.server_message or error.response.reason_phrase)
-    advice = "; is HF_TOKEN, or the token of `hf auth login`, valid?" if status == 401 else ""
+    advice = "; check HF_TOKEN, or run `hf auth login`" if status == 401 else ""
     return {
         "error": f"HTTP {status}: {said}{advice}",
         "refused": 400 <= status < 500 and status not in TRANSIENT,

@@ -101,12 +101,11 @@ class Pusher:
         """Wait for the last push, `seconds` at most and until a signal; say what is missing. Whether nothing is."""
         deadline = time.monotonic() + seconds
         if self.thread:
+            if seconds and self.done != self.requested:
+                self.say(f"waiting for step {self.requested} to reach {self.config.repo_id}, {seconds:.0f} s at most.")
             with self.changed:
                 self.closing.set()
                 self.changed.notify()
-            self.thread.join(min(seconds, 2.0))
-            if self.thread.is_alive() and seconds:
-                self.say(f"step {self.requested} is on its way to {self.config.repo_id}; wait {seconds:.0f} s at most.")
             while self.thread.is_alive() and time.monotonic() < deadline and REQUEST.name is None:
                 self.thread.join(0.1)
             self.cancelled.set()

@@ -1,0 +1,311 @@
+"""Pushing a run: what arrives on the hub, and what the hub may do without harm."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+from launcher import ROOT
+from loopback import Fault, LoopbackHub
+
+from trainer import pusher as module
+from trainer.config import RunConfig
+from trainer.hub import Answer, Pushed, errand
+from trainer.networks import SRVGGNetCompact
+from trainer.publishing import make_pusher
+from trainer.pusher import FIRST_PAUSE, LONGEST_PAUSE, Pusher, back_off
+
+FILES = {"README.md", "config.json", "diffusion_pytorch_model.safetensors", "samples/validation.png"}
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+Push = Callable[..., Pusher]
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def push(saved: Callable[..., RunConfig], said: list[str], monkeypatch: pytest.MonkeyPatch) -> Push:
+    """`push(override, ...)`: a pusher for the saved run that says into `said` and never rests for long."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(module, "HASTE", 0.1)
+
+    def make(*overrides: str) -> Pusher:
+        pusher = make_pusher(saved("hub={repo_id: tester/x4}", *overrides))
+        assert pusher
+        pusher.say = said.append
+        return pusher
+
+    return make
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens beside the test."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def checkpoint(pusher: Pusher, step: int) -> bytes:
+    """The smoothed generator's file in the checkpoint of `step`."""
+    return (pusher.folder.checkpoints / f"step-{step:08d}" / "generator_ema.safetensors").read_bytes()
+
+
+def assert_complete(hub: LoopbackHub, pusher: Pusher, step: int) -> None:
+    """The hub has what belongs to `step`, all of it and nothing else; and the run knows it."""
+    newest = hub.repos["tester/x4"].main
+    assert set(newest.files) == FILES
+    assert newest.files[WEIGHTS] == checkpoint(pusher, step)
+    assert newest.files["config.json"] == (pusher.folder.export / "config.json").read_bytes()
+    assert f"after {step} of 6 steps" in newest.files["README.md"].decode()
+    assert Pushed.read(pusher.folder) == Pushed(repo_id="tester/x4", step=step, commit=newest.oid)
+    assert [path.name for path in pusher.folder.hub.iterdir()] == ["pushed.json"]
+
+
+def test_a_push_is_one_commit_and_opens_as_the_exported_network(
+    hub: LoopbackHub, push: Push, said: list[str], tmp_path: Path
+) -> None:
+    hub.add("tester/x4")
+    pusher = push()
+    exported = SRVGGNetCompact.from_pretrained(pusher.folder.export).state_dict()
+    pusher.request(6)
+    assert pusher.close(60)
+    assert_complete(hub, pusher, 6)
+    assert hub.titles("tester/x4") == ["Step 6"]
+    assert said == [
+        "waiting for step 6 to reach tester/x4, 60 s at most.",
+        f"step 6 is on tester/x4 (commit {hub.repos['tester/x4'].main.oid[:7]}).",
+    ]
+
+    card = hub.repos["tester/x4"].main.files["README.md"].decode()
+    code = card.split("```python\n")[1].split("```")[0]  # as a reader would take it
+    program = f"{code}\nimport torch\ntorch.save(net.state_dict(), '{tmp_path}/opened.pt')"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=120)
+    opened = torch.load(tmp_path / "opened.pt", weights_only=True)
+    assert opened.keys() == exported.keys()
+    assert all(torch.equal(value, opened[name]) for name, value in exported.items())
+
+
+FAULTS = {
+    "the list of files, refused once": (Fault("/preupload/", 503), 0),
+    "large files, refused once": (Fault("/objects/batch", 503), 0),
+    "a large file, refused once": (Fault("/objects/", 503), 0),
+    "a large file, cut off": (Fault("/objects/", "drop"), 0),
+    "the card, refused": (Fault("/validate-yaml", 503), 1),
+    "the commit, refused": (Fault("/commit/", 503), 1),
+    "the commit, refused again and again": (Fault("/commit/", 503, times=3), 1),
+    "the hub's quota": (Fault("/commit/", 429, headers={"Retry-After": "1"}), 1),
+    "the commit, cut off": (Fault("/commit/", "drop"), 1),
+    "the answer to the commit, lost": (Fault("/commit/", "lose"), 1),
+}
+"""What the hub does once, and how many lines are said of it: where its client tries again by itself, none."""
+
+
+@pytest.mark.parametrize("what", FAULTS)
+def test_a_push_is_complete_after(what: str, hub: LoopbackHub, push: Push, said: list[str]) -> None:
+    hub.add("tester/x4")
+    fault, lines = FAULTS[what]
+    hub.faults = [fault]
+    pusher = push()
+    pusher.request(6)
+    until(lambda: pusher.done == 6)  # the run goes on
+    assert pusher.close(60)
+    assert fault.times == 0
+    assert_complete(hub, pusher, 6)
+    assert hub.titles("tester/x4") == ["Step 6"]
+    *complaints, success = said
+    assert success.startswith("step 6 is on tester/x4")
+    assert len(complaints) == lines
+    for line in complaints:
+        assert line.startswith("step 6 could not be pushed to tester/x4: ")
+        assert line.endswith("; training goes on, it is tried again.")
+        assert "\n" not in line
+        assert hub.token not in line
+
+
+def test_a_hub_that_hangs_is_given_up_and_the_next_push_is_complete(
+    hub: LoopbackHub, push: Push, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 3.0)
+    hub.add("tester/x4")
+    hub.faults = [Fault("/objects/", "hang", times=2)]
+    pusher = push()
+    pusher.request(6)
+    until(lambda: pusher.done == 6)
+    assert pusher.close(60)
+    assert_complete(hub, pusher, 6)
+    assert hub.faults[0].times == 0
+    assert [line.split("; ")[0] for line in said] == [
+        "step 6 could not be pushed to tester/x4: no answer within 3 seconds",
+        f"step 6 is on tester/x4 (commit {hub.repos['tester/x4'].main.oid[:7]}).",
+    ]
+
+
+def test_of_the_saves_that_wait_the_newest_is_pushed(hub: LoopbackHub, push: Push) -> None:
+    hub.add("tester/x4")
+    hub.faults = [Fault("/commit/", "hang")]
+    pusher = push("hub.strategy=every_save")
+    pusher.saved(3, best=True)
+    until(lambda: not hub.faults[0].times)
+    for step in (3, 3, 6):  # while one is on its way; none of these calls waits
+        pusher.saved(step, best=False)
+    assert len(list(pusher.folder.hub.glob("step-*"))) == 2
+    hub.released.set()
+    assert pusher.close(60)
+    assert_complete(hub, pusher, 6)
+    assert hub.titles("tester/x4") == ["Step 6"]
+
+
+def test_a_refusal_is_said_and_the_next_push_is_complete(hub: LoopbackHub, push: Push, said: list[str]) -> None:
+    hub.add("tester/x4")
+    hub.token = "another"  # as if ours had been revoked
+    pusher = push("hub.strategy=every_save")
+    pusher.saved(3, best=True)
+    until(lambda: said)
+    assert said == [
+        "step 3 could not be pushed to tester/x4: HTTP 401: Invalid credentials in Authorization header; check "
+        "HF_TOKEN, or run `hf auth login`; training goes on, the next save is pushed anew."
+    ]
+    hub.token = os.environ["HF_TOKEN"]
+    pusher.saved(6, best=False)
+    assert pusher.close(60)
+    assert_complete(hub, pusher, 6)
+
+
+def test_a_run_does_not_wait_for_longer_than_it_was_told_and_the_next_one_catches_up(
+    hub: LoopbackHub, push: Push, said: list[str]
+) -> None:
+    hub.add("tester/x4")
+    hub.faults = [Fault("/preupload/", "hang", times=99)]
+    pusher = push()
+    begun = time.monotonic()
+    pusher.catch_up(6)
+    assert not pusher.close(3)
+    assert time.monotonic() - begun < 10
+    assert said == [
+        "waiting for step 6 to reach tester/x4, 3 s at most.",
+        f"step 6 is not known to be on tester/x4 (cut off): the same command, or `python -m trainer.push "
+        f"{pusher.folder.path}`, brings it there.",
+    ]
+    (pusher.folder.hub / "step-00000003-left").mkdir(exist_ok=True)  # what a death leaves
+    hub.faults = []
+    config = pusher.config
+    again = Pusher(config, pusher.folder, pusher.write_card, said.append)
+    again.begin(6, 3)
+    assert again.requested is None  # the strategy is to push what a finished run left
+    assert again.finish(6, 3)
+    assert_complete(hub, again, 6)
+    assert Pusher(config, pusher.folder, pusher.write_card, said.append).finish(6, 3)
+    assert hub.titles("tester/x4") == ["Step 6"]
+
+
+@pytest.mark.parametrize(("strategy", "pushed"), [("end", []), ("best", [3]), ("every_save", [3, 6])])
+def test_the_strategy_says_which_saves_are_pushed(
+    strategy: str, pushed: list[int], hub: LoopbackHub, push: Push
+) -> None:
+    hub.add("tester/x4")
+    pusher = push(f"hub.strategy={strategy}", "hub.tag_steps=true")
+    for step, best in ((3, True), (6, False)):
+        pusher.saved(step, best)
+        if step in pushed:
+            until(lambda step=step: pusher.done == step)
+        assert len(hub.titles("tester/x4")) == len([earlier for earlier in pushed if earlier <= step])
+    assert pusher.finish(6, 3)
+    last = 3 if strategy == "best" else 6
+    assert_complete(hub, pusher, last)
+    tags = hub.repos["tester/x4"].tags
+    assert sorted(tags) == [f"step-{step:08d}" for step in sorted({*pushed, last})]
+    assert tags[f"step-{last:08d}"] == hub.repos["tester/x4"].main.oid
+
+
+def test_a_tag_of_an_earlier_run_is_moved(hub: LoopbackHub, push: Push) -> None:
+    repo = hub.add("tester/x4")
+    repo.tags["step-00000006"] = repo.main.oid
+    pusher = push("hub.tag_steps=true")
+    pusher.request(6)
+    assert pusher.close(60)
+    assert repo.tags == {"step-00000006": repo.main.oid}
+    assert len(repo.commits) == 2
+
+
+def test_the_protocol_that_the_client_prefers_is_not_in_the_way(
+    hub: LoopbackHub, push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Xet is on where nobody switches it off. A hub that takes every file in the commit is not asked to speak it."""
+    monkeypatch.delenv("HF_HUB_DISABLE_XET")
+    hub.large = ()
+    hub.add("tester/x4")
+    pusher = push()
+    pusher.request(6)
+    assert pusher.close(60)
+    assert_complete(hub, pusher, 6)
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_cannot_be_staged_is_said(push: Push, said: list[str]) -> None:
+    pusher = push()
+    shutil.rmtree(pusher.folder.checkpoints / "step-00000006")
+    pusher.request(6)
+    assert not pusher.close(60)
+    assert said[0].startswith("step 6 cannot be pushed to tester/x4: FileNotFoundError: ")
+    assert said[0].endswith("; training goes on.")
+    assert not list(pusher.folder.hub.iterdir())
+
+
+SENDER = """
+import sys
+from threading import Event
+from trainer.hub import errand
+errand({"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}, 100.0, Event())
+"""
+
+
+def test_a_courier_does_not_outlive_its_sender(hub: LoopbackHub, push: Push) -> None:
+    hub.add("tester/x4")
+    hub.faults = [Fault("/preupload/", "hang", times=9)]
+    folder = push().folder.export
+    sender = subprocess.Popen([sys.executable, "-c", SENDER, str(folder)], cwd=ROOT)
+    until(lambda: any("preupload" in request for request in hub.requests))
+    (courier,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
+    assert b"courier.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
+    sender.kill()
+    sender.wait()
+    until(lambda: not alive(courier))
+
+
+def alive(pid: str) -> bool:
+    """Whether a process is there and is not only waited for."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert errand({"errand": "dance"}, 30, Event()) == Answer(error="courier.py ended with status 1")
+    cancelled = Event()
+    cancelled.set()
+    assert errand({"errand": "push"}, 30, cancelled) == Answer(error="cut off")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
+    assert asdict(errand({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
+        Answer(error="HF_HUB_OFFLINE is set", refused=True)
+    )
+
+
+def test_pauses_grow_up_to_a_limit_and_differ_between_runs() -> None:
+    for failures in range(1, 40):
+        full = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
+        pauses = [back_off(failures, f"run {number}") for number in range(200)]
+        assert all(full / 2 < pause <= full for pause in pauses)
+        assert max(pauses) - min(pauses) > 0.45 * full
+        assert pauses == [back_off(failures, f"run {number}") for number in range(200)]

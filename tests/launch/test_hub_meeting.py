@@ -1,0 +1,184 @@
+"""The first second of a run that goes to the hub, and pushing by hand."""
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from loopback import Fault, LoopbackHub
+
+from trainer import hub as module
+from trainer.claim import folder_of
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+from trainer.mistakes import Mistake
+from trainer.publishing import meet_hub
+from trainer.push import main
+
+Configure = Callable[..., RunConfig]
+HUB = "hub={repo_id: tester/x4}"
+
+
+def refusal(config: RunConfig) -> str:
+    with pytest.raises(Mistake) as caught:
+        meet_hub(config)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_repository_is_made_private_before_anything_else(hub: LoopbackHub, tiny: Configure) -> None:
+    meet_hub(tiny(HUB))
+    assert hub.repos["tester/x4"].private
+    assert hub.titles("tester/x4") == []
+    meet_hub(tiny(HUB))  # it may be there
+    meet_hub(tiny(HUB, "hub.repo_id=tester/shown", "hub.private=false"))
+    assert not hub.repos["tester/shown"].private
+
+
+def test_a_run_without_a_hub_asks_nothing_of_it(hub: LoopbackHub, tiny: Configure) -> None:
+    meet_hub(tiny())
+    assert hub.requests == []
+
+
+def test_a_token_that_is_not_valid_is_a_mistake(hub: LoopbackHub, tiny: Configure) -> None:
+    hub.token = "another"
+    assert refusal(tiny(HUB)) == (
+        "hub.repo_id: tester/x4 cannot be pushed to: HTTP 401: Invalid credentials in Authorization header; check "
+        "HF_TOKEN, or run `hf auth login`."
+    )
+
+
+@pytest.mark.usefixtures("hub")
+def test_no_token_is_a_mistake(tiny: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    assert refusal(tiny(HUB)) == (
+        "hub.repo_id: tester/x4 cannot be pushed to: there is no token: set HF_TOKEN or run `hf auth login`."
+    )
+
+
+@pytest.mark.usefixtures("hub")
+def test_offline_is_a_mistake(tiny: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert refusal(tiny(HUB)) == "hub.repo_id: tester/x4 cannot be pushed to: HF_HUB_OFFLINE is set."
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_namespace_of_others_is_a_mistake(tiny: Configure) -> None:
+    assert "HTTP 403: You don't have the rights to create a model under others" in refusal(
+        tiny("hub={repo_id: others/x4}")
+    )
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_name_that_the_hub_does_not_allow_is_a_mistake(tiny: Configure) -> None:
+    assert "HFValidationError" in refusal(tiny("hub={repo_id: 'tester/x 4'}"))
+
+
+def test_a_public_repository_is_a_mistake_where_a_private_one_is_meant(hub: LoopbackHub, tiny: Configure) -> None:
+    hub.add("tester/x4", private=False)
+    assert "the repository exists and is public; set hub.private=false if that is meant" in refusal(tiny(HUB))
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_licence_that_the_hub_does_not_know_is_a_mistake(tiny: Configure) -> None:
+    assert '"license\\" must be one of' in refusal(tiny(HUB, "hub.license=mine"))
+    meet_hub(tiny(HUB, "hub.license=apache-2.0"))
+
+
+@pytest.mark.parametrize("away", ["closed", "hangs", "503"])
+def test_a_hub_that_is_away_is_a_mistake_for_a_new_run_only(
+    away: str,
+    hub: LoopbackHub,
+    saved: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if away == "closed":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setattr(module, "OPENING", 20.0 if away != "hangs" else 3.0)
+    hub.faults = [Fault("/repos/create", "hang" if away == "hangs" else 503, times=2)]
+    reason = {"closed": "ConnectError: ", "hangs": "no answer within 3 seconds", "503": "HTTP 503: injected"}[away]
+    config = saved(HUB)
+    meet_hub(config)
+    said = capsys.readouterr().out
+    assert said.startswith(f"hub.repo_id: tester/x4 cannot be reached: {reason}")
+    assert said.endswith("; pushes are tried all the same.\n")
+    shutil.rmtree(folder_of(config).checkpoints)
+    assert f"hub.repo_id: tester/x4 cannot be reached: {reason}" in refusal(config)
+
+
+WRONG = {
+    "hub={repo_id: x4}": "hub: repo_id: got 'x4'; must be namespace/name",
+    "hub={repo_id: a/b/c}": "hub: repo_id: got 'a/b/c'; must be namespace/name",
+    "hub={repo_id: a/b, wait_minutes: -1}": "hub: wait_minutes: got -1.0; must be at least 0",
+    "hub={repo_id: a/b, strategy: often}": "hub.strategy: got \"often\"; must be 'end', 'best' or 'every_save'",
+    "hub={repo_id: a/b, token: hf_x}": "hub.token: no such key",
+}
+
+
+@pytest.mark.parametrize("override", WRONG)
+def test_a_wrong_hub_section_is_named(override: str, tiny: Configure) -> None:
+    with pytest.raises(Mistake) as caught:
+        tiny(override)
+    assert WRONG[override] in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["validation=null", "checkpoints.keep_best=false"])
+def test_the_best_can_only_be_pushed_where_it_is_known_and_kept(override: str, tiny: Configure) -> None:
+    with pytest.raises(Mistake) as caught:
+        tiny(HUB, "hub.strategy=best", override)
+    assert "hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best" in str(caught.value)
+
+
+def test_a_run_is_pushed_by_hand(hub: LoopbackHub, saved: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    run = folder_of(saved()).path
+    assert main([str(run)]) == 2
+    assert capsys.readouterr().err == f"error: --repo-id must be given: the run {run} has no hub section.\n"
+    assert main([str(run), "--repo-id", "x4"]) == 2
+    assert capsys.readouterr().err == "error: --repo-id: repo_id: got 'x4'; must be namespace/name.\n"
+
+    moved = run.rename(run.with_name("moved"))
+    assert main([str(moved), "--repo-id", "tester/x4", "--license", "mit"]) == 0
+    commit = hub.repos["tester/x4"].main
+    assert f"step 6 is on tester/x4 (commit {commit.oid[:7]}).\n" in capsys.readouterr().out
+    assert hub.repos["tester/x4"].private
+    assert b"license: mit" in commit.files["README.md"]
+    weights = (moved / "checkpoints" / "step-00000006" / "generator_ema.safetensors").read_bytes()
+    assert commit.files["diffusion_pytorch_model.safetensors"] == weights
+
+    assert main([str(moved), "--repo-id", "tester/shown", "--public"]) == 0
+    assert not hub.repos["tester/shown"].private
+
+
+def test_by_hand_the_best_is_pushed_where_that_is_the_strategy(hub: LoopbackHub, saved: Configure) -> None:
+    run = folder_of(saved(HUB, "hub.strategy=best")).path
+    assert main([str(run)]) == 0
+    weights = (run / "checkpoints" / "step-00000003" / "generator_ema.safetensors").read_bytes()
+    assert hub.repos["tester/x4"].main.files["diffusion_pytorch_model.safetensors"] == weights
+
+
+def test_a_push_by_hand_that_fails_says_so_by_its_status(
+    hub: LoopbackHub, saved: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path} is no run folder: it has no config.yaml.\n"
+    config = saved(HUB, "hub.wait_minutes=0.02")
+    hub.faults = [Fault("/commit/", 503, times=99)]
+    assert main([str(folder_of(config).path)]) == 1
+    assert "step 6 is not known to be on tester/x4 (" in capsys.readouterr().out
+    shutil.rmtree(folder_of(config).checkpoints)
+    assert main([str(folder_of(config).path)]) == 2
+    assert capsys.readouterr().err.endswith("holds no checkpoint to push.\n")
+
+
+def test_the_token_is_written_nowhere(hub: LoopbackHub, saved: Configure, capsys: pytest.CaptureFixture[str]) -> None:
+    config = saved(HUB)
+    assert main([str(folder_of(config).path)]) == 0
+    assert hub.token not in capsys.readouterr().out
+    files = [file for file in folder_of(config).path.rglob("*") if file.is_file()]
+    assert not [file for file in files if hub.token.encode() in file.read_bytes()]
+    assert not [content for content in hub.repos["tester/x4"].main.files.values() if hub.token.encode() in content]
+    assert load_config(RunConfig, folder_of(config).config).hub == config.hub

@@ -1,0 +1,123 @@
+"""Whole runs that are pushed while they train: whatever the hub does, they are not harmed."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launcher import ROOT, RUN, TINY, command, environment, launch
+from loopback import Fault, LoopbackHub
+
+pytestmark = pytest.mark.launch
+HUB = "hub={repo_id: tester/x4, strategy: every_save}"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The last checkpoint of the run without a hub, on two ranks."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    launch(2, folder)
+    return last_checkpoint(folder)
+
+
+def last_checkpoint(folder: Path) -> dict[str, bytes]:
+    """Weights, moments, average, pool and progress after the last step."""
+    files = (folder / "tiny" / "checkpoints" / "step-00000006").iterdir()
+    return {file.name: file.read_bytes() for file in files if file.name != "manifest.json"}
+
+
+def start(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start the tiny run with this hub: two ranks by the launcher, one without it."""
+    arguments = [str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides]
+    program = command(ranks, RUN, *arguments) if ranks > 1 else [sys.executable, str(RUN), *arguments]
+    surroundings = {**environment(), **hub.environment(folder / "home")}
+    return subprocess.Popen(
+        program, env=surroundings, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> list[str]:
+    """The same to the end; what it said of the hub."""
+    running = start(ranks, hub, folder, *overrides)
+    text = running.communicate(timeout=200)[0]
+    assert running.returncode == 0, text
+    assert "Traceback" not in text
+    assert hub.token not in text
+    return [line for line in text.splitlines() if "tester/x4" in line]
+
+
+def test_a_hub_that_fails_for_a_while_gets_everything_and_training_is_what_it_was(
+    hub: LoopbackHub, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.faults = [Fault("/preupload/", "drop"), Fault("/objects/", 503), Fault("/commit/", 503)]
+    said = run(2, hub, tmp_path, "checkpoints.background=true")
+    assert last_checkpoint(tmp_path / "outputs") == undisturbed
+    assert hub.repos["tester/x4"].private
+    newest = hub.repos["tester/x4"].main
+    assert newest.files[WEIGHTS] == undisturbed["generator_ema.safetensors"]
+    sheet = tmp_path / "outputs" / "tiny" / "samples" / "step-00000006.png"
+    assert newest.files["samples/validation.png"] == sheet.read_bytes()
+    assert hub.titles("tester/x4")[-1] == "Step 6"
+    assert said[-1] == f"step 6 is on tester/x4 (commit {newest.oid[:7]})."
+    assert len([line for line in said if "could not be pushed" in line]) <= 1
+
+
+def test_a_hub_that_hangs_holds_up_nothing_and_the_same_command_catches_up(
+    hub: LoopbackHub, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    hub.faults = [Fault("/preupload/", "hang", times=99)]
+    said = run(2, hub, tmp_path, "hub.wait_minutes=0.02")
+    assert last_checkpoint(tmp_path / "outputs") == undisturbed
+    assert said[-1].startswith("step 6 is not known to be on tester/x4 (cut off): the same command, or `python -m ")
+    assert (tmp_path / "outputs" / "tiny" / "DONE").is_file()
+
+    hub.faults = []
+    assert run(1, hub, tmp_path)[-1].startswith("step 6 is on tester/x4")
+    assert hub.titles("tester/x4") == ["Step 6"]
+    assert hub.repos["tester/x4"].main.files[WEIGHTS] == undisturbed["generator_ema.safetensors"]
+
+
+def test_a_run_that_dies_during_a_push_pushes_again_when_it_is_resumed(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults = [Fault("/preupload/", "hang")]
+    running = start(1, hub, tmp_path, "max_train_steps=100000", "validation=null")
+    deadline = time.monotonic() + 120
+    while hub.faults[0].times:
+        assert running.poll() is None, running.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.kill()
+    running.communicate()
+    folder = tmp_path / "outputs" / "tiny"
+    assert hub.titles("tester/x4") == []
+    assert list((folder / "hub").glob("step-*"))
+    newest = max(path for path in (folder / "checkpoints").iterdir() if path.suffix == "")
+    last = int(newest.name.removeprefix("step-"))
+
+    said = run(1, hub, tmp_path, f"max_train_steps={last}", "validation=null")
+    assert said[-1].startswith(f"step {last} is on tester/x4")
+    assert hub.repos["tester/x4"].main.files[WEIGHTS] == (newest / "generator_ema.safetensors").read_bytes()
+    assert [path.name for path in (folder / "hub").iterdir()] == ["pushed.json"]
+
+
+def test_a_run_that_is_asked_to_stop_does_not_wait_for_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults = [Fault("/preupload/", "hang")]
+    said = run(1, hub, tmp_path, "max_train_steps=100000", "validation=null", "max_hours=0.001")
+    assert said[-1].startswith("step ")
+    assert "is not known to be on tester/x4 (cut off): the same command" in said[-1]
+    assert (tmp_path / "outputs" / "tiny" / "STOPPED").is_file()
+
+
+def test_a_token_that_is_refused_ends_the_run_before_it_begins(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.token = "hf_another"
+    running = start(1, hub, tmp_path)
+    hub.token = "hf_loopback"
+    text = running.communicate(timeout=200)[0]
+    assert running.returncode == 2
+    assert text == (
+        "error: hub.repo_id: tester/x4 cannot be pushed to: HTTP 401: Invalid credentials in Authorization header; "
+        "check HF_TOKEN, or run `hf auth login`.\n"
+    )
+    assert not (tmp_path / "outputs").exists()
+    assert hub.repos == {}
