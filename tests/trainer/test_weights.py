@@ -1,12 +1,18 @@
 """Weights to begin with: every place they may come from, and what is said where they do not fit."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
+from trainer.assemble import make_accelerator, make_players
+from trainer.checkpoint import Checkpoints
+from trainer.config import RunConfig
 from trainer.mistakes import Mistake
+from trainer.networks import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
 from trainer.weights import load_weights
 
@@ -87,3 +93,57 @@ def test_a_released_file_loads() -> None:
     whole = SRVGGNetCompactConfig().build(4, 3)
     said = load_weights(whole, str(SHARED / "realesr-animevideov3.fromncnn.pth"), "init.generator")
     assert said.startswith(f"init.generator: {len(whole.state_dict())} of {len(whole.state_dict())} tensors")
+
+
+def discriminator(seed: int) -> UNetDiscriminatorSN:
+    torch.manual_seed(seed)
+    return UNetDiscriminatorSNConfig(num_feat=4).build(32, bands=3)
+
+
+def run_with(folder: Path, step: int, **parts: nn.Module) -> Path:
+    checkpoints = Checkpoints(folder / "checkpoints")
+    checkpoints.begin(step)
+    checkpoints.write(step, 0, {name: part.state_dict() for name, part in parts.items()})
+    return checkpoints.complete(step, ranks=1)
+
+
+@pytest.mark.parametrize("place", ["run", "checkpoint", "file"])
+def test_a_run_folder_gives_the_discriminator_of_its_newest_checkpoint(tmp_path: Path, place: str) -> None:
+    net(1).save_pretrained(tmp_path / "export")  # the run's generator, which it must not be taken for
+    run_with(tmp_path, 1, generator_ema=net(1), discriminator=discriminator(5))
+    newest = run_with(tmp_path, 2, generator_ema=net(1), discriminator=discriminator(6))
+    file = newest / "discriminator.safetensors"
+    origin = {"run": tmp_path, "checkpoint": newest, "file": file}[place]
+    ours = discriminator(7)
+    said = load_weights(ours, str(origin), "init.discriminator", "discriminator")
+    wanted = discriminator(6).state_dict()
+    assert said == f"init.discriminator: {len(wanted)} of {len(wanted)} tensors from {file}"
+    assert all(torch.equal(value, wanted[name]) for name, value in ours.state_dict().items())
+
+
+def test_a_run_without_a_discriminator_is_a_mistake(tmp_path: Path) -> None:
+    run_with(tmp_path, 1, generator_ema=net(1))
+    with pytest.raises(Mistake, match=r"init\.discriminator: the folder .* no checkpoint with a discriminator\."):
+        load_weights(discriminator(7), str(tmp_path), "init.discriminator", "discriminator")
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "netD."])
+def test_a_released_discriminator_loads(tmp_path: Path, wrapper: str) -> None:
+    """As BasicSR saves it, under torch's spectral norm, whose names ours bears."""
+    state = {wrapper + name: value for name, value in discriminator(5).state_dict().items()}
+    assert {f"{wrapper}conv1.weight_orig", f"{wrapper}conv1.weight_u", f"{wrapper}conv1.weight_v"} <= state.keys()
+    torch.save({"params": state}, tmp_path / "netD.pth")
+    load_weights(ours := discriminator(6), str(tmp_path / "netD.pth"), "init.discriminator", "discriminator")
+    assert torch.equal(ours.conv1.weight_u, discriminator(5).conv1.weight_u)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_run_starts_from_both_networks_of_another(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    game = "adversarial={discriminator: {type: UNetDiscriminatorSN, num_feat: 4}}"
+    first = run_with(tmp_path / "old", 3, generator_ema=net(1), discriminator=discriminator(5))
+    config = tiny(game, f"init.generator={first}", f"init.discriminator={tmp_path / 'old'}")
+    generator, critic, said = make_players(config, make_accelerator(config))
+    assert critic is not None
+    assert torch.equal(generator.module.body[0].weight, net(1).body[0].weight)
+    assert torch.equal(critic.module.conv0.weight, discriminator(5).conv0.weight)
+    assert [sentence.split(":")[0] for sentence in said] == ["init.generator", "init.discriminator"]
