@@ -1,17 +1,19 @@
 """What only the ranks themselves can see. Started by `accelerate launch tests/launch/ranks.py ANSWERS KEY=VALUE...`.
 
-Every rank writes ANSWERS/rank-<r>.json: checksums of the weights of all ranks after a few steps, and with what status
-a run of the same overrides ends (its data is the caller's choice).
+Every rank writes ANSWERS/rank-<r>.json: checksums of the weights of all ranks after a few steps, what they saw of a
+game (rank 0 leaves both networks in ANSWERS/game.pt), and with what status a run of the same overrides ends (its data
+is the caller's choice).
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 
-from trainer.assemble import assemble, make_accelerator
+from trainer.assemble import Experiment, assemble, make_accelerator
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.run import main
@@ -19,11 +21,19 @@ from trainer.steps import train_step
 
 TINY = Path(__file__).with_name("tiny.yaml")
 STEPS = 3
+GAME = (
+    "validation=null",
+    "telemetry.report_to=none",
+    "adversarial.discriminator={type: UNetDiscriminatorSN, num_feat: 4}",
+    "adversarial.optimizer.learning_rate=1e-3",
+    "adversarial.adaptive_d={threshold: 3.8e-4, ema_decay: 0.0}",  # between the leads of the second and third step
+)
+GAME_STEPS = 6
 
 
 def checksum(module: torch.nn.Module) -> float:
     """Differs if any weight differs, however little: the sum of the bits of all."""
-    return sum(p.detach().view(torch.int32).to(torch.int64).sum().item() for p in module.parameters())
+    return sum(p.detach().view(torch.int32).to(torch.int64).sum().item() for p in module.state_dict().values())
 
 
 def weights_of_all_ranks() -> dict[str, list[float]]:
@@ -42,9 +52,41 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     return {"before": gather_object([before]), "after": gather_object([after]), "average": gather_object([average])}
 
 
+def game(per_device: int) -> tuple[Experiment, dict[str, list[float]]]:
+    """Some steps of a game whose discriminator is held at some of them: what this rank saw, and all decided."""
+    config = load_config(RunConfig, TINY, [*GAME, f"batch.per_device={per_device}"])
+    x = assemble(config, make_accelerator(config))
+    x.fill_pool()
+    pairs, seen = x.pairs(), {"own": [], "lead": [], "paused": []}
+    for step in range(GAME_STEPS):
+        for player in x.state.players.values():
+            player.set_rate(step + 2, 100)  # past the warm-up
+        report = train_step(x, pairs)
+        x.state.advance(x.batch.global_size)
+        seen["own"].append((report["discriminator/D(y)_prob"] - report["discriminator/D(G(x))_prob"]).item())
+        seen["lead"].append(x.state.restraint.lead.item())
+        seen["paused"].append(report["discriminator/paused"].item())
+    return x, seen
+
+
+def networks(x: Experiment) -> dict[str, dict[str, torch.Tensor]]:
+    """Both players' state dicts: the discriminator's has its power iterations too."""
+    return {name: player.module.state_dict() for name, player in x.state.players.items()}
+
+
+def game_of_all_ranks(answers: str) -> dict[str, Any]:
+    """What each rank saw of a game in micro-batches of one, and checksums of both networks per rank."""
+    x, seen = game(per_device=1)
+    if x.accelerator.is_main_process:
+        torch.save(networks(x), Path(answers, "game.pt"))
+    sums = {name: gather_object([checksum(player.module)]) for name, player in x.state.players.items()}
+    return {**{name: gather_object([values]) for name, values in seen.items()}, **sums}
+
+
 if __name__ == "__main__":
     answers, *overrides = sys.argv[1:]
     found: dict[str, object] = dict(weights_of_all_ranks())
+    found["game"] = game_of_all_ranks(answers)
     status = main([str(TINY), *overrides])
     rank = torch.distributed.get_rank()
     Path(answers, f"rank-{rank}.json").write_text(json.dumps({**found, "status": status}))

@@ -1,4 +1,4 @@
-"""Two ranks from the inside: equal weights, and one decision about bad pictures."""
+"""Two ranks from the inside: equal weights, and one decision about the discriminator and about bad pictures."""
 
 import json
 import subprocess
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from launcher import ROOT, RUN, TINY, command, environment
 from PIL import Image
+from ranks import game, networks
 
 pytestmark = pytest.mark.launch
 
@@ -15,9 +17,15 @@ RANKS = Path(__file__).with_name("ranks.py")
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], str]:
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the ranks leave what they have to say."""
+    return tmp_path_factory.mktemp("answers")
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory, answers: Path) -> tuple[list[dict[str, Any]], str]:
     """The answers of both ranks, and what was printed; the run of rank.py has 3 bad pictures among 120."""
-    photos, answers = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("answers")
+    photos = tmp_path_factory.mktemp("photos")
     for number in range(120):
         Image.effect_mandelbrot((48, 48), (-2 + number / 100, -1, 1, 1), 20).save(photos / f"{number:03d}.png")
     for number in (7, 30, 99):
@@ -48,6 +56,40 @@ def test_ranks_begin_with_equal_weights_and_keep_them(said: tuple[list[dict[str,
             assert len(answer[when]) == 2
             assert len(set(answer[when])) == 1, when
         assert answer["before"] != answer["after"]
+
+
+def test_ranks_hold_the_discriminator_together_by_the_mean_of_what_they_see(
+    said: tuple[list[dict[str, Any]], str],
+) -> None:
+    for answer in said[0]:
+        one, other = answer["game"]["own"]
+        assert one != other
+        assert answer["game"]["lead"][0] == answer["game"]["lead"][1]
+        assert answer["game"]["lead"][0] == pytest.approx(
+            [(a + b) / 2 for a, b in zip(one, other, strict=True)], abs=1e-7
+        )
+        assert answer["game"]["paused"][0] == answer["game"]["paused"][1]
+        assert set(answer["game"]["paused"][0]) == {0.0, 1.0}
+
+
+def test_both_networks_are_equal_on_all_ranks_power_iterations_too(said: tuple[list[dict[str, Any]], str]) -> None:
+    for answer in said[0]:
+        for player in ("generator", "discriminator"):
+            assert len(set(answer["game"][player])) == 1, player
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+@pytest.mark.parametrize("per_device", [1, 4])
+def test_a_game_is_the_same_by_one_rank_or_two_with_or_without_accumulation(
+    said: tuple[list[dict[str, Any]], str], answers: Path, per_device: int
+) -> None:
+    """1 x 4 and 4 x 1 against 2 ranks x 2, after six steps that move a weight by up to 6e-3."""
+    x, seen = game(per_device)
+    assert seen["paused"] == said[0][0]["game"]["paused"][0]
+    two = torch.load(answers / "game.pt", weights_only=True)
+    for player, state in networks(x).items():
+        for name, value in state.items():
+            torch.testing.assert_close(value, two[player][name], rtol=0, atol=2e-5, msg=f"{player} {name}")
 
 
 def test_both_ranks_stop_together_when_too_many_pictures_are_bad(said: tuple[list[dict[str, Any]], str]) -> None:
