@@ -8,8 +8,8 @@ from torch import nn
 from trainer.mistakes import Mistake
 
 COST = (
-    "compile: the first step of each phase waits until its networks are compiled, seconds on a GPU and minutes on a "
-    "CPU; a later start finds most of it done"
+    "compile: the first step of each phase waits while its networks are compiled, which may take minutes; a later "
+    "start finds most of it done"
 )
 
 
@@ -17,8 +17,8 @@ def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
     """Compile the blocks that `net` repeats, once for them all (`_repeated_blocks`, as diffusers has it), or all of it.
 
     Shapes are fixed, as patches and micro-batches are in a run: else the discriminator, which judges a batch in the
-    generator's step and two in its own, would be compiled for any number of pictures, and that is slower. Each way of
-    running a network (with gradients, frozen, without) is compiled when it first comes, and kept.
+    generator's step and two in its own, would be compiled for any number of pictures. Each way of running a network
+    (with gradients, frozen, without) is compiled when it first comes, and kept.
     """
     repeated = getattr(net, "_repeated_blocks", None) or ()
     blocks = [part for part in net.modules() if type(part).__name__ in repeated]
