@@ -70,6 +70,14 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
     Raises Mistake with every error at once, each with its dotted path, what was got and what is allowed.
     """
+    tree = read_tree(path)
+    for override in overrides:
+        _apply(tree, override)
+    return validated(cls, tree, str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; Mistake where it is none."""
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _named_loader(path))
     except OSError as error:
@@ -80,9 +88,7 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, dict):
         raise Mistake(f"{path} must hold keys and values, got {tree!r}.")
-    for override in overrides:
-        _apply(tree, override)
-    return validated(cls, tree, str(path))
+    return tree
 
 
 def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
