@@ -18,6 +18,7 @@ from trainer.assemble import Experiment, assemble, make_accelerator
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
 from trainer.loop import fit
+from trainer.steps import train_step
 
 STEPS, PRETRAIN, RAMP, VALIDATE = 24, 8, 6, 2
 STOPS = (8, 11, 16)
@@ -218,6 +219,21 @@ def test_the_average_begins_where_it_should_and_follows_its_decay(run: Run, powe
         wanted = at * wanted + (1 - at) * live[step]
         torch.testing.assert_close(average[step], wanted, rtol=1e-5, atol=1e-7)
         assert torch.equal(average[step], live[step]) == (step <= begin + 1)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_validation_measures_the_live_weights_until_the_average_begins(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(*GAME, "ema={decay: 0.8, update_after_step: 2}", "optimizer.learning_rate=1e-2")
+    x = assemble(config, make_accelerator(config))
+    x.fill_pool()
+    pairs = x.pairs()
+    assert x.validator is not None
+    for step in range(1, 5):
+        x.generator.set_rate(step, STEPS)
+        train_step(x, pairs)
+        x.state.advance(x.batch.global_size)
+        shown, live = (x.validator(net, step).figures for net in (x.state.ema.ema_model, x.generator.module))
+        assert (shown == live) == (step <= 3)
 
 
 def test_a_held_discriminator_is_the_same_in_pieces(run: Run) -> None:
