@@ -79,7 +79,7 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
             task_type="image-to-image",
             task_name="super-resolution",
             dataset_type=hub_id(config.validation.source) or "held-out-pictures",
-            dataset_name=told(config.validation.source),
+            dataset_name=hub_id(config.validation.source) or told(config.validation.source),
             metric_type=name,
             metric_name=f"{METRICS[name]} ({measured(config)})",
             metric_value=round(figures[name], 4),
@@ -185,8 +185,8 @@ def told(source: Any) -> str:
         return f"the dataset [{name}](https://huggingface.co/datasets/{name}) ({source.split})"
     if isinstance(source, Package):
         return f"pictures that the Python package {source.package} ships"
-    kinds = {"folder": "a folder of pictures", "pairs": "two folders of pairs", "dataset_pairs": "a dataset of pairs"}
-    return kinds.get(source.type, "a dataset") + " that is not public"
+    kinds = {"folder": "a private folder of pictures", "pairs": "private folders of pairs"}
+    return kinds.get(source.type, "a private dataset")
 
 
 def degradation(config: RunConfig) -> str:
