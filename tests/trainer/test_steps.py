@@ -10,6 +10,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradations.draws import Keys
 from trainer.assemble import Experiment, assemble, make_accelerator
@@ -143,6 +144,34 @@ def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
     assert same(before, list(critic.parameters()))
     assert no_gradient(critic)
     assert not same(generator, weights(x.generator.module))
+
+
+class Unread(TorchDispatchMode):
+    """Refuses what makes the host wait for a GPU: reading a number, and shapes that depend on values."""
+
+    WAITS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.masked_select)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func.overloadpacket not in self.WAITS, func
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_for_the_device(build: Build) -> None:
+    """Held or not, measured for a report or not."""
+    settings = "adversarial.adaptive_d={threshold: 1e-4, ema_decay: 0.5}", "adversarial.r1={gamma: 0.1, interval: 2}"
+    x = build(*settings, "telemetry.report_steps=2", "checkpoints.checkpointing_steps=100", "max_train_steps=100")
+    pairs = list(islice(x.pairs(), 4 * x.batch.accumulation))
+    with pytest.raises(AssertionError, match="_local_scalar_dense"), Unread():
+        torch.ones(1).item()
+    coming = iter(pairs)
+    reports = []
+    for _ in range(4):
+        with Unread():
+            reports.append(train_step(x, coming))
+            x.telemetry.add(reports[-1])
+        x.state.advance(4)
+    assert {float(report["discriminator/paused"]) for report in reports} <= {0.0, 1.0}
+    assert "generator/update_ratio" in reports[1]
 
 
 def test_both_players_movements_are_told_at_the_step_before_a_report(build: Build) -> None:
