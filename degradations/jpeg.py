@@ -53,7 +53,7 @@ def _constant(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _quality_tables(device: torch.device) -> Tensor:
+def quality_tables(device: torch.device) -> Tensor:
     """Quantisation tables of all qualities (jcparam.c, baseline): float32 [101, 2, 8, 8], luma and chroma."""
     quality = torch.arange(101)
     percent = torch.where(quality < 50, 5000 // quality.clamp_min(1), 200 - 2 * quality)
@@ -187,7 +187,7 @@ def libjpeg(
     """
     quality = torch.as_tensor(quality).to(images.device, non_blocking=True).expand(len(images))
     with torch.no_grad(), no_autocast(images.device):
-        tables = _quality_tables(images.device)[quality.clamp(1, 100)]
+        tables = quality_tables(images.device)[quality.clamp(1, 100)]
         levels = (images * 255).round_().clamp_(0, 255)
         if images.shape[1] == 3:
             coded = _code_colour(levels, tables, subsampling).div_(255)

@@ -14,6 +14,7 @@ S = R(theta) diag(sigma_x^2, sigma_y^2) R(theta)^T:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_probability, check_range, check_weights
+from degradations.constants import constant
 from degradations.draws import between, choose
 from degradations.recipes import Drawn
 
@@ -132,6 +134,9 @@ def build_kernels(
     return values / values.sum((1, 2), keepdim=True)
 
 
+Build = Callable[..., Tensor]  # what takes the arguments of `build_kernels`
+
+
 def _draw_size(uniform: Tensor, canvas: int) -> Tensor:
     """Odd sizes from 7 to the canvas, equally likely."""
     count = (canvas - SMALLEST) // 2 + 1
@@ -181,10 +186,10 @@ class BlurKernels:
             if not value[0] <= 1 <= value[1]:
                 raise ValueError(f"{name} must contain 1 (half of the draws lie on each side), got {value!r}")
 
-    def draw(self, u: Tensor) -> KernelRecipe:
-        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1)."""
+    def draw(self, u: Tensor, build: Build = build_kernels) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1), made by `build`."""
         size = _draw_size(u[:, 0], self.blur_kernel_size)
-        numbers = torch.tensor([FAMILIES.index(name) for name in self.kernel_list]).to(u.device, non_blocking=True)
+        numbers = constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
         kind = numbers[choose(u[:, 2], self.kernel_prob)]
         plateau = kind // 2 == 2
         low = torch.where(plateau, self.betap_range[0], self.betag_range[0])
@@ -194,6 +199,7 @@ class BlurKernels:
         kind = torch.where(u[:, 1] < self.sinc_prob, SINC, kind)
         kind = torch.where(u[:, 9] < self.blur_prob, kind, PULSE)
         return _built(
+            build,
             kind,
             size,
             sigma_x=between(u[:, 3], *self.blur_sigma),
@@ -221,10 +227,11 @@ class SincKernels:
         check_probability("final_sinc_prob", self.final_sinc_prob)
         _check_canvas("blur_kernel_size", self.blur_kernel_size)
 
-    def draw(self, u: Tensor) -> KernelRecipe:
-        """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1)."""
+    def draw(self, u: Tensor, build: Build = build_kernels) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1), made by `build`."""
         one = torch.ones_like(u[:, 0])
         return _built(
+            build,
             torch.where(u[:, 1] < self.final_sinc_prob, SINC, PULSE),
             _draw_size(u[:, 0], self.blur_kernel_size),
             sigma_x=one,
@@ -237,6 +244,7 @@ class SincKernels:
 
 
 def _built(
+    build: Build,
     kind: Tensor,
     size: Tensor,
     *,
@@ -247,5 +255,5 @@ def _built(
     omega: Tensor,
     canvas: int,
 ) -> KernelRecipe:
-    kernel = build_kernels(kind, size, sigma_x, sigma_y, theta, beta, omega, canvas=canvas)
+    kernel = build(kind, size, sigma_x, sigma_y, theta, beta, omega, canvas=canvas)
     return KernelRecipe(kernel, kind, size, sigma_x, sigma_y, theta, beta, omega)

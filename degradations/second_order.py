@@ -16,20 +16,21 @@ from torch import Tensor
 
 from degradations.blur import blur
 from degradations.checks import check_probability
+from degradations.constants import constant
 from degradations.draws import Keys, Purpose, uniform_table
 from degradations.jpeg import Arithmetic, Jpeg, JpegRecipe
-from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
+from degradations.kernels import FAMILIES, BlurKernels, Build, KernelRecipe, SincKernels, build_kernels
 from degradations.noise import Noise, NoiseRecipe, quantise
 from degradations.recipes import Drawn
 from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
-_STAGES = (
+STAGES = (
     Purpose.BLUR_1, Purpose.RESIZE_1, Purpose.NOISE_1, Purpose.JPEG_1,
     Purpose.BLUR_2, Purpose.RESIZE_2, Purpose.NOISE_2, Purpose.JPEG_2,
     Purpose.RESIZE_3, Purpose.SINC, Purpose.ORDER,
 )  # fmt: skip
-_NUMBERS = 12  # uniform numbers for each stage
+NUMBERS = 12  # uniform numbers for each stage
 # `draws: batch` shares what Real-ESRGAN draws once for a batch: these columns of each stage's numbers
 _SHARED = {
     Purpose.RESIZE_1: slice(None),
@@ -223,21 +224,31 @@ class SecondOrder:
         """
         if scale < 1 or height % scale or width % scale:
             raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
-        table = uniform_table(keys, _STAGES, _NUMBERS)
+        return self.drawn(uniform_table(keys, STAGES, NUMBERS), keys, height, width, scale)
+
+    def drawn(
+        self, table: Tensor, keys: Keys, height: int, width: int, scale: int, build: Build = build_kernels
+    ) -> Recipe:
+        """`draw` from numbers that are there already.
+
+        Args:
+            table: float32 [len(STAGES), B, NUMBERS] in (0, 1), as `uniform_table` makes it.
+            build: makes the blur kernels.
+        """
         if self.draws == "batch":
             for purpose, columns in _SHARED.items():
-                row = _STAGES.index(purpose)
+                row = STAGES.index(purpose)
                 table[row, :, columns] = table[row, :1, columns].clone()
-        u = dict(zip(_STAGES, table, strict=True))
+        u = dict(zip(STAGES, table, strict=True))
         blur1, resize1, noise1, jpeg1 = self.first()
         blur2, resize2, noise2, jpeg2, sinc = self.second()
-        lq = torch.tensor([height // scale, width // scale]).to(table.device, non_blocking=True)
+        lq = constant((height // scale, width // scale), table.device)
         return Recipe(
-            blur1=blur1.draw(u[Purpose.BLUR_1]),
+            blur1=blur1.draw(u[Purpose.BLUR_1], build),
             resize1=resize1.draw(u[Purpose.RESIZE_1], height, width),
             noise1=noise1.draw(u[Purpose.NOISE_1]),
             jpeg1=jpeg1.draw(u[Purpose.JPEG_1]),
-            blur2=blur2.draw(u[Purpose.BLUR_2]),
+            blur2=blur2.draw(u[Purpose.BLUR_2], build),
             resize2=resize2.draw(u[Purpose.RESIZE_2], height / scale, width / scale),
             noise2=noise2.draw(u[Purpose.NOISE_2]),
             jpeg2=jpeg2.draw(u[Purpose.JPEG_2]),
@@ -246,7 +257,7 @@ class SecondOrder:
                 lq.expand(len(keys), 2),
                 draw_mode(u[Purpose.RESIZE_3][:, 0]),
             ),
-            sinc=sinc.draw(u[Purpose.SINC]),
+            sinc=sinc.draw(u[Purpose.SINC], build),
             jpeg_last=u[Purpose.ORDER][:, 0] < 0.5,
             positions=keys.positions,
             seed=keys.seed,

@@ -18,17 +18,22 @@ from degradations.precision import no_autocast, unrounded
 _BLOCK = 40  # rows made by one product; measured: 24..80 differ little on a CPU
 
 
+def gaussian_taps(radius: int) -> Tensor:
+    """OpenCV's getGaussianKernel(radius, 0), float64 [radius], an even radius raised by 1."""
+    taps = radius + 1 if radius % 2 == 0 else radius
+    sigma = 0.3 * ((taps - 1) * 0.5 - 1) + 0.8
+    weights = [math.exp(-((i - taps // 2) ** 2) / (2 * sigma**2)) for i in range(taps)]
+    row = torch.tensor(weights, dtype=torch.float64)
+    return row / row.sum()
+
+
 @lru_cache(maxsize=8)
 def _band(radius: int, device: torch.device) -> Tensor:
     """[_BLOCK, _BLOCK + 2 reach]: row i holds the Gaussian's taps from column i on."""
-    taps = radius + 1 if radius % 2 == 0 else radius
-    sigma = 0.3 * ((taps - 1) * 0.5 - 1) + 0.8  # OpenCV's rule for getGaussianKernel(taps, 0)
-    weights = [math.exp(-((i - taps // 2) ** 2) / (2 * sigma**2)) for i in range(taps)]
-    row = torch.tensor(weights, dtype=torch.float64)
-    row = (row / row.sum()).float()
-    band = torch.zeros(_BLOCK, _BLOCK + taps - 1)
+    row = gaussian_taps(radius).float()
+    band = torch.zeros(_BLOCK, _BLOCK + len(row) - 1)
     for i in range(_BLOCK):
-        band[i, i : i + taps] = row
+        band[i, i : i + len(row)] = row
     return unrounded(band.to(device, non_blocking=True))
 
 

@@ -8,6 +8,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported; no
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, which accelerate's friends do
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 

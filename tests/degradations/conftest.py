@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 
 HERE = Path(__file__).parent
 FULL = HERE.parents[1].parent / "shared" / "data" / "vectors" / "ref_vectors.npz"
@@ -39,3 +44,25 @@ def picture() -> Tensor:
     bands = torch.stack([0.5 + 0.3 * waves, 0.2 + 0.6 * y, 0.8 - 0.5 * x])
     bands = bands + disc * torch.tensor([0.3, -0.2, 0.1])[:, None, None]
     return (bands.clamp(0, 1) * 255).round() / 255
+
+
+@pytest.fixture(scope="session")
+def fused_device() -> torch.device:
+    """Where the fused kernels run: a GPU, or the CPU under Triton's interpreter."""
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    from triton.runtime import interpreter
+
+    original = interpreter._patch_lang_tensor
+
+    def patched(tensor: type, scope: object) -> None:
+        original(tensor, scope)
+        # Triton 3.6 makes an int of an array with one element, which NumPy 2.4 refuses
+        tensor.__index__ = lambda self: int(self.handle.data.item())  # type: ignore[attr-defined]
+
+    interpreter._patch_lang_tensor = patched
+    # checks of every integer sum for overflow: they triple the time
+    builder = interpreter.interpreter_builder
+    builder.options = replace(builder.options, sanitize_overflow=False)
+    return torch.device("cpu")

@@ -1,0 +1,132 @@
+"""Draws of a batch in one launch each: the uniform numbers, and the blur kernels from their parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from degradations import kernels as reference
+from degradations.constants import constant
+from degradations.draws import Keys
+
+_SINC, _PULSE = tl.constexpr(reference.SINC), tl.constexpr(reference.PULSE)
+_PI = tl.constexpr(math.pi)
+
+
+def seed_words(seed: int) -> tuple[int, int]:
+    """Low and high word of a seed as signed numbers, so that every seed makes the same kernel."""
+    low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
+    return low - ((low >> 31) << 32), high - ((high >> 31) << 32)
+
+
+@triton.jit
+def words(block, seed_low, seed_high, position, purpose):
+    """Four words of Philox 4x32-10 for each block of a stream, as `draws.philox`: uint32, in the shape of `block`."""
+    block = block.to(tl.uint32)
+    nothing = block * 0
+    low, high = (position & 0xFFFFFFFF).to(tl.uint32), (position >> 32).to(tl.uint32)
+    return tl.philox_impl(
+        block,
+        nothing + low,
+        nothing + high,
+        nothing + purpose.to(tl.uint32),
+        nothing + seed_low.to(tl.uint32, bitcast=True),
+        nothing + seed_high.to(tl.uint32, bitcast=True),
+    )
+
+
+@triton.jit
+def _uniforms(positions, purposes, table, seed_low, seed_high, batch, count, BLOCKS: tl.constexpr):
+    sample, stage = tl.program_id(0), tl.program_id(1)
+    block = tl.arange(0, BLOCKS)
+    drawn = words(block, seed_low, seed_high, tl.load(positions + sample), tl.load(purposes + stage))
+    for lane in tl.static_range(4):
+        number = 4 * block + lane
+        uniform = ((drawn[lane] >> 9).to(tl.int32).to(tl.float32) + 0.5) * 1.1920928955078125e-7
+        tl.store(table + (stage * batch + sample) * count + number, uniform, mask=number < count)
+
+
+def uniform_table(keys: Keys, purposes: Sequence[int], count: int) -> Tensor:
+    """`draws.uniform_table` on the device of the keys, to the last bit."""
+    positions = keys.positions.contiguous()
+    table = torch.empty(len(purposes), len(keys), count, device=positions.device)
+    _uniforms[(len(keys), len(purposes))](
+        positions, constant(tuple(int(p) for p in purposes), positions.device), table, *seed_words(keys.seed),
+        len(keys), count, BLOCKS=triton.next_power_of_2(triton.cdiv(count, 4)),
+    )  # fmt: skip
+    return table
+
+
+@lru_cache(maxsize=8)
+def _sines(side: int, device: torch.device) -> Tensor:
+    """Sines of the quadrature angles of `kernels._ripple`, float32 [Q]."""
+    count = 13 + math.ceil(math.pi * math.hypot(side // 2, side // 2) / 4)
+    angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
+    return angles.sin().float().to(device, non_blocking=True)
+
+
+@triton.jit
+def _build(
+    kinds, sizes, sigmas_x, sigmas_y, thetas, betas, omegas, sines, out,
+    SIDE: tl.constexpr, SPACE: tl.constexpr, ANGLES: tl.constexpr,
+):  # fmt: skip
+    """One kernel, in a square whose side is a power of two; the formulas stand in `degradations.kernels`."""
+    sample = tl.program_id(0)
+    kind, reach = tl.load(kinds + sample), tl.load(sizes + sample).to(tl.int32) // 2
+    place = tl.arange(0, SPACE) - SIDE // 2
+    y, x = place[:, None].to(tl.float32), place[None, :].to(tl.float32)
+    inside = (tl.abs(place) <= reach)[:, None] & (tl.abs(place) <= reach)[None, :]
+    if kind == _PULSE:
+        value = tl.where((x == 0) & (y == 0), 1.0, 0.0)
+    elif kind == _SINC:
+        omega = tl.load(omegas + sample)
+        radius = tl.sqrt(x * x + y * y)
+        bessel = tl.zeros([SPACE, SPACE], tl.float32)
+        for angle in range(ANGLES):
+            sine = tl.load(sines + angle)
+            bessel += tl.sin(omega * (radius * sine)) * sine
+        ripple = omega * (bessel / ANGLES) / (2 * _PI * tl.maximum(radius, 0.5))
+        value = tl.where(radius == 0, omega * omega / (4 * _PI), ripple)
+    else:
+        sigma_x = tl.load(sigmas_x + sample)
+        sigma_y, theta = sigma_x, 0.0
+        if kind % 2 == 1:
+            sigma_y, theta = tl.load(sigmas_y + sample), tl.load(thetas + sample)
+        cos, sin = tl.cos(theta), tl.sin(theta)
+        along, across = (cos * x + sin * y) / sigma_x, (cos * y - sin * x) / sigma_y
+        m = along * along + across * across
+        if kind >= 2:
+            m = tl.where(m > 0, tl.exp2(tl.load(betas + sample) * tl.log2(tl.maximum(m, 1e-30))), 0.0)
+        value = tl.where(kind // 2 == 2, 1 / (1 + m), tl.exp(-m / 2))
+    value = tl.where(inside, value, 0.0)
+    value = value / tl.sum(value)
+    i = tl.arange(0, SPACE)
+    held = (i < SIDE)[:, None] & (i < SIDE)[None, :]
+    tl.store(out + sample * SIDE * SIDE + i[:, None] * SIDE + i[None, :], value, mask=held)
+
+
+def build_kernels(
+    kind: Tensor,
+    size: Tensor,
+    sigma_x: Tensor,
+    sigma_y: Tensor,
+    theta: Tensor,
+    beta: Tensor,
+    omega: Tensor,
+    *,
+    canvas: int,
+) -> Tensor:
+    """`kernels.build_kernels` in float32: [B, canvas, canvas]; arguments as there."""
+    out = torch.empty(len(kind), canvas, canvas, device=kind.device)
+    sines = _sines(canvas, kind.device)
+    parameters = [numbers.contiguous() for numbers in (kind, size, sigma_x, sigma_y, theta, beta, omega)]
+    _build[(len(kind),)](
+        *parameters, sines, out, SIDE=canvas, SPACE=triton.next_power_of_2(canvas), ANGLES=len(sines)
+    )  # fmt: skip
+    return out

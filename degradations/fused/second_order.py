@@ -1,0 +1,129 @@
+"""Real-ESRGAN's two-order degradation for a whole batch in some thirty launches, each image with its own recipe.
+
+The host reads nothing from the device: sizes, orders and families are data there. So a call never waits, may be
+captured in a CUDA graph, and runs on whatever stream is current.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from degradations.crops import draw_crops
+from degradations.draws import Keys, Purpose
+from degradations.fused.blur import LARGEST, blur
+from degradations.fused.canvas import Canvas
+from degradations.fused.crops import crop
+from degradations.fused.draws import build_kernels, uniform_table
+from degradations.fused.jpeg import jpeg
+from degradations.fused.noise import add_noise
+from degradations.fused.resize import resize
+from degradations.fused.sharpen import usm_sharpen
+from degradations.kernels import PULSE, KernelRecipe
+from degradations.second_order import NUMBERS, STAGES, Recipe, SecondOrder
+from degradations.values import UNIT
+
+
+def obstacle(config: SecondOrder) -> str:
+    """The option that these kernels do not know, in words; empty where there is none."""
+    if config.jpeg != "libjpeg":
+        return f"jpeg: {config.jpeg}"
+    if config.antialias:
+        return "antialias: true"
+    if max(config.blur_kernel_size, config.blur_kernel_size2) > LARGEST:
+        return f"blur kernels above {LARGEST} pixels"
+    return "" if config.value_range == UNIT else f"value_range: {list(config.value_range)}"
+
+
+def draw(config: SecondOrder, keys: Keys, height: int, width: int, scale: int) -> Recipe:
+    """`SecondOrder.draw` on the device of the keys; kernels agree to 1e-6, all else to the last bit."""
+    return config.drawn(uniform_table(keys, STAGES, NUMBERS), keys, height, width, scale, build_kernels)
+
+
+def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
+    """`SecondOrder.apply` up to its last rounding.
+
+    Args:
+        canvas: images that fill it, of the size that the recipe was drawn for; uint8, or float32 if sharpened.
+        recipe: on the device.
+
+    Returns:
+        A float32 canvas [B, C, H // scale, W // scale], levels not yet rounded where no JPEG came last.
+    """
+    lq = (recipe.height // recipe.scale, recipe.width // recipe.scale)
+    keys = recipe.keys
+    steps = (1 / recipe.resize1.scale).float() if config.resize == "realesrgan" else None
+
+    out = _blur(canvas, recipe.blur1, whole=canvas.pixels.dtype == torch.uint8)
+    most = _most(recipe.height, recipe.width, config.resize_range[1])
+    out = resize(out, recipe.resize1.size.int(), recipe.resize1.mode, most, steps)
+    noise = recipe.noise1
+    out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_1_FIELD)
+    out = jpeg(out, recipe.jpeg1.quality)
+
+    out = _blur(out, recipe.blur2, whole=True)
+    most = _most(*lq, config.resize_range2[1])
+    out = resize(out, recipe.resize2.size.int(), recipe.resize2.mode, most)
+    noise = recipe.noise2
+    out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_2_FIELD)
+
+    out = jpeg(out, recipe.jpeg2.quality, ~recipe.jpeg_last)
+    out = resize(out, recipe.resize3.size.int(), recipe.resize3.mode, lq)
+    out = _blur(out, recipe.sinc)
+    return jpeg(out, recipe.jpeg2.quality, recipe.jpeg_last)
+
+
+def _blur(canvas: Canvas, recipe: KernelRecipe, *, whole: bool = False) -> Canvas:
+    reach = torch.where(recipe.kind == PULSE, 0, recipe.size // 2).int()
+    return blur(canvas, recipe.kernel, reach, whole=whole)
+
+
+def _most(height: int, width: int, factor: float) -> tuple[int, int]:
+    """The largest result of a random resize."""
+    return max(math.floor(height * factor), 1), max(math.floor(width * factor), 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pairing:
+    """From clean crops to training pairs: sharpen, degrade, cut.
+
+    Args:
+        config: of the degradation, one without an `obstacle`.
+        seed: of the draws. scale: ground truth pixels for one low-quality pixel. side: of the cut, low-quality pixels.
+        sharpen: what is degraded. sharpen_gt: what is the ground truth; it implies the other.
+    """
+
+    config: SecondOrder
+    seed: int
+    scale: int
+    side: int
+    sharpen: bool = False
+    sharpen_gt: bool = False
+
+    def __post_init__(self) -> None:
+        if reason := obstacle(self.config):
+            raise ValueError(f"no fused kernel for {reason}")
+
+    def __call__(self, pictures: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of a batch.
+
+        Args:
+            pictures: uint8 [B, C, H, W].
+            positions: int64 [B], on the same device.
+
+        Returns:
+            LQ uint8 [B, C, side, side] and ground truth uint8 [B, C, side * scale, side * scale].
+        """
+        keys = Keys(self.seed, positions)
+        clean = Canvas.full(pictures)
+        source = usm_sharpen(clean) if self.sharpen or self.sharpen_gt else clean
+        height, width = pictures.shape[-2:]
+        recipe = draw(self.config, keys, height, width, self.scale)
+        lq = apply(self.config, source, recipe)
+        top, left = draw_crops(keys, height // self.scale, width // self.scale, self.side)
+        gt_side = self.side * self.scale
+        gt = crop(source if self.sharpen_gt else clean, top, left, (gt_side, gt_side), self.scale)
+        return crop(lq, top, left, (self.side, self.side)), gt
