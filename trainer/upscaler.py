@@ -1,6 +1,7 @@
 """A network as people use it: a picture in, a larger one out, whatever its size, depth and channels."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -20,7 +21,7 @@ from trainer.tiles import Part, receptive_radius, weights
 WIDEST_OVERLAP = 96
 """Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
 RRDBNet with 6 blocks (94) see. RRDBNet with 23 sees 349: tiles of 512 would then cost 5.6 times the picture."""
-LEAST_TILE = 32
+LEAST_TILE = 16
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 log = logging.getLogger(__name__)
@@ -122,31 +123,16 @@ class Upscaler:
             alpha = _resized(veil, self._result(veil), size)[0]
         return replace(picture, numbers=numbers, alpha=alpha)
 
+    @torch.inference_mode()
     def _result(self, picture: Picture) -> Numbers:
         """The network's result of the whole picture, put together from those of tiles."""
-        numbers, multiple = picture.numbers, self.multiple
-        count, height, width = numbers.shape
-        whole = Part(0, 0, -(-height // multiple) * multiple, -(-width // multiple) * multiple)
-        rows, columns = (mirrored(*sides).numpy() for sides in ((height, whole.height), (width, whole.width)))
-        fade = 0 if self.is_exact else self.overlap // 4
-        large = whole.times(self.scale)
-        canvas = np.zeros((count, large.height, large.width), np.float32 if fade else numbers.dtype)
-        waiting = [whole]
-        while waiting:
-            part = waiting.pop()
-            parts = list(part.split(self.tile, multiple))
-            if len(parts) > 1:
-                waiting += reversed(parts)
-                continue
-            seen, kept = part.grown(self.overlap, whole), part.grown(fade, whole)
-            top_to_bottom, left_to_right = seen.within(whole)
-            values = self._attempt(picture.unit(numbers[:, rows[top_to_bottom, None], columns[left_to_right]]))
-            if values is None:
-                self._take_smaller_tiles(part)
-                waiting.append(part)
-                continue
-            kept, seen = kept.times(self.scale), seen.times(self.scale)
-            values, place = values[:, *kept.within(seen)], (slice(None), *kept.within(large))
+        count, height, width = picture.numbers.shape
+        whole = Part(0, 0, *(-(-side // self.multiple) * self.multiple for side in (height, width)))
+        large, fade = whole.times(self.scale), 0 if self.is_exact else self.overlap // 4
+        canvas = np.zeros((count, large.height, large.width), np.float32 if fade else picture.numbers.dtype)
+        for part, seen, values in self._tiles(picture, whole):
+            kept = part.grown(fade, whole).times(self.scale)
+            values, place = values[:, *kept.within(seen.times(self.scale))], (slice(None), *kept.within(large))
             if fade:
                 share = weights(part.times(self.scale), kept, large, fade * self.scale)
                 canvas[place] += values.cpu().mul_(share).numpy()
@@ -154,6 +140,28 @@ class Upscaler:
                 canvas[place] = picture.numbered(values)
         result = picture.numbered(torch.from_numpy(canvas)) if fade else canvas
         return result[:, : height * self.scale, : width * self.scale]
+
+    def _tiles(self, picture: Picture, whole: Part) -> Iterator[tuple[Part, Part, Tensor]]:
+        """Parts that cover `whole`, which is the picture mirrored to the network's multiple; for each what was seen,
+        and the network's result of that."""
+        numbers = picture.numbers
+        rows = mirrored(numbers.shape[1], whole.height).numpy()
+        columns = mirrored(numbers.shape[2], whole.width).numpy()
+        waiting = [whole]
+        while waiting:
+            part = waiting.pop()
+            parts = list(part.split(self.tile, self.multiple))
+            if len(parts) > 1:
+                waiting += reversed(parts)
+                continue
+            seen = part.grown(self.overlap, whole)
+            down, across = seen.within(whole)
+            values = self._attempt(picture.unit(numbers[:, rows[down, None], columns[across]]))
+            if values is not None:
+                yield part, seen, values
+            else:
+                self._take_smaller_tiles(part)
+                waiting.append(part)
 
     def _attempt(self, values: Tensor) -> Tensor | None:
         """What the network makes of float32 [C, h, w] in [0, 1]; None where memory is too short for it."""
@@ -165,7 +173,6 @@ class Upscaler:
             torch.cuda.empty_cache()
         return None
 
-    @torch.inference_mode()
     def _network(self, values: Tensor) -> Tensor:
         batch = values[None].to(self.device).expand(-1, self.bands, -1, -1)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
