@@ -21,6 +21,8 @@ def open_generator(origin: str, key: str) -> Generator:
 
     `origin` is a run folder, an export, a checkpoint, a .pth or .safetensors file, or a hub id. Raises Mistake, naming
     the configuration or command-line `key`, where it is none of these or holds no generator that this program has.
+    The configuration of an `ImportedNetwork` names a class of an installed package, which is imported: open that from
+    people you trust.
     """
     stored = read(origin, key)
     net = _described(stored, key) or _recognised(stored, key)
