@@ -114,8 +114,8 @@ def collapsing(loss: float, lowest: float) -> Sign:
         ratio / 3,
         3,
         f"the generator is collapsing: its pixel loss is {loss:.4g}, {ratio:.1f} times the lowest so far, {lowest:.4g}",
-        "to resume an earlier checkpoint with a lower adversarial.loss.weight or learning rate, "
-        "max_grad_norm=1.0, or a larger weight of the pixel loss",
+        "to go back to an earlier checkpoint with a lower optimizer.learning_rate, optimizer.max_grad_norm=1.0 or, in a "
+        "game, a lower adversarial.loss.weight",
     )
 
 
@@ -127,7 +127,8 @@ def saturating(share: float, truth: float) -> Sign:
         10,
         f"the results saturate: {100 * share:.0f} % of their values lie at or beyond black or white, "
         f"{100 * truth:.0f} % of the ground truth's",
-        "a lower learning rate, max_grad_norm=1.0, more weight of the pixel loss, or a lower adversarial.loss.weight",
+        "a lower optimizer.learning_rate, optimizer.max_grad_norm=1.0, a larger losses.pixel.weight or, in a game, a "
+        "lower adversarial.loss.weight",
     )
 
 
@@ -139,5 +140,6 @@ def drifting(drift: float, truth: float) -> Sign:
         3,
         f"the colours drift: results are off their inputs by {255 * drift:.1f}/255 on average, the ground truth by "
         f"{255 * truth:.1f}/255",
-        "a larger weight of the pixel loss, a lower adversarial.loss.weight or learning rate, or an earlier checkpoint",
+        "a larger losses.pixel.weight, a lower optimizer.learning_rate, an earlier checkpoint or, in a game, a lower "
+        "adversarial.loss.weight",
     )
