@@ -114,8 +114,8 @@ def collapsing(loss: float, lowest: float) -> Sign:
         ratio / 3,
         3,
         f"the generator is collapsing: its pixel loss is {loss:.4g}, {ratio:.1f} times the lowest so far, {lowest:.4g}",
-        "to go back to an earlier checkpoint with a lower optimizer.learning_rate, optimizer.max_grad_norm=1.0 or, in a "
-        "game, a lower adversarial.loss.weight",
+        "to go back to an earlier checkpoint with a lower optimizer.learning_rate, optimizer.max_grad_norm=1.0 or, in "
+        "a game, a lower adversarial.loss.weight",
     )
 
 
