@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager
 
 import torch
+from diffusers.configuration_utils import ConfigMixin
 from torch import nn
 
 from trainer.mistakes import Mistake
@@ -20,6 +21,8 @@ def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
     generator's step and two in its own, would be compiled for any number of pictures. Each way of running a network
     (with gradients, frozen, without) is compiled when it first comes, and kept.
     """
+    if isinstance(net, ConfigMixin):
+        net.to_json_string()  # adds to the configuration what a save would: dynamo compiles again where it changes
     repeated = getattr(net, "_repeated_blocks", None) or ()
     blocks = [part for part in net.modules() if type(part).__name__ in repeated]
     for part in blocks or [net]:

@@ -1,6 +1,7 @@
 """torch.compile: the same training, the same names, an average that is plain PyTorch, and no compiling twice."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,12 +108,14 @@ def test_the_average_is_not_compiled(build: Callable[..., Experiment]) -> None:
     ],
     ids=lambda value: getattr(value, "type", None),
 )
-def test_repeated_blocks_are_compiled_once_for_them_all(config: GeneratorConfig, parts: int) -> None:
+def test_repeated_blocks_are_compiled_once_for_them_all(config: GeneratorConfig, parts: int, tmp_path: Path) -> None:
     net, picture = config.build(2, bands=3), torch.rand(1, 3, 8, 8)
     wanted = net(picture)
     compile_in_place(net, QUICK)
     assert sum(part._compiled_call_impl is not None for part in net.modules()) == parts
     torch._dynamo.utils.counters.clear()
+    torch.testing.assert_close(net(picture), wanted)
+    net.save_config(tmp_path)  # as every checkpoint does
     torch.testing.assert_close(net(picture), wanted)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
