@@ -15,14 +15,20 @@ from trainer.config import RunConfig
 from trainer.config_io import dump_tree
 from trainer.hub import HubConfig
 from trainer.images.sources import Package
+from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.run_folder import RunFolder
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
 METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
-EVERYWHERE = frozenset({"RRDBNet", "SRVGGNetCompact"})
-"""Architectures that programs with models of ESRGAN's family know."""
+PYTHON = """\
+from PIL import Image
+from trainer.upscaler import Upscaler
+
+upscaler = Upscaler.from_pretrained("{repo_id}")
+upscaler(Image.open("photo.png")).save("large.png")
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,15 +159,23 @@ def measured(config: RunConfig) -> str:
 
 
 def usage(config: RunConfig, repo_id: str) -> str:
-    """Two lines that work as they stand."""
-    name = "ImportedNetwork" if config.generator.type == "module" else config.generator.type
-    shape = f"[batch, {config.images.bands}, height, width] in [0, 1]"
-    code = f'from trainer.networks import {name}\nnet = {name}.from_pretrained("{repo_id}")  # maps {shape}'
-    others = " The `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
-    return (
-        f"With wildsr installed:\n\n```python\n{code}\n```\n\n"
-        f"The result is {config.scale} times as high and wide.{others if name in EVERYWHERE else ''}"
-    )
+    """A command and two lines of Python that work as they stand."""
+    levels = config.images.radiometry
+    picture = f"scene.tif --black {levels.black:g} --white {levels.white:g}" if levels else "photo.png"
+    command = f"python -m trainer.upscale --model {repo_id} --output large --input {picture}"
+    said = f"With wildsr installed:\n\n```\n{command}\n```"
+    if not levels:
+        said += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
+    if others_read(config.generator):
+        said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
+    return said
+
+
+def others_read(generator: GeneratorConfig) -> bool:
+    """Whether programs for models of ESRGAN's family find the sizes of this one in its tensors."""
+    if isinstance(generator, RRDBNetConfig):
+        return generator.num_grow_ch == 32
+    return isinstance(generator, SRVGGNetCompactConfig) and generator.act_type == "prelu"
 
 
 def data(config: RunConfig, facts: Facts) -> str:

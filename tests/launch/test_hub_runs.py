@@ -41,7 +41,7 @@ def start(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> subpro
 def run(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> list[str]:
     """The same to the end; what it said of the hub."""
     running = start(ranks, hub, folder, *overrides)
-    text = running.communicate(timeout=200)[0]
+    text = running.communicate(timeout=300)[0]
     assert running.returncode == 0, text
     assert "Traceback" not in text
     assert hub.token not in text
@@ -113,7 +113,7 @@ def test_a_token_that_is_refused_ends_the_run_before_it_begins(hub: LoopbackHub,
     hub.token = "hf_another"
     running = start(1, hub, tmp_path)
     hub.token = "hf_loopback"
-    text = running.communicate(timeout=200)[0]
+    text = running.communicate(timeout=300)[0]
     assert running.returncode == 2
     assert text == (
         "error: hub.repo_id: tester/x4 cannot be pushed to: HTTP 401: Invalid credentials in Authorization header; "
