@@ -7,9 +7,10 @@ from torch import Tensor
 
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys
+from degradations.fused import takes
 from degradations.parse import Degradation
 from degradations.pipeline import PipelineRecipe
-from degradations.second_order import Recipe
+from degradations.second_order import Recipe, SecondOrder
 from degradations.sharpen import usm_sharpen
 from trainer.images.crops import ImageBatch, PairBatch
 from trainer.levels import bits, quantised, unit
@@ -74,6 +75,8 @@ class Synthesis:
         Pictures may be on any device. The draws are made where the positions are: on the CPU, as they come, no device
         waits for them.
         """
+        if takes(self.degradation, pictures):
+            return self.fused(pictures, positions)
         clean = unit(pictures)
         sharp = usm_sharpen(clean) if self.gt_usm or self.degrade_gt_usm else clean
         clean = sharp if self.gt_usm else clean
@@ -84,6 +87,22 @@ class Synthesis:
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
         dtype = pictures.dtype
         return Pairs(quantised(lq, dtype), quantised(gt, dtype), positions.to(lq.device, non_blocking=True))
+
+    def fused(self, pictures: Tensor, positions: Tensor) -> Pairs:
+        """`pairs` by the kernels of `degradations.fused`, which draw on the device of the pictures."""
+        from degradations.fused.second_order import Pairing  # needs Triton
+
+        assert isinstance(self.degradation, SecondOrder)
+        maker = Pairing(
+            config=self.degradation,
+            seed=self.seed,
+            scale=self.scale,
+            side=self.gt_size // self.scale,
+            sharpen=self.degrade_gt_usm,
+            sharpen_gt=self.gt_usm,
+        )
+        positions = positions.to(pictures.device, non_blocking=True)
+        return Pairs(*maker(pictures, positions), positions)
 
     def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
         """What the degradation does to pictures [..., H, W] with these keys."""

@@ -109,6 +109,6 @@ def blur(canvas: Canvas, kernels: Tensor, reach: Tensor, *, whole: bool = False)
     out = canvas.like(height, width, canvas.sizes)
     _blur[tiles(out, _ROWS, _COLUMNS, batch * bands)](
         halves, kernels.contiguous(), reach, canvas.sizes, out.pixels, bands, height, width, rows, columns,
-        SIDE=side, MARGIN=MARGIN, LIMBS=limbs, ROWS=_ROWS, COLUMNS=_COLUMNS,
+        SIDE=side, MARGIN=MARGIN, LIMBS=limbs, ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8, num_stages=2,
     )  # fmt: skip
     return out

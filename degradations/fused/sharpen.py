@@ -36,27 +36,25 @@ def _band(radius: int, device: torch.device) -> Tensor:
 
 
 @triton.jit
-def _smooth(window, band, TILE: tl.constexpr):
-    """Gaussian of the middle [TILE, TILE] of a window [2 TILE, 2 TILE] of whole numbers."""
+def _smooth(source, band, h, w, top, left, width, MARGIN: tl.constexpr, TILE: tl.constexpr):
+    """Gaussian of a tile of a plane of whole numbers, mirrored at the borders: [TILE, TILE]."""
+    strip: tl.constexpr = TILE // 2  # of the window's columns: all of them at once would not fit the registers
     i, k = tl.arange(0, TILE), tl.arange(0, 2 * TILE)
+    rest: tl.constexpr = 2 * TILE * TILE  # from the high halves of the band to the low ones
     down = band + i[:, None] * (2 * TILE) + k[None, :]
-    along = band + i[None, :] * (2 * TILE) + k[:, None]
-    low = 2 * TILE * TILE
-    window = window.to(tl.float16)
-    columns = tl.dot(tl.load(down), window, acc=tl.dot(tl.load(down + low), window)) * (1 / _SCALE)
-    high = columns.to(tl.float16)
-    rest = (columns - high.to(tl.float32)).to(tl.float16)
-    taps = tl.load(along)
-    total = tl.dot(rest, taps, acc=tl.dot(high, tl.load(along + low)))
-    return tl.dot(high, taps, acc=total) * (1 / _SCALE)
-
-
-@triton.jit
-def _window(source, h, w, top, left, width, MARGIN: tl.constexpr, TILE: tl.constexpr):
-    """The surroundings of a tile, mirrored at the borders."""
-    y = mirrored(top - MARGIN + tl.arange(0, 2 * TILE), h, MARGIN)
-    x = mirrored(left - MARGIN + tl.arange(0, 2 * TILE), w, MARGIN)
-    return tl.load(source + y[:, None] * width + x[None, :])
+    rows = source + (mirrored(top - MARGIN + k, h, MARGIN) * width)[:, None]
+    total = tl.zeros([TILE, TILE], tl.float32)
+    for first in range(0, 2 * TILE, strip):
+        j = first + tl.arange(0, strip)
+        window = tl.load(rows + mirrored(left - MARGIN + j, w, MARGIN)[None, :]).to(tl.float16)
+        columns = tl.dot(tl.load(down), window, acc=tl.dot(tl.load(down + rest), window)) * (1 / _SCALE)
+        high = columns.to(tl.float16)
+        low = (columns - high.to(tl.float32)).to(tl.float16)
+        along = band + i[None, :] * (2 * TILE) + j[:, None]
+        taps = tl.load(along)
+        part = tl.dot(low, taps, acc=tl.dot(high, tl.load(along + rest)))
+        total += tl.dot(high, taps, acc=part) * (1 / _SCALE)
+    return total
 
 
 @triton.jit
@@ -70,7 +68,7 @@ def _contrast(
     top, left = tl.program_id(1) * TILE, tl.program_id(0) * TILE
     if (top < h) & (left < w):
         start = plane.to(tl.int64) * height * width
-        smooth = _smooth(_window(pixels + start, h, w, top, left, width, MARGIN, TILE), band, TILE)
+        smooth = _smooth(pixels + start, band, h, w, top, left, width, MARGIN, TILE)
         y, x = (top + tl.arange(0, TILE))[:, None], (left + tl.arange(0, TILE))[None, :]
         inside = (y < h) & (x < w)
         place = start + y * width + x
@@ -88,7 +86,7 @@ def _sharpen(pixels, sizes, gains, masks, band, bands, height, width, MARGIN: tl
     top, left = tl.program_id(1) * TILE, tl.program_id(0) * TILE
     if (top < h) & (left < w):
         start = plane.to(tl.int64) * height * width
-        soft = _smooth(_window(masks + start, h, w, top, left, width, MARGIN, TILE), band, TILE)
+        soft = _smooth(masks + start, band, h, w, top, left, width, MARGIN, TILE)
         y, x = (top + tl.arange(0, TILE))[:, None], (left + tl.arange(0, TILE))[None, :]
         inside = (y < h) & (x < w)
         place = start + y * width + x
@@ -113,6 +111,6 @@ def usm_sharpen(canvas: Canvas, weight: float = 0.5, radius: int = 50, threshold
     band = _band(radius, canvas.pixels.device)
     grid, tile = tiles(canvas, _TILE, _TILE, batch * bands), {"MARGIN": _MARGIN, "TILE": _TILE}
     shape = (band, bands, height, width)
-    _contrast[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, weight, threshold, **tile, num_warps=8)
-    _sharpen[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, **tile, num_warps=8)
+    _contrast[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, weight, threshold, **tile)
+    _sharpen[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, **tile)
     return out

@@ -1,0 +1,153 @@
+"""The fused two-order degradation against the reference for the same recipes, and how it is chosen.
+
+Between two JPEGs the smallest difference may round a pixel, and then a coefficient, the other way: so pixels that
+differ are counted, and few may.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from degradations import Keys, Pipeline, SecondOrder, draw_crops, fused, paired_crop, usm_sharpen
+from degradations.fused import second_order as batched
+from degradations.fused.canvas import Canvas
+from degradations.steps import Fit
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def crops(picture: Tensor, count: int, bands: int, height: int, width: int) -> Tensor:
+    """uint8 [count, bands, height, width] out of a photograph."""
+    levels = (picture * 255).to(torch.uint8)[[0, 1, 2, 0][:bands]]
+    rows, columns = 120 - height + 1, 160 - width + 1
+    return torch.stack(
+        [levels[:, (7 * i) % rows :, (11 * i) % columns :][:, :height, :width] for i in range(count)]
+    ).contiguous()
+
+
+def differing(got: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Shares of pixels that differ at all, and by more than one level."""
+    difference = (got.cpu().float() - (wanted * 255).round()).abs()
+    return float((difference > 0).float().mean()), float((difference > 1).float().mean())
+
+
+@pytest.mark.parametrize(("bands", "scale", "options"), [(3, 4, {}), (1, 2, {"resize": "realesrgan"}), (4, 1, {})])
+def test_pairs_are_the_references(
+    bands: int, scale: int, options: dict[str, str], picture: Tensor, fused_device: torch.device
+) -> None:
+    config, side = SecondOrder(**options), 8
+    positions = torch.tensor([7, 2**33 + 1])[: 2 if bands == 3 else 1]
+    clean = crops(picture, len(positions), bands, 16 + 8 * scale, 20 + 4 * scale)
+    height, width = clean.shape[-2:]
+    pairing = batched.Pairing(config=config, seed=5, scale=scale, side=side, sharpen_gt=bands == 3)
+    lq, gt = pairing(clean.to(fused_device), positions.to(fused_device))
+    keys = Keys(5, positions)
+    sharp = usm_sharpen(clean / 255) if bands == 3 else clean / 255
+    degraded = config.apply(sharp, config.draw(keys, height, width, scale))
+    wanted = paired_crop(degraded, sharp, *draw_crops(keys, height // scale, width // scale, side), side, scale)
+    assert lq.dtype == gt.dtype == torch.uint8
+    assert max(differing(lq, wanted[0])) < 0.02
+    assert differing(gt, wanted[1]) <= (0.005, 0)
+
+
+def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
+    keys, config = Keys(3, torch.arange(6) * 1_000_003), SecondOrder()
+    wanted = config.draw(keys, 64, 80, 4).as_dict()
+    got = batched.draw(config, Keys(3, keys.positions.to(fused_device)), 64, 80, 4).to("cpu").as_dict()
+    for name, value in wanted.items():
+        if name.endswith("kernel"):
+            assert (got[name] - value).abs().max() < 2e-6, name
+        elif torch.cuda.is_available() and isinstance(value, Tensor) and value.is_floating_point():
+            assert torch.allclose(got[name], value, rtol=1e-6, atol=0), name  # a GPU may join a product and a sum
+        else:
+            assert torch.equal(torch.as_tensor(got[name]), torch.as_tensor(value)), name
+
+
+def test_which_pictures_are_taken() -> None:
+    assert not fused.takes(SecondOrder(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+    assert fused._reason(SecondOrder(), torch.uint8) == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype", "reason"),
+    [
+        (SecondOrder(jpeg="realesrgan"), torch.uint8, "jpeg: realesrgan"),
+        (SecondOrder(antialias=True), torch.uint8, "antialias: true"),
+        (SecondOrder(blur_kernel_size2=35), torch.uint8, "blur kernels above 33 pixels"),
+        (SecondOrder(value_range=(0, 10000)), torch.uint8, r"value_range: \[0, 10000\]"),
+        (SecondOrder(), torch.uint16, "uint16"),
+        (Pipeline(steps=(Fit(),)), torch.uint8, "type: pipeline"),
+    ],
+)
+def test_what_is_not_taken_is_said_once(
+    config: SecondOrder, dtype: torch.dtype, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert fused._obstacle(config, dtype)
+    assert len(caplog.messages) == 1
+    assert re.search(reason, caplog.messages[0])
+    if isinstance(config, SecondOrder) and dtype == torch.uint8:
+        with pytest.raises(ValueError, match=reason):
+            batched.Pairing(config=config, seed=0, scale=4, side=8)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("bands", [1, 3, 4])
+def test_hundreds_of_recipes(bands: int, picture: Tensor) -> None:
+    config, shares = SecondOrder(), []
+    for seed, (height, width, scale) in enumerate([(96, 128, 4), (64, 96, 2), (120, 120, 8), (40, 56, 1)]):
+        clean, keys = crops(picture, 32, bands, height, width), Keys(seed, torch.arange(32))
+        recipe = batched.draw(config, Keys(seed, keys.positions.cuda()), height, width, scale)
+        got = batched.apply(config, Canvas.full(clean.cuda()), recipe).pixels.clamp(0, 255).round()
+        wanted = config.apply(clean / 255, config.draw(keys, height, width, scale))
+        shares.append(differing(got, wanted))
+    some, more = torch.tensor(shares).mean(0).tolist()
+    assert some < 0.02, shares
+    assert more < 0.01, shares
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_no_wait_and_a_graph(picture: Tensor) -> None:
+    """Nothing waits for the device, and a captured call replayed with other samples is the call itself."""
+    pairing = batched.Pairing(config=SecondOrder(), seed=5, scale=4, side=16, sharpen_gt=True)
+    clean, positions = crops(picture, 8, 3, 96, 128).cuda(), torch.arange(8, device="cuda")
+    pairing(clean, positions)  # compiles, and fills the tables
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        pairing(clean, positions)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = pairing(clean, positions)
+    positions += 100
+    graph.replay()
+    for got, wanted in zip(captured, pairing(clean, positions), strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_on_a_stream_of_its_own(picture: Tensor) -> None:
+    pairing = batched.Pairing(config=SecondOrder(), seed=5, scale=4, side=16)
+    clean = crops(picture, 8, 3, 96, 128).cuda()
+    batches = [torch.arange(8, device="cuda") + 8 * i for i in range(6)]
+    wanted = [pairing(clean, positions) for positions in batches]
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        made = [pairing(clean, positions) for positions in batches]
+    torch.cuda.current_stream().wait_stream(stream)
+    for got, expected in zip(made, wanted, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
