@@ -73,11 +73,11 @@ def _expanded(entry: str) -> Iterator[tuple[Path, Path]]:
         raise Mistake(f"--input: {entry!r} does not exist (seen from {str(Path.cwd())!r}).")
 
 
-def read_picture(path: Path, black: float | None, white: float | None) -> Picture:
-    """A photograph; or a raster, if the file has a place on Earth or bands that no photograph has, or if `white`, the
-    number that means 1, is given and it is a TIFF. `Unreadable` if it cannot be read."""
+def read_picture(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
+    """A photograph; or a raster for a network of `bands`, if the file has a place on Earth or bands that no photograph
+    has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be read."""
     if is_raster(path) or (white is not None and path.suffix.lower() in SUFFIXES):
-        return read_raster(path, black, white)
+        return read_raster(path, bands, black, white)
     return read_photograph(path)
 
 

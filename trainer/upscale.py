@@ -121,7 +121,7 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
     print(upscaler)
     settled = convey(
         jobs,
-        read=lambda job: read_picture(job.source, options.black, options.white),
+        read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
         write=lambda job, picture: write_picture(job.target, picture),
         forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError),

@@ -50,8 +50,9 @@ def _opened(path: Path, *mode: str, **profile: Any) -> Iterator[Any]:
         raise Unreadable(str(path), reason_of(error)) from error
 
 
-def read_raster(path: Path, black: float | None, white: float | None) -> Picture:
-    """Read all bands. Numbers that stand for no data become `black`; a band that is alpha becomes the picture's.
+def read_raster(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
+    """Read all bands. Numbers that stand for no data become `black`. A last band called alpha is that where it is one
+    more than the `bands` that are wanted: of four bands of 8 bits GDAL itself says it, whatever they are.
 
     Raises `Unreadable` for what cannot be read, placed or scaled: `white` may be None for 8 bits only, where it is 255.
     """
@@ -74,7 +75,7 @@ def read_raster(path: Path, black: float | None, white: float | None) -> Picture
         about = {key: getattr(file, key) for key in ABOUT} | {"crs": file.crs, "colorinterp": file.colorinterp}
         tags = [file.tags(), *(file.tags(band) for band in file.indexes)]
         place = Place(size=file.shape, transform=file.transform, about=about, tags=tags, absent=absent)
-        has_alpha = file.count > 1 and file.colorinterp[-1].name == "alpha" and numbers.dtype.kind in "iu"
+        has_alpha = file.count == bands + 1 and file.colorinterp[-1].name == "alpha" and numbers.dtype.kind in "iu"
     return Picture(
         numbers=numbers[:-1] if has_alpha else numbers,
         alpha=numbers[-1] if has_alpha else None,
@@ -107,7 +108,7 @@ def write_raster(path: Path, picture: Picture) -> None:
         "width": width,
         "crs": place.about["crs"],
         "nodata": nodata,
-        "transform": place.transform * place.transform.scale(place.size[1] / width, place.size[0] / height),
+        "transform": _finer(place.transform, place.size[1] / width, place.size[0] / height),
         "compress": "deflate",
         "predictor": 3 if planes.dtype.kind == "f" else 2,
         "tiled": True,
@@ -121,3 +122,9 @@ def write_raster(path: Path, picture: Picture) -> None:
         for band, tags in enumerate(place.tags):
             file.update_tags(band, **tags)
         file.write(planes)
+
+
+def _finer(transform: Any, width: float, height: float) -> Any:
+    """An Affine for pixels that are `width` and `height` of the former ones wide and high."""
+    a, b, c, d, e, f = transform[:6]
+    return type(transform)(a * width, b * height, c, d * width, e * height, f)

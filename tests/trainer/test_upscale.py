@@ -1,0 +1,179 @@
+"""The command: which files, into which, what is skipped, and what is said of those that failed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainer.images import png16
+from trainer.networks import SRVGGNetCompactConfig
+from trainer.upscale import main
+from trainer.upscaler import Upscaler
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, 3).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """a.png, b.jpg and deep/c.webp, and a text."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for name, colour in (("a.png", "red"), ("b.jpg", "green"), ("deep/c.webp", "blue")):
+        Image.new("RGB", (9, 7), colour).save(folder / name)
+    (folder / "read.me").write_text("no picture")
+    return folder
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def upscale(model: str, source: Path | str, output: Path, *options: str) -> int:
+    return main(["--model", model, "--input", str(source), "--output", str(output), *options])
+
+
+def test_a_folder_keeps_names_formats_and_sub_folders(model: str, photos: Path, tmp_path: Path) -> None:
+    assert upscale(model, photos, tmp_path / "out") == 0
+    assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep/c.webp"]
+    with Image.open(photos / "a.png") as image, Image.open(tmp_path / "out" / "a.png") as result:
+        assert (result.format, result.size) == ("PNG", (18, 14))
+        assert np.array_equal(np.array(result), np.array(Upscaler.from_pretrained(model)(image)))
+
+
+def test_one_file(model: str, photos: Path, tmp_path: Path) -> None:
+    assert upscale(model, photos / "b.jpg", tmp_path / "out", "--suffix", "_x2", "--format", "png") == 0
+    assert below(tmp_path / "out") == ["b_x2.png"]
+
+
+@pytest.mark.parametrize(("pattern", "made"), [("*.png", ["a.png"]), ("**/*", ["a.png", "b.jpg", "deep/c.webp"])])
+def test_a_glob(model: str, photos: Path, tmp_path: Path, pattern: str, made: list[str]) -> None:
+    assert upscale(model, photos / pattern, tmp_path / "out") == 0
+    assert below(tmp_path / "out") == made
+
+
+def test_what_is_not_written_becomes_png(model: str, photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(photos / "d.gif")
+    assert upscale(model, photos / "d.gif", tmp_path / "out") == 0
+    assert below(tmp_path / "out") == ["d.png"]
+
+
+def test_outscale_and_tile(model: str, photos: Path, tmp_path: Path) -> None:
+    assert (
+        upscale(model, photos / "a.png", tmp_path / "out", "--outscale", "1.5", "--tile", "4", "--dtype", "bf16") == 0
+    )
+    with Image.open(tmp_path / "out" / "a.png") as result:
+        assert result.size == (14, 10)
+
+
+def test_what_is_there_is_skipped_unless_it_is_to_be_made_anew(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_text("precious")
+    assert upscale(model, photos, out) == 0
+    assert (out / "a.png").read_text() == "precious"
+    assert "2 of 3 files upscaled" in (said := capsys.readouterr().out)
+    assert "1 were there already" in said
+    assert upscale(model, photos, out, "--overwrite") == 0
+    with Image.open(out / "a.png") as result:
+        assert result.size == (18, 14)
+
+
+def test_results_of_an_earlier_run_are_no_inputs(model: str, photos: Path) -> None:
+    for _ in range(2):
+        assert upscale(model, photos, photos, "--suffix", "_x2") == 0
+        assert upscale(model, photos, photos / "large") == 0
+    assert [name for name in below(photos) if "_x2_x2" in name or "large/large" in name] == []
+
+
+def test_a_file_that_fails_is_named_and_the_others_are_made(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:40])
+    Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(photos / "clear.png")
+    assert upscale(model, photos, tmp_path / "out", "--format", "jpg") == 1
+    assert below(tmp_path / "out") == ["a.jpg", "b.jpg", "deep/c.jpg"]  # and nothing half written
+    captured = capsys.readouterr()
+    assert "3 of 5 files upscaled" in captured.out
+    assert "error: 2 failed:" in captured.err
+    assert f"  {photos / 'clear.png'}: JPEG has no transparency, and the picture has; PNG keeps it" in captured.err
+    assert f"  {photos / 'broken.png'}: " in captured.err
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure_of_its_file(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_text("in the way")
+    assert upscale(model, photos, tmp_path / "out") == 1
+    assert f"{photos / 'deep' / 'c.webp'}: " in capsys.readouterr().err
+    assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep"]
+
+
+def test_16_bits_with_transparency_and_profile_come_out_so(model: str, tmp_path: Path) -> None:
+    numbers = np.linspace(0, 65535, 4 * 6 * 8).astype(np.uint16).reshape(4, 6, 8)
+    png16.write(tmp_path / "a.png", numbers, b"any profile")
+    assert upscale(model, tmp_path / "a.png", tmp_path / "out") == 0
+    result = png16.read((tmp_path / "out" / "a.png").read_bytes())
+    assert (result.shape, result.dtype) == ((4, 12, 16), np.uint16)
+    with Image.open(tmp_path / "out" / "a.png") as image:
+        assert image.info["icc_profile"] == b"any profile"
+
+
+def test_strength_mixes_two_models(model: str, photos: Path, tmp_path: Path) -> None:
+    SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, 3).save_pretrained(tmp_path / "weak")
+    options = ("--denoise-model", str(tmp_path / "weak"), "--denoise-strength", "0.25", "--format", "png")
+    assert upscale(model, photos / "b.jpg", tmp_path / "out", *options) == 0
+    upscaler = Upscaler.from_pretrained(model, denoise_model=str(tmp_path / "weak"), denoise_strength=0.25)
+    with Image.open(photos / "b.jpg") as image, Image.open(tmp_path / "out" / "b.png") as result:
+        assert np.array_equal(np.array(result), np.array(upscaler(image)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--input", "{photos}/absent.png"], "--input: '{photos}/absent.png' does not exist"),
+        (["--input", "{photos}/*.tif"], "--input: no picture is called like '{photos}/*.tif'"),
+        (["--input", "{empty}"], "--input: folder '{empty}' is empty"),
+        (["--output", "{photos}/a.png"], "--output: {photos}/a.png is a file; wanted a folder"),
+        (["--output", "{photos}"], "--output: the result of {photos}/a.png would replace it"),
+        (["--model", "{empty}"], "model: "),
+        (["--model", "{photos}/a.pth"], "model: {photos}/a.pth does not exist"),
+        (["--denoise-strength", "0.5"], "--denoise-strength and --denoise-model mix two networks"),
+        (["--denoise-model", "x", "--denoise-strength", "2"], "--denoise-strength: got 2; must be from 0 to 1"),
+        (["--black", "5"], "--black needs --white"),
+        (["--black", "5", "--white", "5"], "--white: got 5; must be above --black, 5"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_status_2(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    places = {"photos": str(photos), "empty": str(tmp_path / "empty")}
+    (tmp_path / "empty").mkdir()
+    defaults = ["--model", model, "--input", str(photos), "--output", str(tmp_path / "out")]
+    assert main([*defaults, *(option.format(**places) for option in options)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said.format(**places)}")
+
+
+def test_two_files_that_would_become_one_are_a_mistake(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (4, 4)).save(photos / "a.bmp")
+    assert upscale(model, photos, tmp_path / "out") == 2
+    assert f"would both become {tmp_path / 'out' / 'a.png'}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--tile", "0"), ("--overlap", "-1"), ("--outscale", "0"), ("--format", "exr")])
+def test_options_out_of_range_are_refused(option: tuple[str, str], photos: Path, model: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        upscale(model, photos, photos, *option)
+    assert ended.value.code == 2
