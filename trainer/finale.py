@@ -19,7 +19,7 @@ def finish(x: Experiment) -> None:
     x.telemetry.say(f"done at step {x.state.step}{said}. Generator: {x.folder.export}. Pictures: {x.folder.samples}.")
     x.telemetry.end()
     if x.pusher:
-        x.pusher.finish(x.state.step, best and best.step)
+        x.pusher.finish(x.state.step, best.step if best else None)
 
 
 def interrupt(x: Experiment, reason: str) -> None:

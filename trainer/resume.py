@@ -21,7 +21,7 @@ def begin(x: Experiment) -> None:
         resume(x, step)
     x.telemetry.begin(x.state.step)
     if x.pusher:
-        x.pusher.begin(x.state.step, x.state.best and x.state.best.step)
+        x.pusher.begin(x.state.step, x.state.best.step if x.state.best else None)
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
         x.folder.begin(x.state.step, x.accelerator.num_processes)
