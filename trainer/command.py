@@ -52,6 +52,7 @@ def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
     """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
     plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: open_images(config))
+    on_main(accelerator, lambda: meet_hub(config, fresh=True))
     aside = on_main(accelerator, lambda: move_aside(config))
     if aside and accelerator.is_main_process:
         print(f"the earlier run is now {aside}")

@@ -15,20 +15,21 @@ from trainer.pusher import Pusher
 from trainer.run_folder import RunFolder
 
 
-def meet_hub(config: RunConfig) -> None:
+def meet_hub(config: RunConfig, fresh: bool = False) -> None:
     """Open the repository that the run is to be pushed to, if any. For one rank, before any heavy work.
 
     Raises Mistake where the hub refuses, and where it is away when a run begins, for somebody is there then. A run that
-    resumes, or has ended, says so and goes on.
+    resumes, or has ended, says so and goes on. `fresh` is for a run that will not resume what lies in its folder.
     """
     if config.hub is None:
         return
-    check_folder(config)  # nothing is made on the hub for a run that may not begin
+    if not fresh:
+        check_folder(config)  # nothing is made on the hub for a run that may not begin
     answer = open_repo(config.hub, metadata(config, config.hub, {}))
     if not answer.error:
         return
     sentence = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}"
-    if not Checkpoints(folder_of(config).checkpoints).steps():
+    if fresh or not Checkpoints(folder_of(config).checkpoints).steps():
         raise Mistake(f"{sentence}.")
     say(f"{sentence}; pushes are tried all the same.")
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 from loopback import Fault, LoopbackHub
 
 from trainer import hub as module
 from trainer.claim import folder_of
+from trainer.command import set_aside
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.mistakes import Mistake
@@ -108,6 +110,16 @@ def test_a_hub_that_is_away_is_a_mistake_for_a_new_run_only(
     assert said.endswith("; pushes are tried all the same.\n")
     shutil.rmtree(folder_of(config).checkpoints)
     assert f"hub.repo_id: tester/x4 cannot be reached: {reason}" in refusal(config)
+
+
+def test_a_fresh_start_that_the_hub_refuses_moves_nothing_aside(
+    hub: LoopbackHub, saved: Configure, tiny: Configure, accelerator: Accelerator
+) -> None:
+    before = folder_of(saved(HUB)).path
+    hub.token = "another"
+    with pytest.raises(Mistake, match="HTTP 401"):
+        set_aside(tiny(HUB, "seed=4"), accelerator)
+    assert [path.name for path in before.parent.glob("tiny*")] == ["tiny"]
 
 
 WRONG = {
