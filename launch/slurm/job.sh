@@ -23,13 +23,13 @@ train() { # CONFIG [key=value ...]
     describe_job
     say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $PROCESSES processes, port $LAUNCH_PORT of $MASTER_ADDR"
     # shellcheck disable=SC2016 # expanded on the nodes
-    srun bash -c '. "$WILDSR_SITE" && stage'
+    "${SRUN[@]}" bash -c '. "$WILDSR_SITE" && stage'
     # A mistake is said here, once and with status 2: the launchers would bury it under a traceback for each process.
     RUN="$("${CONTAINER[@]}" python trainer/run.py "$@" --check "$PROCESSES" | tail -n 1)"
     rm -f "$RUN/STOPPED" # an earlier segment's: a crash before the first step must not pass for a stop
     STATUS=0
     # A node that ends badly ends the others, which would wait for it until their collectives time out.
-    srun --kill-on-bad-exit=1 bash launch/slurm/node.sh "$@" || STATUS=$?
+    "${SRUN[@]}" --kill-on-bad-exit=1 bash launch/slurm/node.sh "$@" || STATUS=$?
     ASKED=""
     [ ! -f "$RUN/STOPPED" ] || ASKED="$(sed 's/^step [0-9]*: //' "$RUN/STOPPED")"
     say "$RUN: ended with status $STATUS${ASKED:+, stopped by $ASKED}"
@@ -37,6 +37,8 @@ train() { # CONFIG [key=value ...]
 
 # What node.sh has to know on every node, derived from what Slurm gave.
 describe_job() {
+    # One launcher on each node. Said to sbatch, this would hold a job of `--nodes=1-4` to one node.
+    SRUN=(srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1)
     local gpus="${SLURM_GPUS_ON_NODE:-0}"
     local per_node="${PROCESSES_PER_NODE:-$((gpus > 0 ? gpus : 1))}"
     [ "$gpus" -gt 0 ] || export ACCELERATE_USE_CPU=true

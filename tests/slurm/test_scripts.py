@@ -1,0 +1,107 @@
+"""The scripts of launch/slurm as far as they go without Slurm, and the sweeps that are shipped."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from user import ROOT, TINY
+
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+
+SCRIPTS = [*sorted((ROOT / "launch").rglob("*.sh")), *sorted((ROOT / "launch").rglob("*.sbatch")), ROOT / ".ci" / "run"]
+SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.txt"))
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+
+
+def bash(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of bash's, with the functions of the batch scripts."""
+    command = ["bash", "-c", f"set -euo pipefail; . launch/slurm/job.sh; {program}", "bash", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def task(file: Path, index: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return bash('sweep_arguments "$@"', str(file), str(index), *arguments)
+
+
+def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """submit.sh, with the Python of these tests."""
+    settings = {"WILDSR_SITE": "tests/slurm/site.sh", "WILDSR_VENV": str(Path(sys.executable).parents[1])}
+    command = ["env", *(f"{key}={value}" for key, value in settings.items()), "./launch/slurm/submit.sh", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_bash_that_shellcheck_likes(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(
+        ["shellcheck", "-x", "-P", "SCRIPTDIR:.", str(script)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda path: path.stem)
+def test_every_line_of_a_shipped_sweep_is_a_run_of_its_own(file: Path) -> None:
+    count = int(bash('sweep_lines "$1" | wc -l', str(file)).stdout)
+    configs = [
+        load_config(RunConfig, QUICKSTART, task(file, index, "C").stdout.splitlines()[1:]) for index in range(count)
+    ]
+    assert [config.name for config in configs] == [f"{file.stem}-{index}" for index in range(count)]
+    assert {config.output_dir for config in configs} == {f"outputs/{file.stem}"}
+    assert len({(config.generator, config.optimizer, config.lr_scheduler) for config in configs}) == count >= 2
+
+
+def test_a_line_is_read_as_a_shell_reads_words_but_expands_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "two words.txt"
+    file.write_text("# first\n\n a=1   b='[1, 2]'\n  # second\nc=\"x y\" d=$HOME/* e=`ls`\n")
+    assert task(file, 0, "C", "k=v").stdout.splitlines() == [
+        "C", "output_dir=outputs/two words", "name='two words-0'", "k=v", "a=1", "b=[1, 2]",
+    ]  # fmt: skip
+    assert task(file, 1, "C").stdout.splitlines()[3:] == ["c=x y", "d=$HOME/*", "e=`ls`"]
+
+
+def test_an_index_without_a_line_and_an_open_quote_are_errors(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.txt"
+    file.write_text("a=1\nb='2\n")
+    done = task(file, 2, "C")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: array index 2: {file} has 2 lines, counted from 0.\n"
+    done = task(file, 1, "C")
+    assert done.returncode == 2
+    assert f"error: line 1 of {file} (counted from 0): b='2\n" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("train",), ("sweep", "lines.txt"), ("tarin", "config.yaml"), ("-N2", "train", "config.yaml")],
+    ids=["nothing", "no config", "no config to sweep", "a typo", "a short option"],
+)
+def test_submit_says_how_it_is_used(arguments: tuple[str, ...]) -> None:
+    done = submit(*arguments)
+    assert done.returncode == 2
+    assert "./launch/slurm/submit.sh [--option=value ...] sweep LINES.txt CONFIG [key=value ...]" in done.stderr
+    assert "error: -N2: " in done.stderr or arguments[:1] != ("-N2",)
+
+
+@pytest.mark.launch
+def test_submit_refuses_what_the_job_would_be_refused_for(tmp_path: Path) -> None:
+    """The number of processes is that of the job: 3 nodes of the one GPU that the script asks for."""
+    done = submit("--nodes=3", "train", str(TINY), f"output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert "error: batch: global_size 4 does not divide by 3 processes" in done.stderr
+
+
+@pytest.mark.launch
+def test_submit_names_the_wrong_line_of_a_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.txt"
+    file.write_text("seed=1\nseed=many\n")
+    done = submit("sweep", str(file), str(TINY), f"output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert 'seed: got "many"; must be a whole number' in done.stderr
+    assert done.stderr.endswith(f"error: this is line 1 of {file} (counted from 0). Nothing was submitted.\n")
+    assert "one step: " in done.stdout  # line 0 was tried
+    assert list(tmp_path.iterdir()) == [file]

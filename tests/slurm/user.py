@@ -1,0 +1,73 @@
+"""What a cluster's user does: submit, look, signal, read logs."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from cluster import ask, wait_until
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "launch" / "tiny.yaml"
+PATIENCE = 600.0  # seconds: a start may be a dozen processes that import torch, on two cores that others use
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of a cluster. A job is named by its number, a task of an array as `12_3`."""
+
+    environment: dict[str, str]
+    logs: Path
+
+    def submit(self, kind: str, *arguments: str, **environment: str) -> str:
+        """`sbatch OPTIONS launch/slurm/KIND.sbatch ARGUMENTS`, options being what begins with --; the job's number."""
+        options = [argument for argument in arguments if argument.startswith("--")]
+        others = [argument for argument in arguments if not argument.startswith("--")]
+        log = f"--output={self.logs}/%x-{'%j' if kind == 'train' else '%A_%a'}.out"
+        command = ["sbatch", "--parsable", "--cpus-per-task=2", log, *options, f"launch/slurm/{kind}.sbatch", *others]
+        settings = {**self.environment, **environment}
+        done = subprocess.run(command, env=settings, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip()
+
+    def do(self, *command: str) -> str:
+        """What one of Slurm's commands prints."""
+        return ask(self.environment, *command)
+
+    def facts(self, job: str) -> dict[str, str]:
+        """What Slurm knows of a job: JobState, ExitCode, Restarts, NumNodes and more."""
+        return dict(re.findall(r"(\w+)=(\S*)", self.do("scontrol", "-o", "show", "job", job)))
+
+    def wait(self, job: str, state: str) -> None:
+        """Wait until the job is in this state; fails where it ends in another one."""
+        wait_until(lambda: self.facts(job)["JobState"] in OVER | {state}, PATIENCE)
+        assert self.facts(job)["JobState"] == state, self.log(job)
+
+    def wait_for_step(self, job: str, run: Path, step: int) -> None:
+        """Wait until the job has reported a step; fails where it ends before."""
+        wait_until(lambda: steps(run) >= step or self.facts(job)["JobState"] in OVER, PATIENCE)
+        assert steps(run) >= step, self.log(job)
+
+    def log(self, job: str) -> str:
+        """What the job's first node said, over all its starts; nothing if it never began."""
+        return "".join(file.read_text() for file in self.logs.glob(f"*-{job}.out"))
+
+    def ranks(self, job: str, node: str) -> list[psutil.Process]:
+        """The training processes of a job on one node."""
+        number, found = self.facts(job)["JobId"], []
+        for process in psutil.process_iter():
+            try:
+                words, environment = process.cmdline(), process.environ()
+            except psutil.Error:  # gone meanwhile
+                continue
+            here = (environment.get("SLURM_JOB_ID"), environment.get("SLURMD_NODENAME")) == (number, node)
+            if here and "trainer/run.py" in words and "launch" not in words and "LOCAL_RANK" in environment:
+                found.append(process)
+        return found
+
+
+def steps(run: Path) -> int:
+    """How many steps a run has reported."""
+    metrics = run / "metrics.jsonl"
+    return metrics.read_text().count("\n") if metrics.exists() else 0
