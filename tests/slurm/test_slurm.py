@@ -211,12 +211,12 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
 
     chain = user.submit("chain", "--array=1-3%1", *words)
     user.wait_for_step(f"{chain}_1", run, 22)
-    user.do("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")  # which ends the job; Slurm requeues it
-    wait_until(lambda: "resumes at step" in user.log(f"{chain}_1"), PATIENCE)
+    user.do("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
+    user.wait(f"{chain}_1", "NODE_FAIL")
+    wait_until(lambda: "resumes at step" in user.log(f"{chain}_2"), PATIENCE)
     (run / "STOP").touch()
-    user.wait(f"{chain}_1", "COMPLETED")
+    user.wait(f"{chain}_2", "COMPLETED")
     assert (run / "STOPPED").read_text().endswith(": STOP file\n")
-    user.wait(f"{chain}_2", "CANCELLED")
     user.wait(f"{chain}_3", "CANCELLED")
     user.do("scontrol", "update", "NodeName=n2", "State=RESUME")
 
