@@ -14,14 +14,15 @@ JOB="${JOB:-${SLURM_JOB_ID:-}}"
 
 say() { echo "$(date +%FT%T) job $JOB: $*"; }
 
-# Trains on all nodes of the job until the run is done, asked to stop, or broken. Leaves its folder in RUN, the launchers'
-# status in STATUS, and in ASKED what asked it to stop: "signal", "time budget", "STOP file", or nothing.
+# Trains on all nodes of the job until the run is done, asked to stop, or broken. Leaves the run's folder in RUN, the
+# launchers' status in STATUS, and in ASKED what asked to stop: "signal", "time budget", "STOP file", or nothing.
 train() { # CONFIG [key=value ...]
     # shellcheck source=launch/slurm/site.sh
     . "$WILDSR_SITE"
     activate
     describe_job
-    say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $PROCESSES processes, port $LAUNCH_PORT of $MASTER_ADDR"
+    say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $PROCESSES processes," \
+        "port $LAUNCH_PORT of $MASTER_ADDR"
     # shellcheck disable=SC2016 # expanded on the nodes
     "${SRUN[@]}" bash -c '. "$WILDSR_SITE" && stage'
     # A mistake is said here, once and with status 2: the launchers would bury it under a traceback for each process.

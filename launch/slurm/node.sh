@@ -12,12 +12,13 @@ trap '' USR1 USR2
 # Preempted or cancelled, the launcher gives the processes this long to save themselves (default: 30 s), if Slurm does.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
 
-COMMON=(--num_processes "$PROCESSES" --mixed_precision no --dynamo_backend no)  # said, or accelerate warns that it guessed
+# The last two are said because accelerate warns when it has to guess.
+COMMON=(--num_processes "$PROCESSES" --mixed_precision no --dynamo_backend no)
 if [ "$PROCESSES" -eq 1 ]; then
     exec "${CONTAINER[@]}" accelerate launch --num_machines 1 "${COMMON[@]}" trainer/run.py "$@"
 fi
-# Static: rank 0 is on the first node for sure, and the nodes need not find each other. Not known before this node runs:
-# SLURM_NODEID.
+# Static: rank 0 is on the first node for sure, and nobody races for the port. SLURM_NODEID differs from node to node, so
+# it must not be expanded before this script runs.
 exec "${CONTAINER[@]}" accelerate launch --multi_gpu "${COMMON[@]}" \
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --rdzv_backend static \
     --main_process_ip "$MASTER_ADDR" --main_process_port "$LAUNCH_PORT" \

@@ -1,14 +1,13 @@
 # shellcheck shell=bash disable=SC2034
-# What differs between clusters, and nothing else does: edit this file, or copy it and `export WILDSR_SITE=/path/to/copy`.
-# Sourced from the root of the checkout: on the login node by submit.sh, on the first node by the batch script, and on
-# every node before its launcher.
+# What clusters differ in. Edit this file, or a copy of it and `export WILDSR_SITE=/path/to/copy`. Sourced from the root of
+# the checkout: by submit.sh on the login node, by the batch script on the first node, and on every node.
 
-prepare() {  # on the login node, before a submission: compute nodes often have no network
+prepare() { # on the login node, before a submission: compute nodes often have no network
     . launch/environment.sh
     ensure_environment quickstart
 }
 
-activate() {  # everywhere: put the `python` and `accelerate` to use first on PATH
+activate() { # everywhere: put the `python` and `accelerate` to use first on PATH
     export PATH="${WILDSR_VENV:-$PWD/.venv}/bin:$PATH"
     # conda:    source ~/miniforge3/etc/profile.d/conda.sh && conda activate wildsr     (and let `prepare` do nothing)
     # modules:  module load python/3.12 cuda/12.8
@@ -18,7 +17,7 @@ activate() {  # everywhere: put the `python` and `accelerate` to use first on PA
     # export NCCL_SOCKET_IFNAME=ib0
 }
 
-stage() {  # on each node of a job, before training: fill the node's own disk
+stage() { # on each node of a job, before training: fill the node's own disk
     :
     # One place for all jobs of yours, the same on each node and after a requeue: a run is resumed on the same pictures.
     # mkdir -p "/scratch/$USER" && rsync -a "$WORK/DF2K" "/scratch/$USER/"      with images.source.path=/scratch/...
