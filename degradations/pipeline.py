@@ -18,6 +18,7 @@ from degradations.checks import check_probability, check_weights
 from degradations.codecs import Codec
 from degradations.correlated import CorrelatedNoise, Speckle
 from degradations.draws import Keys, Purpose, choose, uniform_table, uniforms
+from degradations.fused import stepped
 from degradations.noise import quantise
 from degradations.operation import NUMBERS, Operation, Scene
 from degradations.recipes import Drawn
@@ -201,7 +202,7 @@ class Pipeline:
                 if len(places):
                     scene = Scene(Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size)
                     chosen: Sequence[int] = places.tolist()
-                    done = leaf.apply([out[i] for i in chosen], recipe.steps[s].select(places), scene)
+                    done = stepped(leaf, [out[i] for i in chosen], recipe.steps[s].select(places), scene)
                     for i, image in zip(chosen, done, strict=True):
                         out[i] = image
         wrong = [tuple(image.shape[-2:]) for image in out if tuple(image.shape[-2:]) != size]

@@ -87,14 +87,25 @@ class Resize(Operation[ScaleRecipe]):
 
     def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[Tensor]:
         """Resize each image; the content stays in place."""
+        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+
+    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[tuple[int, int]]:
+        """Height and width of each result."""
         del scene
-        resized = []
-        for image, scale, mode in zip(images, recipe.scale.tolist(), recipe.mode.tolist(), strict=True):
+        scaled = []
+        for image, scale in zip(images, recipe.scale.tolist(), strict=True):
             height, width = (max(int(side * scale), min(side, 8)) for side in image.shape[-2:])
-            resized.append(
-                resize.resize(image, (height, width), resize.MODES[mode], antialias=self.antialias and mode > 0)
-            )
-        return resized
+            scaled.append((height, width))
+        return scaled
+
+
+def _resized(
+    images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], modes: Tensor, antialias: bool
+) -> list[Tensor]:
+    return [
+        resize.resize(image, size, resize.MODES[mode], antialias=antialias and mode > 0)
+        for image, size, mode in zip(images, sizes, modes.tolist(), strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +132,12 @@ class Fit(Operation[FitRecipe]):
 
     def apply(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[Tensor]:
         """Resize each image."""
-        return [
-            resize.resize(image, scene.size, resize.MODES[mode], antialias=self.antialias and mode > 0)
-            for image, mode in zip(images, recipe.mode.tolist(), strict=True)
-        ]
+        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+
+    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[tuple[int, int]]:
+        """Height and width of each result."""
+        del recipe
+        return [scene.size] * len(images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

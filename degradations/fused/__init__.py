@@ -7,14 +7,17 @@ that `tests/degradations/test_fused*.py` state. This package can be imported whe
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from degradations.parse import Degradation
-from degradations.second_order import SecondOrder
+if TYPE_CHECKING:
+    from degradations.operation import Operation, Scene
+    from degradations.parse import Degradation
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +29,23 @@ def takes(config: Degradation, pictures: Tensor) -> bool:
     return not _obstacle(config, pictures.dtype)
 
 
+def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: Scene) -> list[Tensor]:
+    """`operation.apply`, on a GPU by fused kernels where there are some; where there are none, that is said once."""
+    if images[0].device.type != "cuda" or not _has_step(operation):
+        applied: list[Tensor] = operation.apply(images, recipe, scene)
+        return applied
+    from degradations.fused import steps  # needs Triton
+
+    step = steps.of(operation)
+    assert step is not None
+    return steps.run(operation, step, images, recipe, scene)
+
+
 @lru_cache(maxsize=16)
 def _obstacle(config: Degradation, dtype: torch.dtype) -> str:
     reason = _reason(config, dtype)
     if reason:
-        log.warning("The degradation runs on its reference path, not on fused kernels: %s.", reason)
+        log.warning("The degradation does not run on fused kernels as a whole: %s.", reason)
     return reason
 
 
@@ -39,9 +54,21 @@ def _reason(config: Degradation, dtype: torch.dtype) -> str:
         return "Triton is not installed"
     if dtype != torch.uint8:
         return f"pictures are {dtype}, not 8-bit"
-    if not isinstance(config, SecondOrder):
-        return f"type: {config.type} has no fused kernels as a whole"
+    if config.type != "second_order":
+        return f"type: {config.type} goes step by step"
     from degradations.fused.second_order import obstacle  # needs Triton
 
     reason = obstacle(config)
     return reason and f"there is no kernel for {reason}"
+
+
+@lru_cache(maxsize=64)
+def _has_step(operation: Operation[Any]) -> bool:
+    if find_spec("triton") is None:
+        return False
+    from degradations.fused import steps  # needs Triton
+
+    if steps.of(operation) is None:
+        log.warning("No fused kernel for %s: it runs on its reference path.", operation)
+        return False
+    return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from torch import Tensor
 
 pytest.importorskip("triton")
 
-from degradations import Keys, Pipeline, SecondOrder, draw_crops, fused, paired_crop, usm_sharpen
+from degradations import Keys, Pipeline, SecondOrder, draw_crops, fused, paired_crop, steps, uniforms, usm_sharpen
+from degradations.camera import Camera
 from degradations.fused import second_order as batched
+from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
-from degradations.steps import Fit
+from degradations.operation import Operation, Scene
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -57,6 +60,18 @@ def test_pairs_are_the_references(
     assert differing(gt, wanted[1]) <= (0.005, 0)
 
 
+def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None:
+    """As `trainer.synthesis` asks for them: sharpened for the degradation alone, positions on the CPU."""
+    made_by = pytest.importorskip("trainer.synthesis", exc_type=ImportError).Synthesis(
+        SecondOrder(), seed=4, scale=4, gt_size=24, gt_usm=False, degrade_gt_usm=True
+    )
+    clean, positions = crops(picture, 1, 3, 32, 32), torch.tensor([11])
+    got, wanted = made_by.fused(clean.to(fused_device), positions), made_by.pairs(clean, positions)
+    assert torch.equal(got.gt.cpu(), wanted.gt)
+    assert torch.equal(got.positions.cpu(), positions)
+    assert (got.lq.cpu() != wanted.lq).float().mean() < 0.02
+
+
 def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
     keys, config = Keys(3, torch.arange(6) * 1_000_003), SecondOrder()
     wanted = config.draw(keys, 64, 80, 4).as_dict()
@@ -83,7 +98,7 @@ def test_which_pictures_are_taken() -> None:
         (SecondOrder(blur_kernel_size2=35), torch.uint8, "blur kernels above 33 pixels"),
         (SecondOrder(value_range=(0, 10000)), torch.uint8, r"value_range: \[0, 10000\]"),
         (SecondOrder(), torch.uint16, "uint16"),
-        (Pipeline(steps=(Fit(),)), torch.uint8, "type: pipeline"),
+        (Pipeline(steps=(steps.Fit(),)), torch.uint8, "type: pipeline"),
     ],
 )
 def test_what_is_not_taken_is_said_once(
@@ -97,6 +112,40 @@ def test_what_is_not_taken_is_said_once(
     if isinstance(config, SecondOrder) and dtype == torch.uint8:
         with pytest.raises(ValueError, match=reason):
             batched.Pairing(config=config, seed=0, scale=4, side=8)
+
+
+STEPS = (steps.Blur(sinc_prob=0.5), steps.Resize(resize_range=(0.4, 1.4)), steps.Fit(), steps.Noise(), steps.Jpeg())
+
+
+@pytest.mark.parametrize("operation", STEPS, ids=lambda operation: operation.type)
+def test_steps_of_a_pipeline(operation: Operation[Any], picture: Tensor, fused_device: torch.device) -> None:
+    images = [picture[:, :24, :30] * 0.99, picture[:, 20:37, 5:27]]
+    recipe = operation.draw(uniforms(Keys(2, torch.arange(2)), 16, 12))
+    scene = Scene(Keys(2, torch.arange(2)), 17, (7, 9))
+    step = fused_steps.of(operation)
+    assert step is not None
+    got = fused_steps.run(operation, step, [image.to(fused_device) for image in images], recipe, scene)
+    for image, wanted in zip(got, operation.apply(images, recipe, scene), strict=True):
+        assert ((image.cpu() - wanted).abs() * 255 > 2e-3).float().mean() < 2e-3
+
+
+def test_steps_without_kernels_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for operation in (Camera(prob=0.123), steps.Jpeg(subsampling="4:4:4"), steps.Fit(antialias=True)) * 2:
+            assert not fused._has_step(operation)
+    assert len(caplog.messages) == 3
+    assert "Camera" in caplog.messages[0]
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_general_pipeline(picture: Tensor) -> None:
+    """By fused steps and, for the camera, by the reference."""
+    blurred = (steps.Blur(), steps.Resize(), Camera(), steps.Noise(), steps.Fit(), steps.Jpeg())
+    pipeline, clean = Pipeline(steps=blurred), crops(picture, 16, 3, 64, 96) / 255
+    recipe = pipeline.draw(Keys(1, torch.arange(16)), 64, 96, 4)
+    got = (pipeline.apply(clean.cuda(), recipe) * 255).round()
+    assert max(differing(got, pipeline.apply(clean, recipe))) < 0.03
 
 
 @pytest.mark.gpu
