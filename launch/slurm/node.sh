@@ -17,8 +17,8 @@ COMMON=(--num_processes "$PROCESSES" --mixed_precision no --dynamo_backend no)
 if [ "$PROCESSES" -eq 1 ]; then
     exec "${CONTAINER[@]}" accelerate launch --num_machines 1 "${COMMON[@]}" trainer/run.py "$@"
 fi
-# Static: rank 0 is on the first node for sure, and nobody races for the port. SLURM_NODEID differs from node to node: it
-# must not be expanded before this script runs.
+# Static: rank 0 is on the first node for sure, and nobody races for the port. SLURM_NODEID is another one on each node,
+# so it must not be expanded before this script runs.
 exec "${CONTAINER[@]}" accelerate launch --multi_gpu "${COMMON[@]}" \
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --rdzv_backend static \
     --main_process_ip "$MASTER_ADDR" --main_process_port "$LAUNCH_PORT" \
