@@ -94,7 +94,7 @@ def sweep(user: User, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     job = user.submit("sweep", *where, str(file), str(TINY), *SETTINGS, f"output_dir={folder}")
     user.wait_for_step(f"{job}_2", folder / "lines-2", 5)
     assert user.facts(f"{job}_2")["JobId"] == job  # so to requeue its SLURM_JOB_ID would be to requeue all
-    user.do("scancel", "--signal=USR1", f"{job}_2")
+    user.stop(f"{job}_2")
     user.wait(f"{job}_1", "COMPLETED")
     user.wait(f"{job}_2", "COMPLETED")
     user.wait(f"{job}_0", "FAILED")
@@ -168,7 +168,7 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
     # Slurm signals everything in the job, so the processes that read pictures too: they must not heed it.
     job = user.submit("train", *words, "images.dataloader_num_workers=1", MAX_REQUEUES="0")
     user.wait_for_step(job, run, 3)
-    user.do("scancel", "--signal=USR1", job)
+    user.stop(job)
     user.wait(job, "FAILED")
     assert f"error: job {job} is not requeued: it was started again 0 times, and MAX_REQUEUES is 0." in user.log(job)
     assert (run / "STOPPED").read_text().endswith(": signal\n")
@@ -222,7 +222,7 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
 
     chain = user.submit("chain", "--array=1-3%1", *words)
     user.wait_for_step(f"{chain}_1", run, steps(run) + 3)
-    user.do("scancel", "--signal=USR1", f"{chain}_1")
+    user.stop(f"{chain}_1")
     for segment in (1, 2, 3):
         user.wait(f"{chain}_{segment}", "COMPLETED")
         assert user.facts(f"{chain}_{segment}")["Restarts"] == "0"
