@@ -169,10 +169,9 @@ class ValidationImages:
         return isinstance(self.source, PairSource)
 
     def name(self, index: int) -> str:
-        """Picture `index` for a caption: the end of its path, or its row in a dataset."""
+        """Picture `index` for a caption, without what only this machine knows: the end of its path, or its row."""
         pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
-        name = pictures.name(index)
-        return name if isinstance(pictures, Rows) else PurePosixPath(name).name
+        return f"row {index}" if isinstance(pictures, Rows) else PurePosixPath(pictures.name(index)).name
 
     def __getitem__(self, index: int) -> ValidationPair:
         """Pair `index`: given pictures whole, a clean one cut to `max_side`, up to what does not divide.
