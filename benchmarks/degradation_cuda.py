@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from degradations import Keys, Purpose, SecondOrder, draw_crops
+from degradations import Keys, Purpose, SecondOrder
 
 Batch = Callable[[int, Clock], object]
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
@@ -39,8 +39,7 @@ def fused_batch(config: SecondOrder, gt: Tensor, start: int, clock: Clock) -> tu
 
     keys = Keys(0, torch.arange(start, start + len(gt), device=gt.device))
     with clock("kernels"):
-        r = fused.draw(config, keys, SIDE, SIDE, SCALE)
-        top, left = draw_crops(keys, SIDE // SCALE, SIDE // SCALE, GT // SCALE)
+        r, (top, left) = fused.draw(config, keys, SIDE, SIDE, SCALE, GT // SCALE)
     with clock("USM of the image"):
         sharp = usm_sharpen(Canvas.full(gt))
     with clock("blur 1"):

@@ -41,7 +41,7 @@ def words(block, seed_low, seed_high, position, purpose):
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("seed_low", "seed_high"))  # a one would become a constant without a type
 def _uniforms(positions, purposes, table, seed_low, seed_high, batch, count, BLOCKS: tl.constexpr):
     sample, stage = tl.program_id(0), tl.program_id(1)
     block = tl.arange(0, BLOCKS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from degradations.crops import draw_crops
+from degradations.crops import corners
 from degradations.draws import Keys, Purpose
 from degradations.fused.blur import LARGEST, blur
 from degradations.fused.canvas import Canvas
@@ -38,9 +38,20 @@ def obstacle(config: SecondOrder) -> str:
     return "" if config.value_range == UNIT else f"value_range: {list(config.value_range)}"
 
 
-def draw(config: SecondOrder, keys: Keys, height: int, width: int, scale: int) -> Recipe:
-    """`SecondOrder.draw` on the device of the keys; kernels agree to 1e-6, all else to the last bit."""
-    return config.drawn(uniform_table(keys, STAGES, NUMBERS), keys, height, width, scale, build_kernels)
+def draw(
+    config: SecondOrder, keys: Keys, height: int, width: int, scale: int, side: int
+) -> tuple[Recipe, tuple[Tensor, Tensor]]:
+    """`SecondOrder.draw` and `draw_crops` on the device of the keys; kernels agree to 1e-6, all else to the last bit.
+
+    Args:
+        side: of the crop, low-quality pixels.
+
+    Returns:
+        The recipe and the corners (top, left) of the crops.
+    """
+    table = uniform_table(keys, (*STAGES, Purpose.CROP), NUMBERS)
+    recipe = config.drawn(table[:-1], keys, height, width, scale, build_kernels)
+    return recipe, corners(table[-1, :, :2], height // scale, width // scale, side)
 
 
 def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
@@ -121,9 +132,8 @@ class Pairing:
         clean = Canvas.full(pictures)
         source = usm_sharpen(clean) if self.sharpen or self.sharpen_gt else clean
         height, width = pictures.shape[-2:]
-        recipe = draw(self.config, keys, height, width, self.scale)
+        recipe, (top, left) = draw(self.config, keys, height, width, self.scale, self.side)
         lq = apply(self.config, source, recipe)
-        top, left = draw_crops(keys, height // self.scale, width // self.scale, self.side)
         gt_side = self.side * self.scale
         gt = crop(source if self.sharpen_gt else clean, top, left, (gt_side, gt_side), self.scale)
         return crop(lq, top, left, (self.side, self.side)), gt

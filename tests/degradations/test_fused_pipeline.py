@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -75,7 +76,10 @@ def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None
 def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
     keys, config = Keys(3, torch.arange(6) * 1_000_003), SecondOrder()
     wanted = config.draw(keys, 64, 80, 4).as_dict()
-    got = batched.draw(config, Keys(3, keys.positions.to(fused_device)), 64, 80, 4).to("cpu").as_dict()
+    recipe, corners = batched.draw(config, Keys(3, keys.positions.to(fused_device)), 64, 80, 4, 8)
+    got = recipe.to("cpu").as_dict()
+    for place, expected in zip(corners, draw_crops(keys, 16, 20, 8), strict=True):
+        assert torch.equal(place.cpu(), expected)
     for name, value in wanted.items():
         if name.endswith("kernel"):
             assert (got[name] - value).abs().max() < 2e-6, name
@@ -88,6 +92,12 @@ def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
 def test_which_pictures_are_taken() -> None:
     assert not fused.takes(SecondOrder(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     assert fused._reason(SecondOrder(), torch.uint8) == ""
+
+
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    assert fused._reason(SecondOrder(), torch.uint8) == "Triton is not installed"
+    assert not fused._has_step(steps.Blur(prob=0.321))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +165,7 @@ def test_hundreds_of_recipes(bands: int, picture: Tensor) -> None:
     config, shares = SecondOrder(), []
     for seed, (height, width, scale) in enumerate([(96, 128, 4), (64, 96, 2), (120, 120, 8), (40, 56, 1)]):
         clean, keys = crops(picture, 32, bands, height, width), Keys(seed, torch.arange(32))
-        recipe = batched.draw(config, Keys(seed, keys.positions.cuda()), height, width, scale)
+        recipe, _ = batched.draw(config, Keys(seed, keys.positions.cuda()), height, width, scale, 8)
         got = batched.apply(config, Canvas.full(clean.cuda()), recipe).pixels.clamp(0, 255).round()
         wanted = config.apply(clean / 255, config.draw(keys, height, width, scale))
         shares.append(differing(got, wanted))
