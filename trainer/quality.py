@@ -4,6 +4,7 @@ Figures are comparable only if the rounding to 8 bits, the border, the channel a
 those of `basicsr/metrics/psnr_ssim.py`, whose own results the tests reproduce to 1e-6.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -13,6 +14,8 @@ from trainer.levels import quantised
 
 PSNR_CAP = 100.0
 """What identical pictures score, in dB. Their PSNR is infinite, and one of them would make a mean infinite too."""
+WINDOW = 11
+"""Pixels along each side of what SSIM compares at a time."""
 
 Channel = Literal["rgb", "y"]
 
@@ -51,12 +54,17 @@ def ssim(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> 
     if min(x.shape[1:]) < WINDOW:
         left = f"{x.shape[2]}x{x.shape[1]}"
         raise ValueError(f"SSIM needs {WINDOW}x{WINDOW} pixels inside the border of {crop_border}, got {left}")
+    return float(similarity(x, y, 255).mean())
+
+
+def similarity(x: Tensor, y: Tensor, data_range: float) -> Tensor:
+    """SSIM around each pixel with a whole window, of two float64 [C, H, W] on any device: [C, H-10, W-10]."""
     mean_x, mean_y, xx, yy, xy = _smoothed(torch.stack([x, y, x * x, y * y, x * y]))
     variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return float((luminance * structure).mean())
+    return luminance * structure
 
 
 def band_shift(picture: Tensor, reference: Tensor) -> list[float]:
@@ -87,14 +95,10 @@ def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
     return luma(inner) if channel == "y" else inner.double()
 
 
-WINDOW = 11
-
-
 def _smoothed(maps: Tensor) -> Tensor:
     """[N, C, H, W] under the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
-    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    line = torch.exp(-(offset**2) / (2 * 1.5**2))
-    weights: list[float] = (line / line.sum()).tolist()
+    line = [math.exp(-((tap - WINDOW // 2) ** 2) / (2 * 1.5**2)) for tap in range(WINDOW)]
+    weights = [value / sum(line) for value in line]
     for axis in (2, 3):
         # Shifted sums: torch's float64 convolution of single channels takes ten times as long on a CPU.
         size = maps.shape[axis] - WINDOW + 1

@@ -7,8 +7,7 @@ Reflectances are neither rounded to 8 bits nor clamped, so these figures do not 
 import torch
 from torch import Tensor
 
-PSNR_CAP = 100.0  # dB, for identical bands: an infinite one would make a mean infinite
-WINDOW = 11
+from trainer.quality import PSNR_CAP, WINDOW, similarity
 
 
 def band_psnr(result: Tensor, target: Tensor, data_range: float = 1.0) -> Tensor:
@@ -25,14 +24,7 @@ def band_ssim(result: Tensor, target: Tensor, data_range: float = 1.0) -> Tensor
     """
     if min(result.shape[1:]) < WINDOW:
         raise ValueError(f"SSIM needs {WINDOW}x{WINDOW} pixels, got {result.shape[2]}x{result.shape[1]}")
-    x, y = result.double(), target.double()
-    mean_x, mean_y, xx, yy, xy = _smoothed(torch.stack([x, y, x * x, y * y, x * y]))
-    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    similarity: Tensor = luminance * structure
-    return similarity.flatten(1).mean(1)
+    return similarity(result.double(), target.double(), data_range).flatten(1).mean(1)
 
 
 def sam_degrees(result: Tensor, target: Tensor) -> float:
@@ -58,12 +50,3 @@ def ergas(result: Tensor, target: Tensor, scale: int) -> float:
     known = level != 0
     relative = (x - y).square().mean(1)[known] / level[known] ** 2
     return float(100 / scale * relative.mean().sqrt())
-
-
-def _smoothed(maps: Tensor) -> Tensor:
-    """[N, C, H, W] under the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
-    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    line = torch.exp(-(offset**2) / (2 * 1.5**2))
-    line = line / line.sum()
-    rows: Tensor = maps.unfold(2, WINDOW, 1) @ line
-    return rows.unfold(3, WINDOW, 1) @ line

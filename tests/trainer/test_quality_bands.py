@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from trainer.quality import ssim
 from trainer.quality_bands import band_psnr, band_ssim, ergas, sam_degrees
@@ -82,3 +83,11 @@ def test_equal_pictures_are_perfect_whatever_the_number_of_bands() -> None:
         assert band_ssim(picture, picture).tolist() == pytest.approx([1.0] * bands)
         assert sam_degrees(picture, picture) == 0
         assert ergas(picture, picture, 4) == 0
+
+
+def test_bands_are_measured_where_they_are() -> None:
+    """Tensors without content, which know what a GPU would refuse."""
+    with FakeTensorMode():
+        result, target = torch.empty(2, 4, 16, 16, device="cuda")
+        assert band_psnr(result, target).device.type == "cuda"
+        assert band_ssim(result, target).device.type == "cuda"
