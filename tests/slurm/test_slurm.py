@@ -219,6 +219,7 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
     assert (run / "STOPPED").read_text().endswith(": STOP file\n")
     user.wait(f"{chain}_3", "CANCELLED")
     user.do("scontrol", "update", "NodeName=n2", "State=RESUME")
+    wait_until(lambda: user.do("sinfo", "-h", "-n", "n2", "-p", "normal", "-o", "%t") == "idle\n", PATIENCE)
 
     chain = user.submit("chain", "--array=1-3%1", *words)
     user.wait_for_step(f"{chain}_1", run, steps(run) + 3)
