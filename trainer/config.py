@@ -14,7 +14,7 @@ from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
 from trainer.losses import LossesConfig
 from trainer.networks import GeneratorConfig, RRDBNetConfig
-from trainer.plateau import LRSchedule
+from trainer.plateau import LRSchedule, Plateau
 from trainer.player import OptimizerConfig
 from trainer.schedule import Constant
 from trainer.telemetry import TelemetryConfig
@@ -152,16 +152,38 @@ class RunConfig:
             found.append(f"gt_size: {problem}")
         if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
             found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
-        if self.losses.perceptual and (problem := self.losses.perceptual.problem(self.images.bands)):
-            found.append(f"losses.perceptual.{problem}")
+        found += self._problems_of_bands()
         if self.percep_gt_usm and not self.losses.perceptual:
             found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
         if self.gan_gt_usm and not self.adversarial:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
+        if self.init.discriminator and not self.adversarial:
+            found.append("init.discriminator: there is no adversarial section for it")
+        found += [
+            f"{key}: a plateau is seen at validations, and there is no validation section"
+            for key, schedule in self._schedules().items()
+            if isinstance(schedule, Plateau) and not self.validation
+        ]
         if self.hub and self.hub.strategy == "best" and not (self.validation and self.checkpoints.keep_best):
             found.append("hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best")
         if self.images.source and self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
+        return found
+
+    def _schedules(self) -> dict[str, LRSchedule]:
+        """The schedule of each player, by its key."""
+        critic = {"adversarial.lr_scheduler": self.adversarial.lr_scheduler} if self.adversarial else {}
+        return {"lr_scheduler": self.lr_scheduler, **critic}
+
+    def _problems_of_bands(self) -> list[str]:
+        """What does not go with the number of bands."""
+        found, losses, bands = [], self.losses, self.images.bands
+        if losses.perceptual and (problem := losses.perceptual.problem(bands)):
+            found.append(f"losses.perceptual.{problem}")
+        if losses.sam and bands < 2:
+            found.append("losses.sam: must be null for pictures of one band, which have no spectrum")
+        if isinstance(self.degradation, SecondOrder) and self.degradation.jpeg == "realesrgan" and bands != 3:
+            found.append(f"degradation.jpeg: got 'realesrgan', which takes 3 bands and not {bands}; use 'libjpeg'")
         return found
 
     def _problems_of_images(self) -> list[str]:

@@ -67,7 +67,7 @@ class ValidationConfig:
         bands = len(radiometry.bands)
         if self.channel is not None:
             yield f"channel: got {self.channel!r}; must be null for multi-band pictures, which are measured by band"
-        if self.composites is None and bands not in (1, 3):
+        if not self.composites and bands not in (1, 3):
             yield f"composites: must say which of the {bands} bands to show as red, green and blue"
         for name, chosen in (self.composites or {}).items():
             if min(chosen) < 0 or max(chosen) >= bands:
@@ -77,8 +77,9 @@ class ValidationConfig:
         for name in ("validation_steps", "draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.num_samples < 0:
-            raise ValueError(f"num_samples must be at least 0, got {self.num_samples}")
+        for name, least in (("num_samples", 0), ("max_side", 1), ("crop_border", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)

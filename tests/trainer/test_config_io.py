@@ -60,6 +60,15 @@ WRONG = {
     "gt_size=64": "gt_size: got 64; must be at most images.crop_size, 48",
     "images.crop_size=50": "images.crop_size: got 50; must be a multiple of 4 for SRVGGNetCompact x4: 48 or 52 would "
     "do",
+    "init.discriminator=d.pth": "init.discriminator: there is no adversarial section for it",
+    "losses.sam={weight: -1}": "losses.sam: weight: got -1.0; must be at least 0",
+    "losses.tv={weight: -1}": "losses.tv: weight: got -1.0; must be at least 0",
+    "losses.pixel.weight=-1": "losses.pixel: weight: got -1.0; must be at least 0",
+    "losses.perceptual={type: lpips, weight: -1}": "losses.perceptual: weight: got -1.0; must be at least 0",
+    "losses.perceptual={type: dists, weight: -1}": "losses.perceptual: weight: got -1.0; must be at least 0",
+    "adversarial={loss: {weight: -1}}": "adversarial.loss: weight: got -1.0; must be at least 0",
+    "validation.max_side=0": "validation: max_side must be at least 1, got 0",
+    "validation.crop_border=-1": "validation: crop_border must be at least 0, got -1",
 }
 """Override of a good configuration -> how the one line about it begins."""
 
@@ -122,6 +131,39 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(Mistake, match=r"other\.yaml is not text in UTF-8\.$"):
         load_config(RunConfig, tmp_path / "other.yaml")
+
+
+def sentences(*overrides: str) -> list[str]:
+    """What is wrong with the tiny configuration after `overrides`."""
+    with pytest.raises(Mistake) as caught:
+        load(*overrides)
+    return [line.strip() for line in str(caught.value).split("\n")[1:]]
+
+
+def test_a_plateau_needs_a_validation() -> None:
+    plateau = "{type: plateau, metric: validation/psnr}"
+    assert sentences("validation=null", f"lr_scheduler={plateau}", f"adversarial={{lr_scheduler: {plateau}}}") == [
+        f"{key}: a plateau is seen at validations, and there is no validation section"
+        for key in ("lr_scheduler", "adversarial.lr_scheduler")
+    ]
+
+
+def test_what_needs_more_bands_or_three_is_refused_before_training() -> None:
+    def of(bands: list[int]) -> tuple[str, ...]:
+        folder = json.dumps({"type": "folder", "path": "x", "radiometry": {"bands": bands, "white": 10000}})
+        composites = "validation.composites={shown: [0, 0, 0]}"
+        return f"images.source={folder}", f"validation.source={folder}", composites
+
+    assert sentences(*of([1]), "losses.sam={weight: 0.1}") == [
+        "losses.sam: must be null for pictures of one band, which have no spectrum"
+    ]
+    assert sentences(*of([1, 2, 3, 4]), "degradation.jpeg=realesrgan") == [
+        "degradation.jpeg: got 'realesrgan', which takes 3 bands and not 4; use 'libjpeg'"
+    ]
+    load(*of([1, 2]), "losses.sam={weight: 0.1}")
+    assert sentences(*of([1, 2]), "validation.composites={}") == [
+        "validation.composites: must say which of the 2 bands to show as red, green and blue"
+    ]
 
 
 def test_all_errors_come_at_once() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainer.checkpoint import Checkpoints
-from trainer.run_export import export
 from trainer.networks import SRVGGNetCompact, SRVGGNetCompactConfig
+from trainer.run_export import export
 
 
 def checkpoint(folder: Path, net: SRVGGNetCompact, step: int) -> Path:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.losses.weight import check_weight
+
 GANType = Literal["vanilla", "lsgan", "hinge", "wgan", "wgan_softplus"]
 LABELLED = ("vanilla", "lsgan")  # the losses that compare with a label
 RELATIVISTIC = ("vanilla", "lsgan", "hinge")
@@ -46,6 +48,7 @@ class AdversarialLoss:
     """Factor of the discriminator's two losses; the guide's framework has 0.5."""
 
     def __post_init__(self) -> None:
+        check_weight(self.weight)
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing: got {self.label_smoothing}; must be at least 0 and less than 0.5")
         if self.label_smoothing and self.type not in LABELLED:

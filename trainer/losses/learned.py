@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
+from trainer.losses.weight import check_weight
 from trainer.mistakes import Mistake
 
 
@@ -26,6 +27,9 @@ class LPIPSLoss:
     """The network whose features are compared; the guide's is alex."""
     fixed_idx: FixedIdx = None
     """Which bands are red, green and blue; pictures with other than one or three must say."""
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
 
     @property
     def terms(self) -> dict[str, float]:
@@ -55,6 +59,9 @@ class DISTSLoss:
     """The term's factor in the objective."""
     fixed_idx: FixedIdx = None
     """Which bands are red, green and blue; pictures with other than one or three must say."""
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
 
     @property
     def terms(self) -> dict[str, float]:

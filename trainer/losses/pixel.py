@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.losses.weight import check_weight
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelLoss:
@@ -16,6 +18,9 @@ class PixelLoss:
     """|d|, d^2, or sqrt(d^2 + 1e-12) (BasicSR's Charbonnier)."""
     weight: float = 1.0
     """The term's factor in the objective."""
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
 
     def __call__(self, result: Tensor, target: Tensor) -> Tensor:
         """The unweighted mean distance of two float tensors of one shape, a scalar."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.losses.weight import check_weight
+
 FLOOR = 1e-2  # of the range [0, 1]: shorter spectra point nowhere in particular
 ROUNDING = 1e-12  # squared: keeps the root's gradient finite where two spectra agree
 
@@ -38,6 +40,9 @@ class SpectralAngle:
 
     weight: float = 0.05
     """The term's factor in the objective; the guide's `sam_weight`."""
+
+    def __post_init__(self) -> None:
+        check_weight(self.weight)
 
     def __call__(self, result: Tensor, target: Tensor) -> Tensor:
         """The unweighted mean angle over all pixels, in radians, a scalar; see `spectral_angles`."""
