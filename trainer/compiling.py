@@ -40,4 +40,5 @@ def check_compiler(device: torch.device) -> None:
 
 def uncompiled() -> AbstractContextManager[object]:
     """Run compiled networks as plain PyTorch: what is compiled cannot be differentiated twice, as for R1."""
-    return torch.compiler.set_stance("force_eager")
+    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
+    return stance

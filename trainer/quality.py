@@ -64,7 +64,8 @@ def similarity(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
-    return luminance * structure
+    product: Tensor = luminance * structure
+    return product
 
 
 def band_shift(picture: Tensor, reference: Tensor) -> list[float]:
