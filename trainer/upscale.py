@@ -86,6 +86,8 @@ def check(options: argparse.Namespace) -> None:
     """Raise Mistake for options that do not go together."""
     from trainer.mistakes import Mistake
 
+    if "/" in options.suffix or "\0" in options.suffix:
+        raise Mistake(f"--suffix: got {options.suffix!r}; must be a part of a file's name.")
     strength = options.denoise_strength
     if (strength is None) != (options.denoise_model is None):
         raise Mistake("--denoise-strength and --denoise-model mix two networks: both are needed, or neither.")
@@ -95,6 +97,19 @@ def check(options: argparse.Namespace) -> None:
         raise Mistake("--black needs --white, the number that means 1.")
     if options.white is not None and not options.white > (options.black or 0):
         raise Mistake(f"--white: got {options.white:g}; must be above --black, {options.black or 0:g}.")
+
+
+def check_device(name: str | None) -> None:
+    """Raise Mistake for a device that PyTorch does not have here."""
+    import torch
+
+    from trainer.mistakes import Mistake
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise Mistake(f"--device: {name} is not to be had here: {reason}.") from error
 
 
 def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, str]:
@@ -109,6 +124,7 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
     from trainer.picture_files import read_picture, write_picture
     from trainer.upscaler import Upscaler
 
+    check_device(options.device)
     upscaler = Upscaler.from_pretrained(
         options.model,
         denoise_model=options.denoise_model,
