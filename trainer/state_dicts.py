@@ -150,8 +150,8 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
     """The network's configuration: in the file, beside it, or for a checkpoint in the export of its run."""
     if "config" in metadata:
         return _parsed(metadata["config"])
-    beside = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": file.parents[2] / "export" / CONFIG}
-    config = beside.get(file.name) if len(file.parents) > 2 else None
+    run = file.absolute().parent.parent.parent  # of a checkpoint's file
+    config = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": run / "export" / CONFIG}.get(file.name)
     return _parsed(config.read_text()) if config and config.is_file() else None
 
 

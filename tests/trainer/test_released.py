@@ -168,6 +168,19 @@ def test_what_shapes_do_not_tell_is_in_the_configuration(tmp_path: Path, kind: A
     assert_same(net, opened)
 
 
+def test_a_configuration_is_found_from_within_the_folder_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = disturbed(SRResNet(3, n_channels=6, n_blocks=1, res_scale=0.7))
+    net.save_pretrained(tmp_path / "export")
+    folder = checkpoint_of(tmp_path, 7, {"generator_ema": net.state_dict()})
+    monkeypatch.chdir(tmp_path)
+    assert_same(net, open_generator("export", "--model"))
+    monkeypatch.chdir(folder)
+    assert_same(net, open_generator(".", "--model"))
+    assert_same(net, open_generator("generator_ema.safetensors", "--model"))
+
+
 def test_a_network_of_another_package_opens_with_its_facts(tmp_path: Path) -> None:
     config = ImportedGeneratorConfig(path=f"{__name__}.Doubling", scales=(2,), multiple=3, bands_arguments=("bands",))
     net = disturbed(config.build(2, bands=4))
