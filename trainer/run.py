@@ -37,13 +37,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
     what.add_argument(
         "--check",
-        type=int,
+        type=count,
         metavar="N",
         help="check configuration, data and folders for N processes, name the run folder, and exit",
     )
     what.add_argument("--dry-run", action="store_true", help="build everything, take one step, write nothing, and exit")
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
     return parser.parse_intermixed_args(arguments)  # overrides may come before and after options
+
+
+def count(text: str) -> int:
+    """A number of processes."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"got {text}; must be at least 1")
+    return number
 
 
 def rank_0_says_it() -> bool:

@@ -194,6 +194,8 @@ def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> 
     status, _, stderr = run("--check", "3")
     assert status == 2
     assert "global_size 4 does not divide by 3 processes" in stderr
+    with pytest.raises(SystemExit, match="2"):
+        run("--check", "0")
     assert list(tmp_path.iterdir()) == []
 
 
