@@ -156,7 +156,7 @@ class Experiment:
         """Training samples by position."""
         config, source = self.config, self.source
         if isinstance(source, Mixture):
-            return TrainingMixture(source, config.images, config.seed, config.gt_size)
+            return TrainingMixture(source, config.images, config.seed)
         if not isinstance(source, Shards):
             return TrainingImages(source, config.images, config.seed)
         return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)

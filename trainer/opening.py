@@ -43,8 +43,8 @@ def open_training(config: RunConfig) -> ImageSource | Shards:
         return clean
     with under("images.pairs"):
         pairs = images.pairs.open()
-        first_readable(Mixture(None, pairs, config.scale))
-    return Mixture(clean, pairs, config.scale)
+        first_readable(Mixture(None, pairs, config.scale, config.gt_size))
+    return Mixture(clean, pairs, config.scale, config.gt_size)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from trainer.images.decode import Unreadable
 from trainer.images.given import Mixture, TrainingMixture, TrainingPair
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import DatasetPairs, Pairs
-from trainer.images.sources import Folder
+from trainer.images.sources import Folder, why_unreadable
 from trainer.levels import quantised, unit
 from trainer.mistakes import Mistake
 from trainer.synthesis import Synthesis
@@ -54,7 +54,7 @@ def config(tmp_path: Path) -> TrainingImagesConfig:
 def mixture(config: TrainingImagesConfig) -> TrainingMixture:
     assert config.pairs is not None
     clean = config.source.open() if isinstance(config.source, Folder) else None
-    return TrainingMixture(Mixture(clean, config.pairs.open(), SCALE), config, seed=1, gt_size=GT)
+    return TrainingMixture(Mixture(clean, config.pairs.open(), SCALE, GT), config, seed=1)
 
 
 def alone(config: TrainingImagesConfig) -> TrainingMixture:
@@ -153,8 +153,9 @@ def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesC
 
 def test_a_pair_smaller_than_the_patch_cannot_be_used(config: TrainingImagesConfig) -> None:
     assert config.pairs is not None
-    source = Mixture(None, config.pairs.open(), SCALE)
-    samples = TrainingMixture(source, config, seed=1, gt_size=64)
+    source = Mixture(None, config.pairs.open(), SCALE, gt_size=64)
+    samples = TrainingMixture(source, config, seed=1)
+    assert why_unreadable(source, 0).endswith("0.png: 40x48 is smaller than gt_size, 64")
     with pytest.raises(Mistake, match=r"9 pairs of .* in a row could not be used; last .* is smaller than gt_size, 64"):
         samples[0]
 

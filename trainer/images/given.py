@@ -33,6 +33,8 @@ class Mixture:
     clean: ImageSource | None
     pairs: PairSource
     scale: int
+    gt_size: int
+    """The least side of a pair's ground truth."""
 
     @property
     def where(self) -> str:
@@ -62,7 +64,15 @@ class Mixture:
         """The picture, or the ground truth of the pair; Unreadable where that fails, or the pair is none."""
         if self.clean and index < self.first:
             return self.clean.read(index)
-        return self.pairs.read(index - self.first, self.scale)[1]
+        return self.pair(index - self.first)[1]
+
+    def pair(self, number: int) -> tuple[Tensor, Tensor]:
+        """Pair `number`, LQ and ground truth; Unreadable where that fails, it is none, or no patch fits into it."""
+        lq, gt = self.pairs.read(number, self.scale)
+        if min(gt.shape[1:]) < self.gt_size:
+            size = f"{gt.shape[2]}x{gt.shape[1]}"
+            raise Unreadable(self.pairs.name(number), f"{size} is smaller than gt_size, {self.gt_size}")
+        return lq, gt
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,8 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
     """Samples by position, endless: with probability `pair_prob` (always, where there are no clean pictures) a patch of
     a given pair, else a crop of a clean picture."""
 
-    def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int, gt_size: int) -> None:
-        self.source, self.config, self.seed, self.gt_size = source, config, seed, gt_size
+    def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int) -> None:
+        self.source, self.config, self.seed = source, config, seed
         self.images = TrainingImages(source.clean, config, seed) if source.clean else None
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.room = config.cache_mib * 2**20  # bytes; the first pairs stay, see KeptImages
@@ -133,10 +143,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         """Pair `index`, decoded at most once if there is room."""
         if (pair := self.kept.get(index)) is not None:
             return pair
-        lq, gt = self.source.pairs.read(index, self.source.scale)
-        if min(gt.shape[1:]) < self.gt_size:
-            size = f"{gt.shape[2]}x{gt.shape[1]}"
-            raise Unreadable(self.source.pairs.name(index), f"{size} is smaller than gt_size, {self.gt_size}")
+        lq, gt = self.source.pair(index)
         if lq.nbytes + gt.nbytes <= self.room:
             self.kept[index] = lq, gt
             self.room -= lq.nbytes + gt.nbytes
@@ -144,7 +151,8 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def _patch(self, lq: Tensor, gt: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""
-        scale, side = self.source.scale, self.gt_size // self.source.scale
+        scale = self.source.scale
+        side = self.source.gt_size // scale
         row, column = words(self.seed, position, Purpose.CROP, 2)
         top, left = below(row, lq.shape[1] - side + 1), below(column, lq.shape[2] - side + 1)
         lq = lq[:, top : top + side, left : left + side]
