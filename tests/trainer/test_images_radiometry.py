@@ -115,3 +115,12 @@ def test_wrong_declarations() -> None:
         Radiometry(bands=(), white=1)
     with pytest.raises(ValueError, match="white: got 0; must be above black, 0"):
         Radiometry(bands=(1,), white=0)
+
+
+def test_a_black_that_the_files_type_does_not_hold(tmp_path: Path) -> None:
+    content = numbers(dtype="uint16") + 1
+    content[:, 0, 0] = 0
+    meaning = replace(FOUR, black=-500.5)
+    levels = meaning.decode(write(tmp_path / "tile.tif", content, nodata=0), "tile")
+    assert levels.numpy()[:, 0, 0].tolist() == [0, 0, 0, 0]
+    assert np.array_equal(levels.numpy()[:, 1:], expected(content, meaning)[:, 1:])

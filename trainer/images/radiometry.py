@@ -65,7 +65,8 @@ class Radiometry:
                 numbers = file.read(self.bands, masked=True)
         except rasterio.errors.RasterioError as error:
             raise Unreadable(name, _reason(data, error)) from error
-        return self.levels(numbers.filled(self.black) if numbers.mask.any() else numbers.data)
+        # not in the file's own type, which may not hold `black`
+        return self.levels(numbers.astype(np.float64).filled(self.black) if numbers.mask.any() else numbers.data)
 
     def from_array(self, stored: Any, name: str) -> Tensor:
         """What a column of a dataset holds, numbers [bands, height, width], to uint16 [C, H, W]; Unreadable if not."""
