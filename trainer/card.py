@@ -152,7 +152,7 @@ def table(config: RunConfig, figures: dict[str, float]) -> str:
 def measured(config: RunConfig) -> str:
     """How the figures were measured."""
     assert config.validation
-    border = config.scale if config.validation.crop_border is None else config.validation.crop_border
+    border = config.validation.border(config.scale)
     if config.images.radiometry:
         return f"mean over the bands, {border} px border left out"
     return f"{(config.validation.channel or 'y').upper()}, {border} px border left out"

@@ -159,21 +159,29 @@ class RunConfig:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
         if self.init.discriminator and not self.adversarial:
             found.append("init.discriminator: there is no adversarial section for it")
-        found += [
-            f"{key}: a plateau is seen at validations, and there is no validation section"
-            for key, schedule in self._schedules().items()
-            if isinstance(schedule, Plateau) and not self.validation
-        ]
+        found += self._problems_of_plateaus()
         if self.hub and self.hub.strategy == "best" and not (self.validation and self.checkpoints.keep_best):
             found.append("hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best")
         if self.images.source and self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
         return found
 
-    def _schedules(self) -> dict[str, LRSchedule]:
-        """The schedule of each player, by its key."""
-        critic = {"adversarial.lr_scheduler": self.adversarial.lr_scheduler} if self.adversarial else {}
-        return {"lr_scheduler": self.lr_scheduler, **critic}
+    def _problems_of_plateaus(self) -> list[str]:
+        """Whether the schedules that watch a figure will see it."""
+        found = []
+        schedules: dict[str, LRSchedule] = {"lr_scheduler": self.lr_scheduler}
+        if self.adversarial:
+            schedules["adversarial.lr_scheduler"] = self.adversarial.lr_scheduler
+        for key, schedule in schedules.items():
+            if not isinstance(schedule, Plateau):
+                continue
+            if self.validation is None:
+                found.append(f"{key}: a plateau is seen at validations, and there is no validation section")
+                continue
+            metric, known = schedule.metric, self.validation.figures(self.scale)
+            if metric.startswith("validation/") and metric not in known:
+                found.append(f"{key}.metric: got {metric}; a validation reports {', '.join(known)}")
+        return found
 
     def _problems_of_bands(self) -> list[str]:
         """What does not go with the number of bands."""

@@ -12,6 +12,7 @@ from trainer.images.stream import Shards
 from trainer.images.stream_order import Deal, deal
 from trainer.levels import unit
 from trainer.mistakes import Mistake
+from trainer.quality import WINDOW
 from trainer.state import Stream
 
 CLIPPED, DARK = 0.5, 0.02
@@ -25,7 +26,8 @@ def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImag
         return source, None
     with under("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
-        return source, open_validation(settings.source, config.scale, settings.max_side, multiple)
+        least = WINDOW + 2 * settings.border(config.scale)
+        return source, open_validation(settings.source, config.scale, settings.max_side, multiple, least)
 
 
 def open_training(config: RunConfig) -> ImageSource | Shards:

@@ -56,6 +56,25 @@ class ValidationConfig:
         parts = (self.source, self.seed, self.draws, self.max_side, self.crop_border, self.channel, self.best_metric)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
+    def border(self, scale: int) -> int:
+        """Pixels left out at each side."""
+        return scale if self.crop_border is None else self.crop_border
+
+    def measured_by(self, scale: int) -> Measure:
+        """What is measured of each picture."""
+        if (radiometry := self.source.radiometry) is None:
+            return PhotoMeasure(self.border(scale), self.channel or "y")
+        return BandMeasure(self.border(scale), scale, len(radiometry.bands))
+
+    def figures(self, scale: int) -> list[str]:
+        """The names under which a validation reports."""
+        measure, radiometry = self.measured_by(scale), self.source.radiometry
+        bands = len(radiometry.bands) if radiometry else 3
+        drift = ["", "_gt", *(f"_band{number}" for number in range(1, bands + 1))]
+        bicubic = [f"{name}_bicubic" for name in measure.summary]
+        names = [*measure.names, *bicubic, *(f"colour_drift{which}" for which in drift)]
+        return [f"validation/{name}" for name in names]
+
     def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
         """What does not suit a run on pictures of this radiometry, a sentence each, beginning with the key."""
         if self.source.radiometry != radiometry:
@@ -102,11 +121,7 @@ class Validator:
     @property
     def measure(self) -> Measure:
         """What is measured of each picture."""
-        config, scale = self.config, self.synthesis.scale
-        border = scale if config.crop_border is None else config.crop_border
-        if (radiometry := config.source.radiometry) is None:
-            return PhotoMeasure(border, config.channel or "y")
-        return BandMeasure(border, scale, len(radiometry.bands))
+        return self.config.measured_by(self.synthesis.scale)
 
     def __len__(self) -> int:
         """Pictures times draws."""

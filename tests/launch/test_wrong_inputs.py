@@ -71,6 +71,10 @@ WRONG = {
         "images.source={type: dataset, path: nobody/nothing}",
         "images.source.path: dataset 'nobody/nothing' cannot be loaded: ",
     ),
+    "pictures to validate on that are cut too small": (
+        "validation.max_side=16",
+        "chelsea.png has a side below 19 once cut to max_side, 16, too small to validate on.",
+    ),
     "pairs to validate on that are missing": (
         "validation.source={type: pairs, gt: nowhere, lq: nowhere}",
         "validation.source.gt: folder 'nowhere' does not exist",

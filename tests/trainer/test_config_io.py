@@ -146,6 +146,9 @@ def test_a_plateau_needs_a_validation() -> None:
         f"{key}: a plateau is seen at validations, and there is no validation section"
         for key in ("lr_scheduler", "adversarial.lr_scheduler")
     ]
+    load("lr_scheduler={type: plateau, metric: training/loss_pixel}")
+    (sentence,) = sentences("lr_scheduler={type: plateau, metric: validation/sam}")
+    assert sentence.startswith("lr_scheduler.metric: got validation/sam; a validation reports validation/psnr, ")
 
 
 def test_what_needs_more_bands_or_three_is_refused_before_training() -> None:

@@ -71,6 +71,7 @@ def by_hand(net: nn.Module, source: Pairs, border: int) -> tuple[float, float]:
 def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: Pairs, border: int | None) -> None:
     net = network()
     figures = validator(accelerator, pairs, channel="rgb", crop_border=border)(net, step=1).figures
+    assert list(figures) == ValidationConfig(source=pairs).figures(SCALE)
     wanted = by_hand(net, pairs, border or SCALE)
     assert figures["validation/psnr"] == pytest.approx(wanted[0], abs=1e-6)
     assert figures["validation/psnr_bicubic"] == pytest.approx(wanted[1], abs=1e-6)

@@ -159,6 +159,8 @@ class ValidationImages:
     scale: int
     max_side: int | None
     lq_multiple: int
+    least: int = 1
+    """The least side of ground truth that can be measured."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -188,10 +190,11 @@ class ValidationImages:
             gt = trimmed(gt, self.scale * self.lq_multiple, None if self.paired else self.max_side)
         except Unreadable as error:
             raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
-        if not gt.numel():
-            name = self.source.name(index)
-            least = self.scale * self.lq_multiple
-            raise Mistake(f"{self.source.key}: {name} has a side below {least}, too small to validate on.")
+        least = max(self.least, self.scale * self.lq_multiple)
+        if min(gt.shape[1:]) < least:
+            name, was_cut = self.source.name(index), self.max_side is not None and not self.paired
+            cut = f" once cut to max_side, {self.max_side}" if was_cut else ""
+            raise Mistake(f"{self.source.key}: {name} has a side below {least}{cut}, too small to validate on.")
         return ValidationPair(self.name(index), lq, gt.contiguous())
 
 
@@ -209,7 +212,7 @@ def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
 
 
 def open_validation(
-    source: ValidationSource, scale: int, max_side: int | None, lq_multiple: int = 1
+    source: ValidationSource, scale: int, max_side: int | None, lq_multiple: int = 1, least: int = 1
 ) -> ValidationImages:
     """Open what to validate on and read all of it once, so that a bad picture is met before any training.
 
@@ -218,11 +221,12 @@ def open_validation(
         scale: how many times larger ground truth is than its LQ.
         max_side: the largest side of a clean picture, whose middle is taken; None for all of it.
         lq_multiple: what the network asks of the sides of its input.
+        least: the least side of ground truth that can be measured.
 
     Raises:
         Mistake: see `open` of the source and `ValidationImages`.
     """
-    images = ValidationImages(source.open(), scale, max_side, lq_multiple)
+    images = ValidationImages(source.open(), scale, max_side, lq_multiple, least)
     for index in range(len(images)):
         images[index]
     return images
