@@ -122,6 +122,16 @@ class Player:
         self.optimizer.zero_grad()
         return norm
 
+    def rehearse(self, results: Tensor) -> None:
+        """One backward pass from `results` of `net`, whose gradient is thrown away.
+
+        After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
+        resumed run would take its first step before that and, on more than two ranks, add up the same gradients in
+        another order than the uninterrupted one: rounded differently.
+        """
+        self.accelerator.backward(results.sum())
+        self.optimizer.zero_grad()
+
     def weights(self) -> list[Tensor]:
         """A copy of all parameters: as much memory as they take."""
         return [p.detach().clone() for p in self.module.parameters()]

@@ -2,10 +2,13 @@
 
 from dataclasses import asdict
 
+import torch
+
 from trainer.assemble import Experiment, on_main
 from trainer.claim import check_folder, open_folder
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
+from trainer.objective import logits_of
 
 
 def begin(x: Experiment) -> None:
@@ -19,12 +22,25 @@ def begin(x: Experiment) -> None:
         x.fill_pool()
     else:
         resume(x, step)
+    rehearse(x)
     x.telemetry.begin(x.state.step)
     if x.pusher:
         x.pusher.begin(x.state.step, x.state.best.step if x.state.best else None)
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
         x.folder.begin(x.state.step, x.accelerator.num_processes)
+
+
+def rehearse(x: Experiment) -> None:
+    """A forward and a backward pass of each network, on black pictures, where ranks exchange gradients."""
+    if x.accelerator.num_processes == 1:
+        return
+    batch, bands, side = x.batch.per_device, x.config.images.bands, x.config.gt_size
+    shown = x.config.gt_size // x.config.scale
+    black = torch.zeros(batch, bands, side, side, device=x.accelerator.device)
+    x.generator.rehearse(x.generator.net(black[..., :shown, :shown].contiguous()))
+    if x.discriminator:
+        x.discriminator.rehearse(torch.cat(logits_of(x.discriminator.net, black, black)))
 
 
 def resume(x: Experiment, step: int) -> None:

@@ -29,3 +29,8 @@ def test_every_number_of_ranks_gives_the_same_pairs_and_updates_of_both_networks
     rows = run("digests", "--every", "3").splitlines()  # which fails where weights are more than 1e-5 apart
     assert len(rows) == 5
     assert all("digests equal" in row for row in rows)
+
+
+@pytest.mark.launch
+def test_four_ranks_resume_bitwise() -> None:
+    assert run("resumed").splitlines() == ["generator: 0.0", "discriminator: 0.0", "generator_ema: 0.0"]
