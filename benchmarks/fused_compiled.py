@@ -25,6 +25,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from degradations.fused import blur, crops, draws, jpeg, noise, resize, sharpen
+from degradations.fused.canvas import PLAIN
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 # types of arguments by name; all others are 32-bit integers
@@ -51,7 +52,7 @@ CASES: tuple[tuple[Any, dict[str, Any], dict[str, str], dict[str, Any]], ...] = 
         resize._resize,
         {"STEPPED": False, "ROWS": resize._ROWS, "COLUMNS": resize._COLUMNS},
         {"steps": "*i32"},
-        {"enable_fp_fusion": False},
+        {},
     ),
     (noise._levels, {"BANDS": 3, "ROWS": noise._ROWS, "COLUMNS": noise._COLUMNS}, {}, {}),
     (noise._noise, {"BANDS": 3, "ROWS": noise._ROWS, "COLUMNS": noise._COLUMNS}, {}, {}),
@@ -69,7 +70,7 @@ def compiled(case: tuple[Any, dict[str, Any], dict[str, str], dict[str, Any]], c
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in kernel.arg_names}
     aligned = [i for i, name in enumerate(kernel.arg_names) if "*" in types.get(name, "") or name in WIDE]
     source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options | PLAIN)
 
 
 def inspected(binary: bytes) -> tuple[str, Counter[str]]:

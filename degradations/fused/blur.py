@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.fused.canvas import Canvas, image_size, mirrored, tiles
+from degradations.fused.canvas import PLAIN, Canvas, image_size, mirrored, tiles
 
 MARGIN = 16  # pixels; also the largest reach of a kernel
 LARGEST = 2 * MARGIN + 1
@@ -104,11 +104,11 @@ def blur(canvas: Canvas, kernels: Tensor, reach: Tensor, *, whole: bool = False)
     halves = torch.empty(shape, dtype=torch.float16, device=canvas.pixels.device)
     _halve[(triton.cdiv(columns, 128), triton.cdiv(rows, 16), batch * bands)](
         canvas.pixels, canvas.sizes, halves, bands, height, width, rows, columns,
-        MARGIN=MARGIN, LIMBS=limbs, ALIGN=_COLUMNS, ROWS=16, COLUMNS=128,
+        MARGIN=MARGIN, LIMBS=limbs, ALIGN=_COLUMNS, ROWS=16, COLUMNS=128, **PLAIN,
     )  # fmt: skip
     out = canvas.like(height, width, canvas.sizes)
     _blur[tiles(out, _ROWS, _COLUMNS, batch * bands)](
         halves, kernels.contiguous(), reach, canvas.sizes, out.pixels, bands, height, width, rows, columns,
-        SIDE=side, MARGIN=MARGIN, LIMBS=limbs, ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8, num_stages=2,
+        SIDE=side, MARGIN=MARGIN, LIMBS=limbs, ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8, num_stages=2, **PLAIN,
     )  # fmt: skip
     return out

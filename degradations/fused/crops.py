@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.fused.canvas import Canvas, clamped, rounded
+from degradations.fused.canvas import PLAIN, Canvas, clamped, rounded
 
 _ROWS, _COLUMNS = 16, 128
 
@@ -43,6 +43,6 @@ def crop(canvas: Canvas, top: Tensor, left: Tensor, size: tuple[int, int], scale
     grid = (triton.cdiv(size[1], _COLUMNS), triton.cdiv(size[0], _ROWS), batch * bands)
     _crop[grid](
         canvas.pixels, out, top.contiguous(), left.contiguous(), scale, bands, height, width, *size,
-        ROWS=_ROWS, COLUMNS=_COLUMNS,
+        ROWS=_ROWS, COLUMNS=_COLUMNS, **PLAIN,
     )  # fmt: skip
     return out

@@ -14,6 +14,7 @@ from torch import Tensor
 from degradations import kernels as reference
 from degradations.constants import constant
 from degradations.draws import Keys
+from degradations.fused.canvas import PLAIN
 
 _SINC, _PULSE = tl.constexpr(reference.SINC), tl.constexpr(reference.PULSE)
 _PI = tl.constexpr(math.pi)
@@ -58,7 +59,7 @@ def uniform_table(keys: Keys, purposes: Sequence[int], count: int) -> Tensor:
     table = torch.empty(len(purposes), len(keys), count, device=positions.device)
     _uniforms[(len(keys), len(purposes))](
         positions, constant(tuple(int(p) for p in purposes), positions.device), table, *seed_words(keys.seed),
-        len(keys), count, BLOCKS=triton.next_power_of_2(triton.cdiv(count, 4)),
+        len(keys), count, BLOCKS=triton.next_power_of_2(triton.cdiv(count, 4)), **PLAIN,
     )  # fmt: skip
     return table
 
@@ -127,6 +128,6 @@ def build_kernels(
     sines = _sines(canvas, kind.device)
     parameters = [numbers.contiguous() for numbers in (kind, size, sigma_x, sigma_y, theta, beta, omega)]
     _build[(len(kind),)](
-        *parameters, sines, out, SIDE=canvas, SPACE=triton.next_power_of_2(canvas), ANGLES=len(sines)
+        *parameters, sines, out, SIDE=canvas, SPACE=triton.next_power_of_2(canvas), ANGLES=len(sines), **PLAIN
     )  # fmt: skip
     return out

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.fused.canvas import Canvas, clamped, image_size, rounded, tiles
+from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, rounded, tiles
 from degradations.jpeg import quality_tables
 from degradations.tables import ISLOW_DCT
 
@@ -282,7 +282,7 @@ def jpeg(canvas: Canvas, quality: Tensor, chosen: Tensor | None = None) -> Canva
     area = rows * columns * 3 // 2 if colour else rows * columns * bands
     planes = torch.empty(batch, area, dtype=torch.uint8, device=out.device)
     shape = {"height": height, "width": width, "rows": rows, "columns": columns}
-    tile = {"ROWS": _ROWS, "COLUMNS": _COLUMNS}
+    tile = {"ROWS": _ROWS, "COLUMNS": _COLUMNS, **PLAIN}
     if colour:
         halves = (triton.cdiv(columns // 2, _COLUMNS), triton.cdiv(rows // 2, _ROWS), batch)
         _separate_colour[halves](canvas.pixels, canvas.sizes, planes, chosen, **shape, **tile)
@@ -291,7 +291,7 @@ def jpeg(canvas: Canvas, quality: Tensor, chosen: Tensor | None = None) -> Canva
         _separate_bands[grid](canvas.pixels, canvas.sizes, planes, chosen, bands, **shape, **tile)
     _code[(triton.cdiv(area // 64, _BLOCKS) + 1, batch)](
         planes.view(torch.int64), canvas.sizes, chosen, quality, quality_tables(out.device), bands, rows, columns,
-        COLOUR=colour, BLOCKS=_BLOCKS,
+        COLOUR=colour, BLOCKS=_BLOCKS, **PLAIN,
     )  # fmt: skip
     if colour:
         _join_colour[tiles(canvas, _ROWS, _COLUMNS, batch)](planes, canvas.sizes, out, chosen, **shape, **tile)

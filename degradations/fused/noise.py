@@ -14,7 +14,7 @@ from torch import Tensor
 
 from degradations import noise as reference
 from degradations.draws import Keys
-from degradations.fused.canvas import Canvas, clamped, image_size, rounded, tiles
+from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, rounded, tiles
 from degradations.fused.draws import seed_words, words
 
 _GAUSSIAN, _POISSON = tl.constexpr(reference.GAUSSIAN), tl.constexpr(reference.POISSON)
@@ -157,7 +157,7 @@ def add_noise(canvas: Canvas, kind: Tensor, strength: Tensor, gray: Tensor, keys
     batch, bands, height, width = canvas.pixels.shape
     kind, strength, gray = kind.contiguous(), strength.contiguous(), gray.contiguous()
     present = torch.zeros(batch, 256, dtype=torch.int32, device=canvas.pixels.device)
-    grid, tile = tiles(canvas, _ROWS, _COLUMNS, batch), {"BANDS": bands, "ROWS": _ROWS, "COLUMNS": _COLUMNS}
+    grid, tile = tiles(canvas, _ROWS, _COLUMNS, batch), {"BANDS": bands, "ROWS": _ROWS, "COLUMNS": _COLUMNS, **PLAIN}
     _levels[grid](canvas.pixels, canvas.sizes, present, kind, gray, height, width, **tile)
     _noise[grid](
         canvas.pixels, canvas.sizes, present, kind, strength, gray, keys.positions.contiguous(),

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.fused.canvas import Canvas, image_size, tiles
+from degradations.fused.canvas import PLAIN, Canvas, image_size, tiles
 
 _AREA, _BILINEAR = tl.constexpr(0), tl.constexpr(1)  # places in `resize.MODES`; bicubic is the third
 _CUBIC = tl.constexpr(-0.75)
@@ -100,6 +100,6 @@ def resize(canvas: Canvas, sizes: Tensor, mode: Tensor, most: tuple[int, int], s
     _resize[tiles(out, _ROWS, _COLUMNS, batch * bands)](
         canvas.pixels, canvas.sizes, out.pixels, sizes, mode.contiguous(), canvas.sizes if steps is None else steps,
         bands, height, width, *most, STEPPED=steps is not None, ROWS=_ROWS, COLUMNS=_COLUMNS,
-        enable_fp_fusion=False,  # a coordinate must be rounded as the reference's, or a sharp edge moves
+        **PLAIN,  # or a coordinate is rounded differently, and a sharp edge moves
     )  # fmt: skip
     return out

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.fused.canvas import Canvas, clamped, image_size, mirrored, tiles
+from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, mirrored, tiles
 from degradations.sharpen import gaussian_taps
 
 _TILE = 64
@@ -109,7 +109,7 @@ def usm_sharpen(canvas: Canvas, weight: float = 0.5, radius: int = 50, threshold
     out = canvas.like(height, width, canvas.sizes)
     masks = torch.empty_like(canvas.pixels, dtype=torch.uint8)
     band = _band(radius, canvas.pixels.device)
-    grid, tile = tiles(canvas, _TILE, _TILE, batch * bands), {"MARGIN": _MARGIN, "TILE": _TILE}
+    grid, tile = tiles(canvas, _TILE, _TILE, batch * bands), {"MARGIN": _MARGIN, "TILE": _TILE, **PLAIN}
     shape = (band, bands, height, width)
     _contrast[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, weight, threshold, **tile)
     _sharpen[grid](canvas.pixels, canvas.sizes, out.pixels, masks, *shape, **tile)
