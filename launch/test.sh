@@ -7,4 +7,6 @@ cd "$ROOT"
 export PATH="$VENV/bin:$PATH"
 export OMP_NUM_THREADS=1      # two ranks on two cores: more threads would fight
 export HF_HUB_OFFLINE=1       # nothing here may depend on the network
+# Two files at a time: most tests are one thread, or ranks that wait for each other.
+[ $# -gt 0 ] || set -- --numprocesses 2 --dist loadfile
 exec python -m pytest "$@"
