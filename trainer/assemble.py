@@ -31,6 +31,7 @@ from trainer.images.stream import Shards
 from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
 from trainer.mistakes import Mistake
+from trainer.networks import Discriminator, Generator
 from trainer.objective import Objective, Targets
 from trainer.opening import notes_on_images, open_images, order_of, stream_of
 from trainer.player import Player
@@ -214,6 +215,9 @@ def check(config: RunConfig, processes: int) -> list[str]:
     changes = check_folder(config)
     meet_hub(config)
     open_images(config)
+    make_networks(config)
+    if config.losses.perceptual:
+        config.losses.perceptual.fetch("losses.perceptual")
     return changes
 
 
@@ -273,21 +277,29 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     )
 
 
-def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
-    """The networks with their optimizers, and a sentence for each that does not start from random weights."""
+def make_networks(config: RunConfig) -> tuple[Generator, Discriminator | None, list[str]]:
+    """Both networks, and a sentence for each that does not start from random weights."""
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     game, loaded = config.adversarial, []
     with _buildable("generator"):
         net = config.generator.build(config.scale, bands=config.images.bands)
     if origin := config.init.generator:
         loaded.append(load_weights(net, origin, "init.generator"))
-    generator = Player(accelerator, net, config.optimizer, config.lr_scheduler)
     if game is None:
-        return generator, None, loaded
+        return net, None, loaded
     with _buildable("adversarial.discriminator"):
         critic = game.discriminator.build(config.gt_size, bands=config.images.bands)
     if origin := config.init.discriminator:
         loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
+    return net, critic, loaded
+
+
+def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
+    """The networks with their optimizers, and the sentences of `make_networks`."""
+    net, critic, loaded = make_networks(config)
+    generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
+    if critic is None or game is None:
+        return generator, None, loaded
     return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
 
 

@@ -82,6 +82,14 @@ WRONG = {
 }
 
 
+BEFORE_THE_FIRST_STEP = {
+    "init.generator=absent.pth": "init.generator: absent.pth does not exist.",
+    "generator={type: module, path: no.Net, scales: [4]}": "generator: path: no cannot be imported: ",
+    "losses.perceptual={type: vgg, weights: absent.pth}": "losses.perceptual.weights: absent.pth does not exist.",
+}
+"""What a job that waited for hours in a queue must not die of."""
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_the_sentence_for(what: str, run: Run, tmp_path: Path) -> None:
     override, sentence = WRONG[what]
@@ -198,6 +206,10 @@ def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> 
     status, _, stderr = run("--check", "3")
     assert status == 2
     assert "global_size 4 does not divide by 3 processes" in stderr
+    for override, sentence in BEFORE_THE_FIRST_STEP.items():
+        status, _, stderr = run("--check", "2", override)
+        assert status == 2
+        assert stderr.startswith(f"error: {sentence}")
     with pytest.raises(SystemExit, match="2"):
         run("--check", "0")
     assert list(tmp_path.iterdir()) == []
