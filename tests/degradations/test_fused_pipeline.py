@@ -155,7 +155,7 @@ def test_a_general_pipeline(picture: Tensor) -> None:
     pipeline, clean = Pipeline(steps=blurred), crops(picture, 16, 3, 64, 96) / 255
     recipe = pipeline.draw(Keys(1, torch.arange(16)), 64, 96, 4)
     got = (pipeline.apply(clean.cuda(), recipe) * 255).round()
-    assert max(differing(got, pipeline.apply(clean, recipe))) < 0.03
+    assert max(differing(got, pipeline.apply(clean, recipe))) < 0.05
 
 
 @pytest.mark.gpu
@@ -170,8 +170,8 @@ def test_hundreds_of_recipes(bands: int, picture: Tensor) -> None:
         wanted = config.apply(clean / 255, config.draw(keys, height, width, scale))
         shares.append(differing(got, wanted))
     some, more = torch.tensor(shares).mean(0).tolist()
-    assert some < 0.02, shares
-    assert more < 0.01, shares
+    assert some < 0.04, shares
+    assert more < 0.02, shares
 
 
 @pytest.mark.gpu
