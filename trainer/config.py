@@ -179,7 +179,7 @@ class RunConfig:
                 found.append(f"{key}: a plateau is seen at validations, and there is no validation section")
                 continue
             metric, known = schedule.metric, self.validation.figures(self.scale)
-            if metric.startswith("validation/") and metric not in known:
+            if (metric.startswith("validation/") or "/" not in metric) and metric not in known:
                 found.append(f"{key}.metric: got {metric}; a validation reports {', '.join(known)}")
         return found
 

@@ -147,8 +147,9 @@ def test_a_plateau_needs_a_validation() -> None:
         for key in ("lr_scheduler", "adversarial.lr_scheduler")
     ]
     load("lr_scheduler={type: plateau, metric: training/loss_pixel}")
-    (sentence,) = sentences("lr_scheduler={type: plateau, metric: validation/sam}")
-    assert sentence.startswith("lr_scheduler.metric: got validation/sam; a validation reports validation/psnr, ")
+    for metric in ("validation/sam", "psnr"):
+        (sentence,) = sentences(f"lr_scheduler={{type: plateau, metric: {metric}}}")
+        assert sentence.startswith(f"lr_scheduler.metric: got {metric}; a validation reports validation/psnr, ")
 
 
 def test_what_needs_more_bands_or_three_is_refused_before_training() -> None:
@@ -190,7 +191,7 @@ def test_names_of_other_programs_are_told_where_they_are_here() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
-    plateau = {"type": "plateau", "metric": "x"}
+    plateau = {"type": "plateau", "metric": "validation/psnr"}
     game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
     losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}}
     config = load(*(f"{key}={json.dumps(value)}" for key, value in

@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from trainer.assemble import Experiment, assemble, make_accelerator
@@ -249,3 +251,14 @@ def test_a_held_discriminator_is_the_same_in_pieces(run: Run) -> None:
         assert (line["discriminator/update_ratio"] == 0) == (smoothed > threshold)
     assert {line["discriminator/paused"] for line in lines[PRETRAIN:]} == {0.0, 1.0}
     assert all("discriminator/paused" not in line for line in lines[:PRETRAIN])
+
+
+def test_given_pairs_among_clean_pictures_are_the_same_in_pieces(run: Run, tmp_path: Path) -> None:
+    for folder, side in (("gt", 32), ("lq", 8)):
+        (tmp_path / folder).mkdir()
+        for number in range(3):
+            Image.effect_mandelbrot((side, side), (-2 + number / 5, -1, 1, 1), 20).save(
+                tmp_path / folder / f"{number}.png"
+            )
+    pairs = f"images.pairs={{type: pairs, gt: '{tmp_path / 'gt'}', lq: '{tmp_path / 'lq'}'}}"
+    whole_and_in_pieces(run, pairs, "images.pair_prob=0.4", "telemetry.digest=true")
