@@ -53,8 +53,9 @@ LAYERS = (
     # configuration
     {"config_io", "config"},
     {"claim", "exports", "opening", "upstream_options"},
-    {"card", "publishing"},
+    {"card", "publishing", "ranks"},
     # the whole
+    {"makers"},
     {"assemble"},
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},

@@ -1,14 +1,10 @@
-"""From a configuration to the parts of a run: the only place where things are constructed."""
+"""From a configuration to the parts of a run: with `makers`, the only place where things are constructed."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list, gather_object
 
 from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
@@ -21,7 +17,6 @@ from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.ema import smoothed
 from trainer.game import SOLO, Phase
-from trainer.health import Health
 from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.loader import ImageLoader
@@ -30,14 +25,14 @@ from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
 from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
-from trainer.mistakes import Mistake
-from trainer.networks import Discriminator, Generator
+from trainer.makers import health_of, make_networks, make_objective, make_players, make_pool
 from trainer.objective import Objective, Targets
 from trainer.opening import notes_on_images, open_images, order_of, stream_of
 from trainer.player import Player
-from trainer.pool import Layout, PairShape, Pool
+from trainer.pool import Pool
 from trainer.publishing import make_pusher, meet_hub
 from trainer.pusher import Pusher
+from trainer.ranks import on_main
 from trainer.restraint import Restraint
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
@@ -46,9 +41,6 @@ from trainer.synthesis import Pairs, Synthesis
 from trainer.telemetry import Telemetry, trackers
 from trainer.unreadable import UnreadableImages
 from trainer.validate import Validator
-from trainer.weights import load_weights
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,51 +155,6 @@ class Experiment:
         return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
 
 
-def make_accelerator(config: RunConfig) -> Accelerator:
-    """Join the processes that the launcher started; Mistake if Accelerate sees another number of them."""
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=config.mixed_precision,
-        log_with=trackers(config.telemetry) or None,
-        project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
-        step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
-    )
-    launched = int(os.environ.get("WORLD_SIZE", 1))
-    if accelerator.num_processes != launched:
-        raise Mistake(
-            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; "
-            f"start two without a GPU by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
-        )
-    return accelerator
-
-
-def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """Do `work` on rank 0 and give every rank its result, or the same Mistake."""
-    outcome: list[T | Mistake | None] = [None]
-    if accelerator.is_main_process:
-        try:
-            outcome = [work()]
-        except Mistake as mistake:
-            outcome = [mistake]
-    broadcast_object_list(outcome)
-    if isinstance(outcome[0], Mistake):
-        raise outcome[0]
-    return outcome[0]  # type: ignore[return-value]
-
-
-def once_per_machine(accelerator: Accelerator, work: Callable[[], object]) -> None:
-    """Do `work` on one rank of each machine, before any other goes on; Mistake, on every rank, where one failed."""
-    said: list[str] = []
-    if accelerator.is_local_main_process:
-        try:
-            work()
-        except Mistake as mistake:
-            said = [str(mistake)]
-    if problems := gather_object(said):
-        raise Mistake(problems[0])
-
-
 def check(config: RunConfig, processes: int) -> list[str]:
     """All that can be wrong before training, found without starting it; what a resumed run changes, a sentence each."""
     plan_batch(config.batch, processes)
@@ -275,78 +222,6 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         ),
         notes=notes + loaded,
     )
-
-
-def make_networks(config: RunConfig) -> tuple[Generator, Discriminator | None, list[str]]:
-    """Both networks, and a sentence for each that does not start from random weights."""
-    torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
-    game, loaded = config.adversarial, []
-    with _buildable("generator"):
-        net = config.generator.build(config.scale, bands=config.images.bands)
-    if origin := config.init.generator:
-        loaded.append(load_weights(net, origin, "init.generator"))
-    if game is None:
-        return net, None, loaded
-    with _buildable("adversarial.discriminator"):
-        critic = game.discriminator.build(config.gt_size, bands=config.images.bands)
-    if origin := config.init.discriminator:
-        loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
-    return net, critic, loaded
-
-
-def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
-    """The networks with their optimizers, and the sentences of `make_networks`."""
-    net, critic, loaded = make_networks(config)
-    generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
-    if critic is None or game is None:
-        return generator, None, loaded
-    return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
-
-
-@contextmanager
-def _buildable(key: str) -> Iterator[None]:
-    """Turn what a network says against its settings into a Mistake under their key."""
-    try:
-        yield
-    except ValueError as error:
-        raise Mistake(f"{key}: {error}.") from error
-
-
-def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
-    """The losses, with the networks that some need; their weights are fetched once on each machine and read by all."""
-    settings, game, perceptual = config.losses.perceptual, config.adversarial, None
-    if settings:
-        once_per_machine(accelerator, lambda: settings.fetch("losses.perceptual"))
-        perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
-    if game is None:
-        return Objective(config.losses, perceptual)
-    return Objective(config.losses, perceptual, game.loss, game.pretrain_objective == "l1")
-
-
-def health_of(config: RunConfig) -> Health:
-    """What the run's figures are judged by."""
-    game = config.adversarial
-    if game is None or not game.loss.probabilistic:
-        return Health(real_label=None)
-    return Health(real_label=1 - game.loss.label_smoothing)
-
-
-def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:
-    """This rank's shard of the empty pool; None where the configuration has none."""
-    if not config.queue_size:
-        return None
-    layout = Layout(
-        size=config.queue_size,
-        per_process=batch.per_process,
-        per_device=batch.per_device,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
-    )
-    side = config.gt_size // config.scale
-    bands, dtype = config.images.bands, torch.uint16 if config.images.radiometry else torch.uint8
-    shape = PairShape((bands, side, side), (bands, config.gt_size, config.gt_size), dtype)
-    group = torch.distributed.new_group() if accelerator.num_processes > 1 else None
-    return Pool(layout, shape, config.seed, accelerator.device, group)
 
 
 def set_numerics(config: RunConfig) -> None:

@@ -4,7 +4,7 @@ from argparse import Namespace
 
 from accelerate import Accelerator
 
-from trainer.assemble import assemble, check, make_accelerator, on_main
+from trainer.assemble import assemble, check
 from trainer.batch import plan_batch
 from trainer.claim import check_folder, folder_of, move_aside
 from trainer.config import RunConfig
@@ -13,6 +13,7 @@ from trainer.dry_run import dry_run
 from trainer.loop import fit
 from trainer.opening import open_images
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
+from trainer.ranks import make_accelerator, on_main
 
 
 def execute(options: Namespace) -> None:

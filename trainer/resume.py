@@ -4,11 +4,12 @@ from dataclasses import asdict
 
 import torch
 
-from trainer.assemble import Experiment, on_main
+from trainer.assemble import Experiment
 from trainer.claim import check_folder, open_folder
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 from trainer.objective import logits_of
+from trainer.ranks import on_main
 
 
 def begin(x: Experiment) -> None:

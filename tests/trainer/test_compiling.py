@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.assemble import Experiment, assemble, make_accelerator
+from trainer.assemble import Experiment, assemble
 from trainer.compiling import COST, check_compiler, compile_in_place
 from trainer.config import RunConfig
 from trainer.mistakes import Mistake
@@ -20,6 +20,7 @@ from trainer.networks import (
     SRVGGNetCompactConfig,
     StochasticSRResNetConfig,
 )
+from trainer.ranks import make_accelerator
 from trainer.steps import train_step
 
 pytestmark = [  # dynamo's and inductor's own

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer.assemble import assemble, make_accelerator
+from trainer.assemble import assemble
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import dump_config
@@ -28,6 +28,7 @@ from trainer.exports.weights_file import results_of_weights
 from trainer.loop import fit
 from trainer.mistakes import Failure
 from trainer.networks import ImportedNetwork, RRDBNet, SRResNet, SRVGGNetCompact
+from trainer.ranks import make_accelerator
 from trainer.released import open_generator
 
 ROOT = Path(__file__).parents[2]

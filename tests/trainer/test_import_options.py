@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainer.assemble import assemble, make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree, load_config, read_tree, validated
 from trainer.dry_run import dry_run
@@ -17,6 +17,7 @@ from trainer.losses import PerceptualLoss
 from trainer.mistakes import Mistake
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
 from trainer.plateau import Constant, MultiStep
+from trainer.ranks import make_accelerator
 from trainer.upstream_options import translate
 
 OPTIONS = Path(__file__).parent / "realesrgan_options.yml"

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradations.draws import Keys
-from trainer.assemble import Experiment, assemble, make_accelerator
+from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
 from trainer.losses.adversarial import R1Penalty
 from trainer.networks.noise import noise_of
+from trainer.ranks import make_accelerator
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
 
 GAME = ("adversarial.discriminator.type=UNetDiscriminatorSN", "adversarial.discriminator.num_feat=4", "queue_size=0")

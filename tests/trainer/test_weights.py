@@ -8,12 +8,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainer.assemble import make_accelerator, make_players
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
+from trainer.makers import make_players
 from trainer.mistakes import Mistake
 from trainer.networks import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
+from trainer.ranks import make_accelerator
 from trainer.weights import load_weights
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weights"

@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.assemble import Experiment, assemble, make_accelerator
+from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
 from trainer.loop import fit
+from trainer.ranks import make_accelerator
 from trainer.steps import train_step
 
 STEPS, PRETRAIN, RAMP, VALIDATE = 24, 8, 6, 2
