@@ -11,7 +11,7 @@ from degradations.sharpen import usm_sharpen
 from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
-from trainer.claim import check_folder, folder_of
+from trainer.claim import check_folder, folder_of, origins
 from trainer.compiling import COST, check_compiler, compile_in_place
 from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
@@ -162,7 +162,7 @@ def check(config: RunConfig, processes: int) -> list[str]:
     changes = check_folder(config)
     meet_hub(config)
     open_images(config)
-    make_networks(config)
+    make_networks(config, origins(config))
     if config.losses.perceptual:
         config.losses.perceptual.fetch("losses.perceptual")
     return changes

@@ -4,10 +4,12 @@ import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from trainer.checkpoint import Checkpoints
 from trainer.config import RESUMABLE, RunConfig
 from trainer.config_io import differences, dump_config, load_config
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
+from trainer.weights import InitConfig
 
 BEGUN = {RunFolder.LOCK, "config.partial"}
 """What a run that died while it took the folder over may have left."""
@@ -59,6 +61,14 @@ def open_folder(config: RunConfig) -> RunFolder:
 def folder_of(config: RunConfig) -> RunFolder:
     """The run's folder, there or not."""
     return RunFolder(Path(config.output_dir) / config.name)
+
+
+def origins(config: RunConfig) -> InitConfig:
+    """The weights that the networks begin with: none where the run has an intact checkpoint, which replaces them."""
+    if config.init == InitConfig():
+        return config.init  # nothing to save by verifying checkpoints
+    resumes = Checkpoints(folder_of(config).checkpoints).newest()[0] is not None
+    return InitConfig() if resumes else config.init
 
 
 def move_aside(config: RunConfig) -> Path | None:

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from trainer.batch import BatchPlan
+from trainer.claim import origins
 from trainer.config import RunConfig
 from trainer.health import Health
 from trainer.mistakes import Mistake
@@ -14,30 +15,30 @@ from trainer.networks import Discriminator, Generator
 from trainer.objective import Objective
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
-from trainer.ranks import once_per_machine
-from trainer.weights import load_weights
+from trainer.ranks import on_main, once_per_machine
+from trainer.weights import InitConfig, load_weights
 
 
-def make_networks(config: RunConfig) -> tuple[Generator, Discriminator | None, list[str]]:
-    """Both networks, and a sentence for each that does not start from random weights."""
+def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discriminator | None, list[str]]:
+    """Both networks, and a sentence for each that does not start from random weights but from those of `init`."""
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     game, loaded = config.adversarial, []
     with _buildable("generator"):
         net = config.generator.build(config.scale, bands=config.images.bands)
-    if origin := config.init.generator:
+    if origin := init.generator:
         loaded.append(load_weights(net, origin, "init.generator"))
     if game is None:
         return net, None, loaded
     with _buildable("adversarial.discriminator"):
         critic = game.discriminator.build(config.gt_size, bands=config.images.bands)
-    if origin := config.init.discriminator:
+    if origin := init.discriminator:
         loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
     return net, critic, loaded
 
 
 def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
     """The networks with their optimizers, and the sentences of `make_networks`."""
-    net, critic, loaded = make_networks(config)
+    net, critic, loaded = make_networks(config, on_main(accelerator, lambda: origins(config)))
     generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:
         return generator, None, loaded

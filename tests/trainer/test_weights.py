@@ -8,8 +8,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from trainer.assemble import assemble, check
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
+from trainer.loop import fit
 from trainer.makers import make_players
 from trainer.mistakes import Mistake
 from trainer.networks import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
@@ -148,3 +150,27 @@ def test_a_run_starts_from_both_networks_of_another(tiny: Callable[..., RunConfi
     assert torch.equal(generator.module.body[0].weight, net(1).body[0].weight)
     assert torch.equal(critic.module.conv0.weight, discriminator(5).conv0.weight)
     assert [sentence.split(":")[0] for sentence in said] == ["init.generator", "init.discriminator"]
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_run_that_resumes_needs_what_it_began_from_no_more(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    file = tmp_path / "first.safetensors"
+    safetensors.torch.save_file(net(1).state_dict(), file)
+
+    def config(steps: int) -> RunConfig:
+        small = ("validation=null", "queue_size=0", "telemetry.report_to=none")
+        return tiny(*small, f"init.generator={file}", f"max_train_steps={steps}")
+
+    x = assemble(config(1), make_accelerator(config(1)))
+    assert x.notes[-1].startswith(f"init.generator: 8 of 8 tensors from {file}")
+    fit(x)
+    file.unlink()
+    assert check(config(2), 1) == ["max_train_steps is now 2 (was 1)"]
+    x = assemble(config(2), make_accelerator(config(2)))
+    fit(x)
+    assert x.state.step == 2
+
+    for step in (1, 2):  # no checkpoint is intact: the run would begin anew
+        (x.saver.checkpoints.path(step) / "progress.pt").unlink()
+    with pytest.raises(Mistake, match=rf"init\.generator: {file} does not exist\."):
+        check(config(2), 1)
