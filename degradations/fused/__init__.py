@@ -26,7 +26,7 @@ def takes(config: Degradation, pictures: Tensor) -> bool:
     """Whether `fused.second_order.Pairing` makes pairs of these pictures. On a GPU, why not is said once."""
     if pictures.device.type != "cuda":  # ROCm bears the same name
         return False
-    return not _obstacle(config, pictures.dtype)
+    return not _obstacle(config, pictures.dtype, pictures.device)
 
 
 def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: Scene) -> list[Tensor]:
@@ -42,14 +42,14 @@ def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, sc
 
 
 @lru_cache(maxsize=16)
-def _obstacle(config: Degradation, dtype: torch.dtype) -> str:
-    reason = _reason(config, dtype)
+def _obstacle(config: Degradation, dtype: torch.dtype, device: torch.device) -> str:
+    reason = _reason(config, dtype, device)
     if reason:
         log.warning("The degradation does not run on fused kernels as a whole: %s.", reason)
     return reason
 
 
-def _reason(config: Degradation, dtype: torch.dtype) -> str:
+def _reason(config: Degradation, dtype: torch.dtype, device: torch.device) -> str:
     if find_spec("triton") is None:
         return "Triton is not installed"
     if dtype != torch.uint8:
@@ -57,9 +57,11 @@ def _reason(config: Degradation, dtype: torch.dtype) -> str:
     if config.type != "second_order":
         return f"type: {config.type} goes step by step"
     from degradations.fused.second_order import obstacle  # needs Triton
+    from degradations.fused.trial import trial
 
-    reason = obstacle(config)
-    return reason and f"there is no kernel for {reason}"
+    if reason := obstacle(config):
+        return f"there is no kernel for {reason}"
+    return trial(config, device)
 
 
 @lru_cache(maxsize=64)

@@ -22,6 +22,7 @@ from degradations.camera import Camera
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
+from degradations.fused.trial import doubt, trial
 from degradations.operation import Operation, Scene
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -89,14 +90,27 @@ def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
             assert torch.equal(torch.as_tensor(got[name]), torch.as_tensor(value)), name
 
 
-def test_which_pictures_are_taken() -> None:
+def test_which_pictures_are_taken(fused_device: torch.device) -> None:
     assert not fused.takes(SecondOrder(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    assert fused._reason(SecondOrder(), torch.uint8) == ""
+    assert trial(SecondOrder(), fused_device, count=1) == ""
+
+
+def test_a_device_on_which_the_kernels_fail_is_not_trusted() -> None:
+    assert re.match(r"in a trial on meta they failed: \w+: \S", trial(SecondOrder(), torch.device("meta")))
+
+
+def test_a_trial_forgives_rounding_and_nothing_more() -> None:
+    wanted = [torch.zeros(8, 3, 24, 24, dtype=torch.uint8), torch.full((8, 3, 48, 48), 100, dtype=torch.uint8)]
+    rounded, spoilt = ([part.clone() for part in wanted] for _ in range(2))
+    rounded[0][0], rounded[1] = 9, rounded[1] + 1
+    spoilt[1][:, 1] = 98
+    assert doubt(wanted, rounded) == ""
+    assert doubt(wanted, spoilt) == "in a trial 33 % of the values were not the reference's"
 
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert fused._reason(SecondOrder(), torch.uint8) == "Triton is not installed"
+    assert fused._reason(SecondOrder(), torch.uint8, torch.device("cpu")) == "Triton is not installed"
     assert not fused._has_step(steps.Blur(prob=0.321))
 
 
@@ -116,7 +130,7 @@ def test_what_is_not_taken_is_said_once(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert fused._obstacle(config, dtype)
+            assert fused._obstacle(config, dtype, torch.device("cpu"))
     assert len(caplog.messages) == 1
     assert re.search(reason, caplog.messages[0])
     if isinstance(config, SecondOrder) and dtype == torch.uint8:
