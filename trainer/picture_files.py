@@ -9,7 +9,7 @@ from trainer.images.photographs import FORMATS, read_photograph, write_photograp
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
 from trainer.images.sources import IMAGE_SUFFIXES, find_images
-from trainer.mistakes import Mistake
+from trainer.mistakes import Failure, Mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,26 @@ def read_picture(path: Path, bands: int, black: float | None, white: float | Non
 
 
 def write_picture(path: Path, picture: Picture) -> None:
-    """Write aside, then rename: the file is complete or absent. ValueError where its format cannot hold the picture."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write aside, then rename: the file is complete or absent.
+
+    Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.
+    """
     aside = path.with_name(f"{path.name}.partial")
-    suffix = path.suffix.lower()
     try:
-        if picture.place is None:
-            write_photograph(aside, suffix, picture)
-        elif suffix in SUFFIXES:
-            write_raster(aside, picture)
-        else:
-            raise ValueError("a raster keeps its bands and its place as .tif only")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(aside, path.suffix.lower(), picture)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _write(path: Path, suffix: str, picture: Picture) -> None:
+    if picture.place is None:
+        write_photograph(path, suffix, picture)
+    elif suffix in SUFFIXES:
+        write_raster(path, picture)
+    else:
+        raise ValueError("a raster keeps its bands and its place as .tif only")

@@ -112,6 +112,16 @@ def check_device(name: str | None) -> None:
         raise Mistake(f"--device: {name} is not to be had here: {reason}.") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of the results, with those above it; Mistake where that cannot be done."""
+    from trainer.mistakes import Mistake
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(f"--output: folder {path} cannot be made: {error.strerror}.") from error
+
+
 def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, str]:
     """Upscale each file; those that failed, and why."""
     import torch
@@ -122,19 +132,19 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
     from trainer.images.decode import Unreadable
     from trainer.mistakes import Failure
     from trainer.picture_files import read_picture, write_picture
-    from trainer.upscaler import Upscaler
+    from trainer.upscaler import Upscaler, open_mixture
 
     check_device(options.device)
-    upscaler = Upscaler.from_pretrained(
-        options.model,
-        denoise_model=options.denoise_model,
-        denoise_strength=1.0 if options.denoise_strength is None else options.denoise_strength,
+    strength = 1.0 if options.denoise_strength is None else options.denoise_strength
+    upscaler = Upscaler(
+        open_mixture(options.model, options.denoise_model, strength, ("--model", "--denoise-model")),
         device=options.device,
         dtype=options.dtype and getattr(torch, options.dtype),
         tile=options.tile,
         overlap=options.overlap,
     )
     print(upscaler)
+    make_folder(options.output)
     settled = convey(
         jobs,
         read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white),

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.images.crops import mirrored
+from trainer.images.decode import MAX_PIXELS
 from trainer.images.photographs import from_pillow, to_pillow
 from trainer.images.picture import Numbers, Picture
 from trainer.mistakes import Failure, Mistake
@@ -22,6 +23,8 @@ WIDEST_OVERLAP = 96
 """Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
 RRDBNet with 6 blocks (94) see. RRDBNet with 23 sees 349: tiles of 512 would then cost 5.6 times the picture."""
 LEAST_TILE = 16
+MOST_PIXELS = 16 * MAX_PIXELS
+"""Of a result: four times the sides of the largest picture that is read."""
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 log = logging.getLogger(__name__)
@@ -87,10 +90,7 @@ class Upscaler:
 
         Raises Mistake where there are no such networks.
         """
-        net = open_generator(model, "model")
-        if denoise_model is not None:
-            interpolate(net, open_generator(denoise_model, "denoise_model"), denoise_strength)
-        return cls(net, **options)
+        return cls(open_mixture(model, denoise_model, denoise_strength), **options)
 
     def __call__(self, picture: Shown, outscale: float | None = None) -> Shown:
         """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
@@ -108,13 +108,32 @@ class Upscaler:
     def enlarged(self, picture: Picture, outscale: float | None = None) -> Picture:
         """The same picture larger. Gray goes through a network for RGB as three equal bands, and so does transparency.
 
-        Raises Failure where the network is for other bands, gives what is no number, or memory is too short.
+        Raises Mistake for an `outscale` that is not above 0, and Failure where the network is for other bands or gives
+        what is no number, or where the result is too large or memory too short.
         """
         if len(picture.numbers) != self.bands and (len(picture.numbers), self.bands) != (1, 3):
             raise Failure(f"it has {len(picture.numbers)} bands, and the network is for {self.bands}")
+        size = self._size(picture, self.scale if outscale is None else outscale)
+        try:
+            return self._of_size(picture, size)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_shortage(error):
+                raise
+        raise Failure(f"memory is too short for a result of {size[1]}x{size[0]} pixels")
+
+    def _size(self, picture: Picture, factor: float) -> tuple[int, int]:
+        """Height and width of the result; Failure where it, or the network's own before it, has too many pixels."""
+        if not factor > 0:
+            raise Mistake(f"outscale: got {factor:g}; must be above 0.")
         height, width = picture.numbers.shape[1:]
-        factor = self.scale if outscale is None else outscale
-        size = max(1, round(height * factor)), max(1, round(width * factor))
+        largest = max(factor, self.scale)
+        down, across = height * largest, width * largest
+        if down * across > MOST_PIXELS:
+            made = f"{width}x{height} would become {across:.6g}x{down:.6g}"
+            raise Failure(f"{made}, more than {MOST_PIXELS} pixels; cut it into tiles, or enlarge it less")
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def _of_size(self, picture: Picture, size: tuple[int, int]) -> Picture:
         numbers, alpha = _resized(picture, self._result(picture), size), picture.alpha
         if alpha is not None and alpha.min() == alpha.max():
             alpha = np.full(size, alpha[0, 0])
@@ -167,8 +186,10 @@ class Upscaler:
         """What the network makes of float32 [C, h, w] in [0, 1]; None where memory is too short for it."""
         try:
             return self._network(values)
-        except torch.OutOfMemoryError:
-            pass  # the exception keeps what was computed alive, so it must be gone before anything is freed
+        except RuntimeError as error:
+            if not _is_shortage(error):
+                raise
+        # the exception kept what was computed alive, so it had to be gone before anything is freed
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -194,11 +215,21 @@ class Upscaler:
         self.tile = side
 
 
-def interpolate(net: Generator, other: Generator, strength: float) -> None:
+def open_mixture(
+    model: str, other: str | None, strength: float, keys: tuple[str, str] = ("model", "denoise_model")
+) -> Generator:
+    """The network at `model`, mixed with that at `other` if there is one; Mistake, naming one of `keys`, if not."""
+    net = open_generator(model, keys[0])
+    if other is not None:
+        interpolate(net, open_generator(other, keys[1]), strength, keys[1])
+    return net
+
+
+def interpolate(net: Generator, other: Generator, strength: float, key: str = "denoise_model") -> None:
     """Make `net` a mixture, `strength` of itself and the rest of `other`; Mistake where they are not of one kind."""
     theirs = dict(other.named_parameters())
     if {name: value.shape for name, value in net.named_parameters()} != {n: v.shape for n, v in theirs.items()}:
-        raise Mistake("denoise_model: its network is not of the kind and size of the model's, so they do not mix.")
+        raise Mistake(f"{key}: its network is not of the kind and size of the model's, so they do not mix.")
     with torch.no_grad():
         for name, value in net.named_parameters():
             value.copy_(theirs[name].lerp(value, strength))
@@ -212,3 +243,8 @@ def _resized(picture: Picture, numbers: Numbers, size: tuple[int, int]) -> Numbe
         Image.fromarray(picture.unit(band).numpy()).resize(size[::-1], Image.Resampling.LANCZOS) for band in numbers
     )
     return np.stack([picture.numbered(torch.from_numpy(np.array(band))) for band in bands])
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory was short. torch has a class for that on a GPU; on a CPU only its allocator's name tells."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -12,6 +12,8 @@ from trainer.networks import SRVGGNetCompactConfig
 from trainer.upscale import main
 from trainer.upscaler import Upscaler
 
+ODD = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "odd_inputs"
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -115,7 +117,9 @@ def test_a_folder_that_cannot_be_made_is_a_failure_of_its_file(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deep").write_text("in the way")
     assert upscale(model, photos, tmp_path / "out") == 1
-    assert f"{photos / 'deep' / 'c.webp'}: " in capsys.readouterr().err
+    target = tmp_path / "out" / "deep" / "c.webp"
+    said = f"  {photos / 'deep' / 'c.webp'}: {target} cannot be written: File exists\n"
+    assert said in capsys.readouterr().err
     assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep"]
 
 
@@ -146,8 +150,16 @@ def test_strength_mixes_two_models(model: str, photos: Path, tmp_path: Path) -> 
         (["--input", "{empty}"], "--input: folder '{empty}' is empty"),
         (["--output", "{photos}/a.png"], "--output: {photos}/a.png is a file; wanted a folder"),
         (["--output", "{photos}"], "--output: the result of {photos}/a.png would replace it"),
-        (["--model", "{empty}"], "model: "),
-        (["--model", "{photos}/a.pth"], "model: {photos}/a.pth does not exist"),
+        (
+            ["--output", "{photos}/a.png/deep"],
+            "--output: folder {photos}/a.png/deep cannot be made: Not a directory.\n",
+        ),
+        (["--model", "{empty}"], "--model: "),
+        (["--model", "{photos}/a.pth"], "--model: {photos}/a.pth does not exist"),
+        (
+            ["--denoise-model", "{photos}/a.pth", "--denoise-strength", "0.5"],
+            "--denoise-model: {photos}/a.pth does not exist",
+        ),
         (["--denoise-strength", "0.5"], "--denoise-strength and --denoise-model mix two networks"),
         (["--denoise-model", "x", "--denoise-strength", "2"], "--denoise-strength: got 2; must be from 0 to 1"),
         (["--device", "gpu"], "--device: gpu is not to be had here: Expected one of cpu, cuda, "),
@@ -165,6 +177,42 @@ def test_mistakes_are_one_sentence_and_status_2(
     defaults = ["--model", model, "--input", str(photos), "--output", str(tmp_path / "out")]
     assert main([*defaults, *(option.format(**places) for option in options)]) == 2
     assert capsys.readouterr().err.startswith(f"error: {said.format(**places)}")
+
+
+def test_networks_that_do_not_mix_are_a_mistake(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    SRVGGNetCompactConfig(num_feat=4, num_conv=2).build(2, 3).save_pretrained(tmp_path / "deeper")
+    options = ("--denoise-model", str(tmp_path / "deeper"), "--denoise-strength", "0.5")
+    assert upscale(model, photos, tmp_path / "out", *options) == 2
+    assert capsys.readouterr().err.startswith("error: --denoise-model: its network is not of the kind and size")
+
+
+def test_a_result_that_is_too_large_is_a_failure_of_its_file_alone(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (1, 1)).save(photos / "dot.png")
+    Image.new("RGB", (1000, 800)).save(photos / "a.png")
+    assert upscale(model, photos, tmp_path / "out", "--outscale", "100") == 1
+    reason = "1000x800 would become 100000x80000, more than 4294967296 pixels; cut it into tiles, or enlarge it less"
+    assert capsys.readouterr().err.endswith(f"error: 1 failed:\n  {photos / 'a.png'}: {reason}\n")
+    assert below(tmp_path / "out") == ["b.jpg", "deep/c.webp", "dot.png"]
+
+
+@pytest.mark.skipif(not ODD.is_dir(), reason="the shared pictures are not here")
+def test_upstreams_odd_inputs_keep_their_kind(model: str, tmp_path: Path) -> None:
+    """Twice the size, with the mode and the bits of the file."""
+    assert upscale(model, ODD, tmp_path / "out") == 0
+    names = below(ODD)
+    assert below(tmp_path / "out") == names
+    assert len(names) == 9
+    for name in names:
+        with Image.open(ODD / name) as image, Image.open(tmp_path / "out" / name) as result:
+            assert (result.format, result.mode) == (image.format, image.mode), name
+            assert result.size == (2 * image.width, 2 * image.height), name
+        if name.endswith(".png"):
+            depths = [(folder / name).read_bytes()[24] for folder in (ODD, tmp_path / "out")]  # in the header
+            assert depths == [16 if "16bit" in name else 8] * 2, name
 
 
 def test_two_files_that_would_become_one_are_a_mistake(

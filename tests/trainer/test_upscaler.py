@@ -1,6 +1,8 @@
 """Tiled is whole, memory that is short, and what goes in and out of Python."""
 
 import logging
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -111,9 +113,11 @@ def test_a_sight_without_end_fades_from_tile_to_tile() -> None:
 
 
 class Greedy(torch.nn.Module):
-    """A network with memory for windows of so many pixels only."""
+    """A network with memory for windows of so many pixels only; for a larger one it says what a GPU says, or asks the
+    CPU's allocator for more than there is."""
 
     largest = 40 * 40
+    device = "cuda"
 
     def __init__(self, num_in_ch: int, scale: int) -> None:
         super().__init__()
@@ -123,6 +127,8 @@ class Greedy(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-1] * x.shape[-2] > self.largest:
             self.refused.append(tuple(x.shape))
+            if self.device == "cpu":
+                torch.empty(2**50, dtype=torch.uint8)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         out: Tensor = self.net(x)
         return out
@@ -134,7 +140,11 @@ def greedy() -> Upscaler:
     return Upscaler(ImportedNetwork(f"{__name__}.Greedy", sizes, **sizes), tile=128)
 
 
-def test_memory_that_is_short_halves_the_tile_and_goes_on(greedy: Upscaler, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_that_is_short_halves_the_tile_and_goes_on(
+    greedy: Upscaler, device: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    greedy.net.net.device = device
     picture = noise(3, 100, 150)
     with caplog.at_level(logging.WARNING):
         result = greedy(picture)
@@ -156,6 +166,38 @@ def test_memory_too_short_for_any_tile_is_a_failure(greedy: Upscaler) -> None:
     greedy.net.net.largest = 0
     with pytest.raises(Failure, match="memory is too short even for tiles of"):
         greedy(noise(3, 100, 150))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to a limit of its memory")
+def test_memory_too_short_for_the_result_is_a_failure() -> None:
+    """The process may have 256 MiB more, and the result in float32 would be 1.5 GiB."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    upscaler, image = Upscaler(small()), Image.new("L", (8, 8))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, limits[1]))
+    try:
+        with pytest.raises(Failure, match="memory is too short for a result of 20000x20000 pixels"):
+            upscaler(image, 2500)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.parametrize("outscale", [0, -1.5, float("nan")])
+def test_an_outscale_that_is_not_above_0_is_a_mistake(outscale: float) -> None:
+    with pytest.raises(Mistake, match=rf"^outscale: got {outscale:g}; must be above 0\.$"):
+        Upscaler(small())(noise(3, 4, 4), outscale)
+
+
+@pytest.mark.parametrize("outscale", [1e6, 1e300, float("inf")])
+def test_a_result_that_is_too_large_is_refused_before_it_is_computed(outscale: float) -> None:
+    with pytest.raises(Failure, match=r"^5x4 would become .*, more than 4294967296 pixels; cut it into tiles"):
+        Upscaler(small())(noise(3, 4, 5), outscale)
+
+
+def test_a_networks_own_result_may_be_too_large_before_it_is_made_smaller() -> None:
+    picture = Picture(numbers=np.broadcast_to(np.uint8(0), (3, 2**14, 2**15)), white=255)
+    with pytest.raises(Failure, match="32768x16384 would become 131072x65536, more than"):
+        Upscaler(small(scale=4)).enlarged(picture, 0.1)
 
 
 class Overflowing(torch.nn.Module):
