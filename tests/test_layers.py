@@ -51,7 +51,7 @@ LAYERS = (
     {"digest", "pool", "validate", "ahead"},
     {"telemetry", "saving"},
     # configuration
-    {"config_io", "config"},
+    {"config_io", "figures", "config"},
     {"claim", "exports", "opening", "upstream_options"},
     {"card", "publishing", "ranks"},
     # the whole

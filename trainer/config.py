@@ -9,6 +9,7 @@ from trainer.adversary import AdversarialConfig
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
+from trainer.figures import figures_of_training
 from trainer.hub import HubConfig
 from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
@@ -178,9 +179,13 @@ class RunConfig:
             if self.validation is None:
                 found.append(f"{key}: a plateau is seen at validations, and there is no validation section")
                 continue
-            metric, known = schedule.metric, self.validation.figures(self.scale)
-            if (metric.startswith("validation/") or "/" not in metric) and metric not in known:
-                found.append(f"{key}.metric: got {metric}; a validation reports {', '.join(known)}")
+            metric = schedule.metric
+            if metric.startswith("validation/") or "/" not in metric:
+                who, known = "a validation", self.validation.figures(self.scale)
+            else:
+                who, known = "the training", figures_of_training(self.losses, self.adversarial, self.telemetry.digest)
+            if metric not in known:
+                found.append(f"{key}.metric: got {metric}; {who} reports {', '.join(known)}")
         return found
 
     def _problems_of_bands(self) -> list[str]:

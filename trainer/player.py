@@ -10,7 +10,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from trainer.mistakes import Mistake
 from trainer.plateau import LRSchedule, Plateau, PlateauState
 
 
@@ -83,14 +82,13 @@ class Player:
             group["lr"] = self.learning_rate
 
     def observe(self, figures: Mapping[str, float]) -> None:
-        """Let a plateau schedule see what was reported at a validation; Mistake where its metric is not among it."""
-        if not isinstance(self.schedule, Plateau):
-            return
-        if self.schedule.metric not in figures:
-            names = ", ".join(sorted(figures))
-            raise Mistake(f"lr_scheduler.metric: got {self.schedule.metric}; what a validation reports is {names}.")
-        value = figures[self.schedule.metric]
-        self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate)
+        """Let a plateau schedule see what was reported at a validation.
+
+        Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
+        part in the steps reported. Metrics that are never reported are refused with the configuration.
+        """
+        if isinstance(self.schedule, Plateau) and (value := figures.get(self.schedule.metric)) is not None:
+            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate)
 
     @contextmanager
     def micro_batch(self, number: int, of: int) -> Iterator[None]:

@@ -150,6 +150,11 @@ def test_a_plateau_needs_a_validation() -> None:
     for metric in ("validation/sam", "psnr"):
         (sentence,) = sentences(f"lr_scheduler={{type: plateau, metric: {metric}}}")
         assert sentence.startswith(f"lr_scheduler.metric: got {metric}; a validation reports validation/psnr, ")
+    (sentence,) = sentences("lr_scheduler={type: plateau, metric: discriminator/loss_fake}")  # there is no game
+    assert sentence.startswith("lr_scheduler.metric: got discriminator/loss_fake; the training reports training/loss_p")
+    plateau = "{type: plateau, metric: training/loss_adversary}"
+    (sentence,) = sentences(f"adversarial={{lr_scheduler: {plateau}}}")
+    assert sentence.startswith("adversarial.lr_scheduler.metric: got training/loss_adversary; the training reports ")
 
 
 def test_what_needs_more_bands_or_three_is_refused_before_training() -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
+from trainer.figures import figures_of_training
 from trainer.loop import fit
 from trainer.ranks import make_accelerator
 from trainer.steps import train_step
@@ -203,6 +204,25 @@ def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None
         assert line["discriminator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
     assert lines[-1]["generator/learning_rate"] < 1e-3
     assert lines[-1]["discriminator/learning_rate"] < 1e-4
+
+
+def test_a_plateau_waits_for_a_figure_that_is_not_reported_yet(run: Run) -> None:
+    """The generator watches the discriminator's gradient, which is there from the game on and never so high."""
+    plateau = "type: plateau, metric: discriminator/grad_norm, mode: max, patience: 0, threshold: 1e6, min_lr: 1e-9"
+    lines = whole_and_in_pieces(run, f"lr_scheduler={{{plateau}, factor: 0.5}}")
+    for t, line in enumerate(lines):
+        observed = max(0, t // VALIDATE - PRETRAIN // VALIDATE)
+        assert line["generator/learning_rate"] == pytest.approx(1e-3 * 0.5 ** max(0, observed - 1), rel=1e-12), t
+
+
+def test_what_is_reported_is_what_a_plateau_may_watch(run: Run, tiny: Callable[..., RunConfig]) -> None:
+    more = ("losses.tv={weight: 0.1}", "adversarial.r1={interval: 2}", "adversarial.adaptive_d={threshold: 0.9}")
+    for name, overrides in (("all", more), ("alone", ("adversarial=null",))):
+        config = tiny(*GAME, *overrides)
+        assert config.validation
+        known = figures_of_training(config.losses, config.adversarial, config.telemetry.digest)
+        known += config.validation.figures(config.scale)
+        assert {key for line in timeless(run(name, *overrides)) for key in line} == {"step", *known}
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75])

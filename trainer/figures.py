@@ -1,0 +1,21 @@
+"""The names under which the training reports; those of a validation are `ValidationConfig.figures`."""
+
+from trainer.adversary import AdversarialConfig
+from trainer.losses import LossesConfig
+
+
+def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, digest: bool) -> list[str]:
+    """All but speed and memory. Those of a player, and of a term, are absent from reports of steps without it."""
+    perceptual = list(losses.perceptual.terms) if losses.perceptual else []
+    others = [name for name in ("sam", "tv") if getattr(losses, name)]
+    names = [f"training/loss_{term}" for term in ("pixel", *perceptual, *others)]
+    names += [f"training/{name}" for name in ("grad_norm", "skipped_share", "saturated_share", "saturated_share_gt")]
+    names += ["generator/update_ratio", "generator/learning_rate", "ema/decay"]
+    if digest:
+        names.append("training/digest")
+    if game is None:
+        return names
+    names += [f"training/{name}" for name in ("loss_adversarial", "adv_loss_weight", "pretrain_phase")]
+    judged = ["loss_real", "loss_fake", "D(y)_prob", "D(G(x))_prob", "grad_norm", "update_ratio", "learning_rate"]
+    judged += ["r1_penalty"] * (game.r1 is not None) + ["paused"] * (game.adaptive_d is not None)
+    return names + [f"discriminator/{name}" for name in judged]
