@@ -65,10 +65,7 @@ def read(origin: str, key: str, role: Role = "generator") -> Stored:
     """
     file = _find(origin, key, role)
     place = str(file) if Path(origin).exists() else origin
-    try:
-        content, metadata = _content(file)
-    except Exception as error:  # torch and safetensors raise half a dozen kinds for a file that is none of theirs
-        raise Mistake(f"{key}: {place} cannot be read as weights: {type(error).__name__}.") from error
+    content, metadata = content_of(file, key, place)
     tensors = {_bare(name): value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
     if not tensors:
         raise Mistake(f"{key}: {place} holds no weights.")
@@ -108,8 +105,37 @@ def _from_hub(origin: str, key: str) -> Path:
         ) from error
 
 
+def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:
+    """What is in a file, and a safetensors file's metadata. Pickles are opened without running what they hold.
+
+    Raises Mistake, which begins with `key` and calls the file `place`, where it is no file of weights.
+    """
+    try:
+        return _content(file)
+    except Exception as error:  # torch and safetensors raise half a dozen kinds for a file that is none of theirs
+        raise Mistake(f"{key}: {place} cannot be read as weights: {_reason(file, error)}.") from error
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Why it cannot be read, by a look at the file: the errors speak of their readers' insides."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with file.open("rb") as opened:
+        begin = opened.read(8)
+    if not begin:
+        return "it is empty"
+    if begin.startswith((b"<", b"version ")):
+        return "it is text: a web page, or a pointer of git-lfs in place of the file"
+    if isinstance(error, safetensors.SafetensorError):
+        return f"it is damaged, cut short or no safetensors file ({error})"
+    if found := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error)):
+        return f"it holds {found[1]}, which could run programs and is not opened; save the state dict alone"
+    if begin.startswith((b"PK", b"\x80")):
+        return "it is damaged or cut short"
+    return "PyTorch did not write it"
+
+
 def _content(file: Path) -> tuple[Any, dict[str, str]]:
-    """What is in a file, and a safetensors file's metadata. Pickles are opened without running what they hold."""
     if file.suffix != ".safetensors":
         return torch.load(file, map_location="cpu", weights_only=True), {}
     with safetensors.safe_open(file, framework="pt") as opened:

@@ -261,7 +261,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     text, other = tmp_path / "text.pth", tmp_path / "other.pth"
     text.write_text("not weights")
     torch.save({"body.0.weight": torch.zeros(1)}, other)
-    with pytest.raises(Mistake, match="cannot be read as weights"):
+    with pytest.raises(Mistake, match=r"text\.pth cannot be read as weights: PyTorch did not write it\.$"):
         PerceptualLoss(weights=str(text)).fetch(KEY)
     with pytest.raises(Mistake, match=r"holds no VGG19: it lacks features\.0\.weight"):
         PerceptualLoss(weights=str(other)).fetch(KEY)

@@ -91,6 +91,38 @@ def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest
         load_weights(net(2), str(tmp_path / "text.pth"), "init.generator")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("text.pth", b"no weights", "PyTorch did not write it"),
+        ("short.pth", b"M", "PyTorch did not write it"),
+        ("empty.safetensors", b"", "it is empty"),
+        ("page.pth", b"<!DOCTYPE html>\n", "it is text: a web page, or a pointer of git-lfs in place of the file"),
+        ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "it is text: a web page, or a"),
+        ("cut.pth", 700, "it is damaged or cut short"),
+        ("cut.safetensors", 100, "it is damaged, cut short or no safetensors file (Error while deserializing header"),
+        ("whole.pth", None, "it holds torch.nn.modules.linear.Linear, which could run programs and is not opened; "),
+    ],
+)
+def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
+    tmp_path: Path, name: str, content: bytes | int | None, reason: str
+) -> None:
+    """`content` is the file's, or how much is left of one with weights; None pickles a whole module."""
+    file = tmp_path / name
+    if content is None:
+        torch.save(nn.Linear(1, 1), file)
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        state = {"weight": torch.zeros(100)}
+        (safetensors.torch.save_file if file.suffix == ".safetensors" else torch.save)(state, file)
+        file.write_bytes(file.read_bytes()[:content])
+    with pytest.raises(Mistake) as mistake:
+        load_weights(net(2), str(file), "init.generator")
+    assert str(mistake.value).startswith(f"init.generator: {file} cannot be read as weights: {reason}")
+    assert "\n" not in str(mistake.value)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the released weights are not on this machine")
 def test_a_released_file_loads() -> None:
     whole = SRVGGNetCompactConfig().build(4, 3)

@@ -1,13 +1,12 @@
 """VGG19's convolutional part under torchvision's names, and where its weights come from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from trainer.mistakes import Mistake
+from trainer.state_dicts import content_of
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
 HUB_FILE = "model.safetensors"
@@ -109,10 +108,6 @@ def _located(origin: str, key: str, download: bool) -> Path:
 
 
 def _tensors(path: Path, key: str) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value for name, value in content.items() if isinstance(value, Tensor)}
-    except Exception as error:  # torch and safetensors raise half a dozen kinds for a file that is none of theirs
-        raise Mistake(f"{key}: {path} cannot be read as weights: {type(error).__name__}.") from error
+    content, _ = content_of(path, key, str(path))
+    found = content.items() if isinstance(content, Mapping) else ()
+    return {name: value for name, value in found if isinstance(value, Tensor)}
