@@ -1,11 +1,14 @@
 """How a run ends: at its last step, on request, or because it cannot go on."""
 
 from dataclasses import asdict
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from degradations.draws import Keys
 from trainer.assemble import Experiment
+from trainer.images.given import Mixture
 from trainer.mistakes import Failure
 
 
@@ -33,6 +36,23 @@ def interrupt(x: Experiment, reason: str) -> None:
         x.pusher.close(0)
 
 
+def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
+    """How the pairs at `positions`, int64 [b], came about, for a dump.
+
+    `given` is bool [b]: which are given pairs. `recipe`, absent where all are, holds what was drawn for the degradation
+    of the others, in their order.
+    """
+    source, config = x.source, x.config
+    given = torch.zeros(len(positions), dtype=torch.bool)
+    if isinstance(source, Mixture):
+        share, seed = config.images.pair_prob, config.seed
+        given = torch.tensor([source.gives(position, share, seed) for position in positions.tolist()])
+    if given.all():
+        return {"given": given}
+    crop = torch.empty(config.images.crop_size, config.images.crop_size)
+    return {"given": given, "recipe": x.synthesis.recipe(Keys(config.seed, positions[~given]), crop).as_dict()}
+
+
 def dump(x: Experiment, skipped: int) -> None:
     """Leave what was trained on last on disk, and raise Failure: the run diverges, and more steps would not help."""
     folder = x.folder.path / "dump"
@@ -40,9 +60,7 @@ def dump(x: Experiment, skipped: int) -> None:
     file = folder / f"step-{x.state.step:08d}-rank-{x.accelerator.process_index}.pt"
     pairs = x.telemetry.last_seen
     assert pairs is not None, "a step was skipped before any pair was seen"
-    crop = torch.empty(x.config.images.crop_size, x.config.images.crop_size)
-    recipe = x.synthesis.recipe(Keys(x.config.seed, pairs.positions.cpu()), crop).as_dict()
-    torch.save({"step": x.state.step, **asdict(pairs), "recipe": recipe}, file)
+    torch.save({"step": x.state.step, **asdict(pairs), **origin(x, pairs.positions.cpu())}, file)
     x.accelerator.wait_for_everyone()
     raise Failure(
         f"{skipped} steps in a row had a gradient that is not finite, the last one step {x.state.step}: the run stops. "

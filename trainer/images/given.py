@@ -54,6 +54,10 @@ class Mixture:
     def __len__(self) -> int:
         return self.first + len(self.pairs)
 
+    def gives(self, position: int, pair_prob: float, seed: int) -> bool:
+        """Whether sample `position` is a given pair, which nothing has degraded."""
+        return not self.clean or words(seed, position, Purpose.GIVEN, 1)[0] < pair_prob * 2**32
+
     def name(self, index: int) -> str:
         """The picture's name; of a pair, its ground truth's."""
         if self.clean and index < self.first:
@@ -103,8 +107,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def __getitem__(self, position: int) -> TrainingImage | TrainingPair:
         """Sample `position`; Mistake where neither its picture nor `ATTEMPTS` others can be used."""
-        word = words(self.seed, position, Purpose.GIVEN, 1)[0]
-        if self.images and word >= self.config.pair_prob * 2**32:
+        if self.images and not self.source.gives(position, self.config.pair_prob, self.seed):
             return self.images[position]
         (lq, gt), unreadable = self._pair(position)
         lq, gt = self._patch(lq, gt, position)
