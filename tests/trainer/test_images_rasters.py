@@ -1,13 +1,17 @@
 """A raster comes out with its bands, its type and its place on Earth."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from trainer.images.decode import Unreadable
+from trainer.images.radiometry import Radiometry
 from trainer.images.rasters import is_raster, read_raster, write_raster
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.upscale import main
@@ -93,8 +97,6 @@ def test_a_band_of_transparency_is_no_band_of_the_picture(tmp_path: Path) -> Non
 
 
 def test_what_counts_as_a_raster(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.tif")
     Image.new("RGB", (4, 4)).save(tmp_path / "photo.png")
     assert not is_raster(tmp_path / "photo.tif")
@@ -121,6 +123,30 @@ def test_what_cannot_be_scaled_or_placed_is_said(
     source = write(tmp_path / "scene.tif", values, **profile)
     with pytest.raises(Unreadable, match=said):
         read_raster(source, 4, None, 10000 if "gcps" in profile else None)
+
+
+def test_whoever_reads_a_raster_it_must_not_be_too_large(tmp_path: Path) -> None:
+    size = {"width": 2**15, "height": 2**14, "count": 1, "dtype": "uint8"}
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", **size, **PLACE, sparse_ok=True, tiled=True):
+        pass  # a file of tiles that are not there
+    said = r"^a: 32768x16384 is more than 268435456 pixels; cut it into tiles$"
+    with pytest.raises(Unreadable, match=said.replace("a:", f"{tmp_path}/a.tif:")):
+        read_raster(tmp_path / "a.tif", 1, None, None)
+    for data in (tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes()):
+        with pytest.raises(Unreadable, match=said):
+            Radiometry(bands=(1,), white=255).decode(data, "a")
+
+
+def test_files_without_a_place_are_read_in_threads_without_a_warning(tmp_path: Path) -> None:
+    """The filters of warnings are the process's: a thread must not put back what another has silenced."""
+    meaning = Radiometry(bands=(1, 2, 3), white=255)
+    with Image.new("RGB", (4, 4)) as image:
+        image.save(tmp_path / "a.tif")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: meaning.decode(tmp_path / "a.tif", "a"), range(200)))
+    assert len(found) == 200  # where a warning is an error, each would have been lost
+    assert warnings.filters == before
 
 
 def test_a_broken_raster_is_unreadable(tmp_path: Path) -> None:

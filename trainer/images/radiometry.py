@@ -1,6 +1,9 @@
 """Multi-band pictures: which bands, and which digital numbers mean 0 and 1. Declared, never guessed."""
 
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.images.decode import MAX_PIXELS, Unreadable
+from trainer.images.decode import MAX_PIXELS, Unreadable, reason_of
 from trainer.levels import LEVELS
 from trainer.mistakes import Mistake
+
+_QUIET = threading.Lock()  # the filters of warnings belong to the process, and files are opened in threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,21 +55,10 @@ class Radiometry:
         Raises:
             Unreadable: missing, truncated, not a raster, too large, or without one of the bands.
         """
-        rasterio = raster_library()
-        try:
-            with warnings.catch_warnings():
-                # where on Earth it lies does not matter here
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                file = rasterio.open(BytesIO(data) if isinstance(data, bytes) else data)
-            with file:
-                if file.width * file.height > MAX_PIXELS:
-                    size = f"{file.width}x{file.height}"
-                    raise Unreadable(name, f"{size} is more than {MAX_PIXELS} pixels; cut it into tiles")
-                if (last := max(self.bands)) > file.count:
-                    raise Unreadable(name, f"it has {file.count} bands, and band {last} is wanted")
-                numbers = file.read(self.bands, masked=True)
-        except rasterio.errors.RasterioError as error:
-            raise Unreadable(name, _reason(data, error)) from error
+        with opened_raster(data, name, "radiometry") as file:
+            if (last := max(self.bands)) > file.count:
+                raise Unreadable(name, f"it has {file.count} bands, and band {last} is wanted")
+            numbers = file.read(self.bands, masked=True)
         # not in the file's own type, which may not hold `black`
         return self.levels(numbers.astype(np.float64).filled(self.black) if numbers.mask.any() else numbers.data)
 
@@ -89,7 +83,23 @@ def raster_library(key: str = "radiometry") -> Any:
     return rasterio
 
 
-def _reason(data: bytes | Path, error: Exception) -> str:
-    if isinstance(data, Path) and not data.is_file():
-        return "the file is gone"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+@contextmanager
+def opened_raster(data: bytes | Path, name: str, key: str, mode: str = "r", **profile: Any) -> Iterator[Any]:
+    """rasterio's dataset of a file, given as its bytes or its path; without a word where it has no place on Earth.
+
+    `mode` and `profile` are those of `rasterio.open`, and `key` is who wants it. Raises Unreadable, in the body too,
+    for what is missing, truncated, not a raster or, to read, too large; Mistake where there is no rasterio.
+    """
+    rasterio = raster_library(key)
+    try:
+        with _QUIET, warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            file = rasterio.open(BytesIO(data) if isinstance(data, bytes) else data, mode, **profile)
+        with file:
+            if mode == "r" and file.width * file.height > MAX_PIXELS:
+                size = f"{file.width}x{file.height}"
+                raise Unreadable(name, f"{size} is more than {MAX_PIXELS} pixels; cut it into tiles")
+            yield file
+    except rasterio.errors.RasterioError as error:
+        is_gone = mode == "r" and isinstance(data, Path) and not data.is_file()
+        raise Unreadable(name, "the file is gone" if is_gone else reason_of(error)) from error

@@ -1,18 +1,14 @@
 """GeoTIFF in, GeoTIFF out: all bands, their type, and where on Earth they lie, by rasterio."""
 
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from trainer.images.decode import MAX_PIXELS, Unreadable, reason_of
+from trainer.images.decode import Unreadable, reason_of
 from trainer.images.picture import Numbers, Picture, Place
-from trainer.images.radiometry import raster_library
+from trainer.images.radiometry import opened_raster
 
 SUFFIXES = frozenset({".tif", ".tiff"})
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
@@ -20,8 +16,6 @@ GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
 TYPES = frozenset({"uint8", "int8", "uint16", "int16", "float32", "float64"})
 ABOUT = ("nodata", "descriptions", "units", "scales", "offsets")
 """What is copied from dataset to dataset."""
-
-_QUIET = threading.Lock()  # the filters of warnings belong to the process, and files are read in threads
 
 
 def is_raster(path: Path) -> bool:
@@ -37,19 +31,6 @@ def is_raster(path: Path) -> bool:
         raise Unreadable(str(path), reason_of(error)) from error
 
 
-@contextmanager
-def _opened(path: Path, *mode: str, **profile: Any) -> Iterator[Any]:
-    rasterio = raster_library("--input")
-    try:
-        with _QUIET, warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            dataset = rasterio.open(path, *mode, **profile)
-        with dataset:
-            yield dataset
-    except rasterio.errors.RasterioError as error:
-        raise Unreadable(str(path), reason_of(error)) from error
-
-
 def read_raster(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
     """Read all bands. Numbers that stand for no data become `black`. A last band called alpha is that where it is one
     more than the `bands` that are wanted: of four bands of 8 bits GDAL itself says it, whatever they are.
@@ -57,14 +38,12 @@ def read_raster(path: Path, bands: int, black: float | None, white: float | None
     Raises `Unreadable` for what cannot be read, placed or scaled: `white` may be None for 8 bits only, where it is 255.
     """
     name = str(path)
-    with _opened(path) as file:
+    with opened_raster(path, name, "--input") as file:
         kind = file.dtypes[0]
         if len(set(file.dtypes)) > 1 or kind not in TYPES:
             raise Unreadable(name, f"its bands are {', '.join(file.dtypes)}; wanted one of {', '.join(sorted(TYPES))}")
         if white is None and kind != "uint8":
             raise Unreadable(name, f"its numbers are {kind}: which of them means 1 must be said with --white")
-        if file.width * file.height > MAX_PIXELS:
-            raise Unreadable(name, f"{file.width}x{file.height} is more than {MAX_PIXELS} pixels; cut it into tiles")
         if file.gcps[0] or file.rpcs:
             raise Unreadable(name, "it is placed by control points or polynomials; rectify it first")
         low = 0.0 if black is None else black
@@ -114,7 +93,7 @@ def write_raster(path: Path, picture: Picture) -> None:
         "tiled": True,
         "bigtiff": "if_safer",
     }
-    with _opened(path, "w", **profile) as file:
+    with opened_raster(path, str(path), "--output", "w", **profile) as file:
         file.colorinterp = place.about["colorinterp"]
         for key in ABOUT:
             if key != "nodata":
