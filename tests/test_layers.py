@@ -45,7 +45,7 @@ LAYERS = (
         "control",
         "state_dicts",
     },
-    {"weights", "released", "hub", "pusher", "upscaler", "picture_files"},
+    {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
     {"digest", "pool", "validate", "ahead"},

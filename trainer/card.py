@@ -2,9 +2,8 @@
 
 import json
 import math
-import re
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -13,13 +12,12 @@ from safetensors import safe_open
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree
+from trainer.disclosure import are_apart, hub_id, is_hub_id, public
 from trainer.hub import HubConfig
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.run_folder import RunFolder
 
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
 METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
 PYTHON = """\
@@ -80,11 +78,12 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
     """The card's head, which the hub reads and checks: YAML between dashes."""
     sources = [source for source in (config.images.source, config.images.pairs) if source]
     start = config.init.generator
+    measured_on = "held-out-pictures" if is_held_out(config) else "pictures"
     results = [
         EvalResult(
             task_type="image-to-image",
             task_name="super-resolution",
-            dataset_type=hub_id(config.validation.source) or "held-out-pictures",
+            dataset_type=hub_id(config.validation.source) or measured_on,
             dataset_name=hub_id(config.validation.source) or told(config.validation.source),
             metric_type=name,
             metric_name=f"{METRICS[name]} ({measured(config)})",
@@ -112,7 +111,8 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
     sections = [
         f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
         "![Bicubic, this network and the ground truth](samples/validation.png)\n\n"
-        "*Held-out pictures: bicubic upsampling, this network, the ground truth.*"
+        f"*{'Held-out pictures' if is_held_out(config) else 'Pictures'}: bicubic upsampling, this network, the ground "
+        "truth.*"
         if facts.sheet
         else "",
         f"## How well it does\n\n{table(config, facts.figures)}" if facts.figures else "",
@@ -189,8 +189,17 @@ def data(config: RunConfig, facts: Facts) -> str:
     unit = "pictures and pairs" if images.source and images.pairs else "pairs" if images.pairs else unit
     lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
     if config.validation:
-        lines.append(f"Measured on {told(config.validation.source)}, which it was not trained on.")
+        apart = ", which it was not trained on" if is_held_out(config) else ""
+        lines.append(f"Measured on {told(config.validation.source)}{apart}.")
     return "\n".join(lines)
+
+
+def is_held_out(config: RunConfig) -> bool:
+    """Whether there is a validation, and it plainly reads other pictures than the training does."""
+    if config.validation is None:
+        return False
+    trained_on = (source for source in (config.images.source, config.images.pairs) if source)
+    return all(are_apart(config.validation.source, source) for source in trained_on)
 
 
 def told(source: Any) -> str:
@@ -218,25 +227,3 @@ def training(config: RunConfig, facts: Facts) -> str:
     chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
     start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"
     return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen), compact=True)}```"
-
-
-def public(tree: Any) -> Any:
-    """A configuration's tree with only the last part of every local path in it."""
-    if isinstance(tree, dict):
-        return {key: public(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [public(value) for value in tree]
-    if isinstance(tree, str) and re.search(r"[/\\]", tree) and not is_hub_id(tree):
-        return PurePath(tree).name
-    return tree
-
-
-def hub_id(source: Any) -> str | None:
-    """The dataset on the hub that a source reads, if it does."""
-    path = getattr(source, "path", "")
-    return path if source.type in ("dataset", "dataset_pairs", "stream") and is_hub_id(path) else None
-
-
-def is_hub_id(text: str) -> bool:
-    """Whether `text` reads as a name on the hub and there is no such path here."""
-    return bool(HUB_ID.fullmatch(text)) and PurePath(text).suffix not in FILES and not Path(text).exists()

@@ -8,13 +8,14 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from trainer.card import Facts, card, facts, is_hub_id, last_validation, write_card
+from trainer.card import Facts, card, facts, last_validation, write_card
 from trainer.claim import folder_of
 from trainer.config import RunConfig
 from trainer.networks import SRVGGNetCompact
 
 Configure = Callable[..., RunConfig]
 HUB = "hub={repo_id: tester/x4}"
+PAIRS = "images.pairs={type: pairs, gt: /secret/test/gt, lq: /secret/test/lq}"
 PLAIN = Facts(step=6, pictures=2, parameters=4328, figures={}, sheet=False)
 SOURCES = {
     "{type: folder, path: /secret/place}": "a private folder of pictures",
@@ -120,12 +121,16 @@ def test_weights_from_the_hub_are_named_as_the_base(tiny: Configure) -> None:
     assert "6 steps from tester/base." in said
 
 
-def test_what_is_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "photos" / "train").mkdir(parents=True)
-    assert is_hub_id("timm/vgg19.tv_in1k")
-    for path in ("photos/train", "../train", "/train", "a/b/c", "a", "a/b.pth", "a/b.parquet", "a/*"):
-        assert not is_hub_id(path), path
+@pytest.mark.parametrize("among", ["source", "pairs"])
+def test_figures_on_what_it_was_trained_on_are_not_called_held_out(among: str, tiny: Configure) -> None:
+    pictures = Facts(step=6, pictures=2, parameters=1, figures={"step": 6.0, "psnr": 25.0}, sheet=True)
+    ours = {"source": "images.source={type: folder, path: /secret}", "pairs": PAIRS}[among]
+    for path, is_held_out in (("/other", True), ("/secret/test", False)):
+        said = text(tiny(HUB, ours, f"validation.source={{type: folder, path: {path}}}"), pictures)
+        assert ("which it was not trained on" in said) == is_held_out
+        assert ("Held-out" in said) == is_held_out
+        assert ("held-out" in said) == is_held_out
+        assert "Measured on a private folder of pictures" in said
 
 
 def test_the_last_validation_is_that_of_the_step_or_before(tmp_path: Path) -> None:

@@ -57,6 +57,29 @@ def run(tiny: Tiny) -> Path:
     return folder
 
 
+def test_no_local_path_is_in_the_metadata(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that reads as a name on the hub, where it is sure to be local."""
+    monkeypatch.chdir(tmp_path)
+    config = tiny(
+        "images.source={type: folder, path: secret/place}",
+        "images.pairs={type: pairs, gt: secret/good, lq: ../secret/poor}",
+        "validation.source={type: dataset, path: secret/deep/tiles.parquet}",
+        "init.generator=secret/first.pth",
+        "losses.perceptual={type: vgg, weight: 1}",
+        "output_dir=secret/outputs",
+    )
+    facts = Origin(compact(), "net", "2026-01-01", config, 6).facts()
+    assert "secret" not in str(facts)
+    told = json.loads(facts["run"])
+    assert told["images"]["source"]["path"] == "place"
+    assert (told["images"]["pairs"]["gt"], told["images"]["pairs"]["lq"]) == ("good", "poor")
+    assert (told["init"]["generator"], told["output_dir"]) == ("first.pth", "outputs")
+    assert told["losses"]["perceptual"]["weights"] == "timm/vgg19.tv_in1k"
+    made = entry(Origin(compact(), "net", "2026-01-01", config, 6), [], None, None)
+    assert made is not None
+    assert made["dataset"] == "place"
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weights_are_written_under_upstreams_names(run: Path, dtype: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(run), "--to", "safetensors,pth,diffusers", "--dtype", dtype]) == 0

@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.exports.origin import Origin, without_places
+from trainer.disclosure import public
+from trainer.exports.origin import Origin
 from trainer.networks import Generator, RRDBNet, SRVGGNetCompact
 from trainer.released import bands_of, scale_of
 
@@ -67,8 +69,8 @@ def _training(origin: Origin) -> dict[str, Any]:
         "trainingHRSize": config.gt_size,
         "trainingOTF": config.high_order_degradation,
     }
-    if path := getattr(config.images.source, "path", None):
-        facts["dataset"] = without_places(path)
+    if config.images.source and (path := public(asdict(config.images.source)).get("path")):
+        facts["dataset"] = path
     return facts
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from trainer.checkpoint import NAME, Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import load_config
+from trainer.disclosure import public
 from trainer.mistakes import Mistake
 from trainer.networks import Generator
 from trainer.released import open_generator
@@ -44,7 +44,7 @@ class Origin:
         }
         if self.config and self.step is not None:
             facts |= {"name": self.name, "step": str(self.step), "date": self.date}
-            facts["run"] = json.dumps(without_places(dataclasses.asdict(self.config)))
+            facts["run"] = json.dumps(public(dataclasses.asdict(self.config)))
         return facts
 
 
@@ -83,12 +83,3 @@ def _day(timestamp: float | None) -> str:
     """The day of a file's time, or today."""
     moment = datetime.fromtimestamp(timestamp, UTC) if timestamp else datetime.now(UTC)
     return moment.date().isoformat()
-
-
-def without_places(tree: Any) -> Any:
-    """The same with paths on this machine cut to their last part: a file that is handed on need not tell them."""
-    if isinstance(tree, dict):
-        return {key: without_places(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [without_places(value) for value in tree]
-    return Path(tree).name if isinstance(tree, str) and tree.startswith(("/", "~", ".")) else tree

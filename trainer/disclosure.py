@@ -1,0 +1,68 @@
+"""What is told of a configuration to people elsewhere: names on the hub, and of anything local no place."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any
+
+from trainer.images.hub_dataset import GLOB
+from trainer.images.sources import Package
+
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
+LOCAL_KEYS = frozenset({"output_dir", "gt", "lq", "data_files"})
+LOCAL_TYPES = frozenset({"folder", "pairs"})
+
+
+def public(tree: Any, is_local: bool = False) -> Any:
+    """A configuration's tree with only the last part of every path in it.
+
+    Names on the hub are whole, except in what is local whatever it looks like: `is_local`, or by its key or type.
+    """
+    if isinstance(tree, dict):
+        inside = is_local or tree.get("type") in LOCAL_TYPES
+        return {key: public(value, inside or key in LOCAL_KEYS) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [public(value, is_local) for value in tree]
+    if isinstance(tree, str) and re.search(r"[/\\]", tree) and (is_local or not is_hub_id(tree)):
+        return PureWindowsPath(tree).name  # which knows both separators
+    return tree
+
+
+def hub_id(source: Any) -> str | None:
+    """The dataset on the hub that a source reads, if it does."""
+    path = getattr(source, "path", "")
+    return path if source.type in ("dataset", "dataset_pairs", "stream") and is_hub_id(path) else None
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether `text` reads as a name on the hub and there is no such path here."""
+    return bool(HUB_ID.fullmatch(text)) and PurePath(text).suffix not in FILES and not Path(text).exists()
+
+
+def are_apart(one: Any, other: Any) -> bool:
+    """Whether it is plain from where two sources read that no picture is in both.
+
+    It is for two packages or other files of one, two datasets or other splits of one, and two folders of which none
+    lies in the other.
+    """
+    if isinstance(one, Package) and isinstance(other, Package):
+        same = (one.package, one.folder) == (other.package, other.folder)
+        return not same or set(one.files).isdisjoint(other.files)
+    if (name := hub_id(one)) and name == hub_id(other):
+        chosen = [getattr(source, "data_files", None) for source in (one, other)]
+        return one.split != other.split and chosen == [None, None]  # of chosen files the split is but a label
+    return not any(
+        mine == theirs or mine in theirs.parents or theirs in mine.parents
+        for mine in _places(one)
+        for theirs in _places(other)
+    )
+
+
+def _places(source: Any) -> Iterator[Path]:
+    """The folders and files that a source reads from, a pattern's as far as it is fixed."""
+    for key in ("path", "gt", "lq"):
+        if path := getattr(source, key, None):
+            parts = Path(path).parts
+            fixed = next((number for number, part in enumerate(parts) if GLOB & set(part)), len(parts))
+            yield Path(*parts[:fixed]).resolve()
