@@ -1,12 +1,25 @@
 """The generators: upstream's sizes and names, every scale they can do, and a start at the input."""
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer.networks import RRDBNet, RRDBNetConfig, SRVGGNetCompact, SRVGGNetCompactConfig
+from degradations.draws import Keys
+from trainer.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImportedDiscriminatorConfig,
+    ImportedGeneratorConfig,
+    RRDBNet,
+    RRDBNetConfig,
+    SRVGGNetCompact,
+    SRVGGNetCompactConfig,
+)
+from trainer.networks.noise import noise_for
 
 WEIGHTS = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
 
@@ -135,3 +148,35 @@ def test_a_residual_start_keeps_the_variance_of_its_features() -> None:
         spread[init] = features.var().item()
     assert spread["residual"] > 0.3
     assert spread["torch"] < 0.01
+
+
+OURS: list[type[Any]] = [
+    config
+    for config in (*get_args(GeneratorConfig), *get_args(DiscriminatorConfig))
+    if config not in (ImportedGeneratorConfig, ImportedDiscriminatorConfig)
+]
+
+
+def smallest(config: type[Any]) -> dict[str, int]:
+    """The least that each of its sizes may be."""
+    return {size.name: 0 if size.name == "num_conv" else 1 for size in fields(config) if size.type is int}
+
+
+@pytest.mark.parametrize("config", OURS)
+def test_sizes_that_make_no_network_are_refused(config: type[Any]) -> None:
+    assert smallest(config)
+    for key, least in smallest(config).items():
+        for size in (least - 1, -7):
+            with pytest.raises(ValueError, match=rf"^{key}: got {size}; must be at least {least}$"):
+                config(**{key: size})
+
+
+@pytest.mark.parametrize("config", OURS)
+def test_the_smallest_sizes_make_one(config: type[Any]) -> None:
+    sizes = smallest(config)
+    if config in get_args(GeneratorConfig):
+        net = config(**sizes).build(4, bands=3)
+        keys = Keys(0, torch.arange(1))
+        assert net(torch.rand(1, 3, 8, 8), *noise_for(net, keys)).shape == (1, 3, 32, 32)
+    else:
+        assert config(**sizes).build(128, bands=3)(torch.rand(2, 3, 128, 128)).isfinite().all()

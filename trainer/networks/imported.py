@@ -12,6 +12,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from trainer.networks.sizes import check_sizes
+
 PREFIX = "net."
 
 
@@ -116,8 +118,7 @@ class ImportedGeneratorConfig:
             raise ValueError(f"scales: got {list(self.scales)}; must name what the module can upscale by")
         if len(self.scales) > 1 and self.scale_argument is None:
             raise ValueError("scale_argument: must be given where scales has several entries")
-        if self.multiple < 1:
-            raise ValueError(f"multiple: got {self.multiple}; must be at least 1")
+        check_sizes(self, multiple=1)
 
     def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
         """What the sides of an input must be a multiple of."""

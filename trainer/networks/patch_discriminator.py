@@ -8,6 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.norms import Norm, norm_layers
+from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d
 
 WIDEST = 8  # times num_feat: pix2pix stops doubling there
@@ -62,8 +63,7 @@ class PatchDiscriminatorConfig:
     """Spectral normalisation of every convolution."""
 
     def __post_init__(self) -> None:
-        if self.n_blocks < 1:
-            raise ValueError(f"n_blocks: got {self.n_blocks}; must be at least 1")
+        check_sizes(self, num_feat=1, n_blocks=1)
 
     def problem(self, gt_size: int) -> str | None:
         """Why it cannot judge patches of `gt_size`, or None."""

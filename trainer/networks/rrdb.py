@@ -9,6 +9,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from trainer.networks.sizes import check_sizes
+
 LEAK = 0.2  # negative slope of every LeakyReLU in ESRGAN
 
 
@@ -107,6 +109,9 @@ class RRDBNetConfig:
     """Number of RRDBs; the anime model has 6."""
     num_grow_ch: int = 32
     """Channels that each convolution of a dense block adds; spandrel and its users can read 32 only."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, num_feat=1, num_block=1, num_grow_ch=1)
 
     @property
     def scales(self) -> tuple[int, ...]:

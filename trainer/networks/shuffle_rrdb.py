@@ -8,6 +8,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from trainer.networks.rrdb import LEAK, RRDB
+from trainer.networks.sizes import check_sizes
 from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 SHRUNK = 0.1  # ESRGAN's factor on He initialisation (Wang et al. 2018, section 3.1)
@@ -65,6 +66,10 @@ class ShuffleRRDBNetConfig(ShuffleGeneratorConfig):
     """Number of RRDBs; the guide's 10 m preset has 16."""
     growth_channels: int = 32
     """Channels that each convolution of a dense block adds."""
+
+    def __post_init__(self) -> None:
+        ShuffleGeneratorConfig.__post_init__(self)
+        check_sizes(self, growth_channels=1)
 
     def build(self, scale: int, bands: int) -> ShuffleRRDBNet:
         """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""

@@ -8,6 +8,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.norms import Norm, norm_layers
+from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d, SpectralLinear
 
 POOLED = 6  # side of the features that the dense layers read
@@ -63,8 +64,7 @@ class SRGANDiscriminatorConfig:
     """Spectral normalisation of every convolution and dense layer."""
 
     def __post_init__(self) -> None:
-        if self.n_blocks < 1:
-            raise ValueError(f"n_blocks: got {self.n_blocks}; must be at least 1")
+        check_sizes(self, num_feat=1, n_blocks=1, linear_size=1)
 
     def problem(self, gt_size: int) -> str | None:
         """Why it cannot judge patches of `gt_size`, or None: InstanceNorm needs more than one value to normalise."""

@@ -14,6 +14,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from trainer.networks.blocks import BlockType, NoiseBlock, residual_block
+from trainer.networks.sizes import check_sizes
 from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 
@@ -106,8 +107,10 @@ class _Sizes(ShuffleGeneratorConfig):
     """Factor of each block's residual."""
 
     def __post_init__(self) -> None:
+        ShuffleGeneratorConfig.__post_init__(self)
+        check_sizes(self, large_kernel_size=1, small_kernel_size=1)
         for key in ("large_kernel_size", "small_kernel_size"):
-            if (size := getattr(self, key)) < 1 or size % 2 == 0:
+            if (size := getattr(self, key)) % 2 == 0:
                 raise ValueError(f"{key}: got {size}; must be odd")
 
 
@@ -131,6 +134,10 @@ class StochasticSRResNetConfig(_Sizes):
     type: Literal["StochasticSRResNet"] = "StochasticSRResNet"
     noise_dim: int = 128
     """Length of a picture's noise vector."""
+
+    def __post_init__(self) -> None:
+        _Sizes.__post_init__(self)
+        check_sizes(self, noise_dim=1)
 
     def build(self, scale: int, bands: int) -> StochasticSRResNet:
         """The network for `scale` and `bands` channels in and out; ValueError for a scale it cannot do."""

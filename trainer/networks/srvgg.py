@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.icnr import icnr_
+from trainer.networks.sizes import check_sizes
 
 Start = Literal["torch", "icnr", "residual"]
 ActType = Literal["prelu", "relu", "leakyrelu"]
@@ -94,6 +95,9 @@ class SRVGGNetCompactConfig:
     init: Start = "torch"
     """`torch` starts as upstream does, `icnr` so too but without a checkerboard; `residual` starts from the
     nearest-upsampled input and learns sooner."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, num_feat=1, num_conv=0)
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d
 
 LEAK = 0.2
@@ -72,6 +73,9 @@ class UNetDiscriminatorSNConfig:
     """Channels at full resolution."""
     skip_connection: bool = True
     """Add the encoder's features to the decoder's."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, num_feat=1)
 
     def problem(self, gt_size: int) -> str | None:
         """Why it cannot judge patches of `gt_size`, or None."""

@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.icnr import icnr_
+from trainer.networks.sizes import check_sizes
 
 STEPS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 """The factors by which each scale is reached."""
@@ -86,6 +87,9 @@ class ShuffleGeneratorConfig:
     """Number of blocks."""
     use_icnr: bool = True
     """Start each pixel-shuffle head as nearest-neighbour upsampling, which keeps checkerboards away."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, n_channels=1, n_blocks=1)
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.norms import BatchStatistics2d
+from trainer.networks.sizes import check_sizes
 
 LEAK = 0.2
 STAGES = {128: 5, 256: 6}  # halvings until 4 x 4 features are left
@@ -63,6 +64,9 @@ class VGGStyleDiscriminatorConfig:
     type: Literal["VGGStyleDiscriminator"] = "VGGStyleDiscriminator"
     num_feat: int = 64
     """Channels of the first convolution; they double with each stage, up to eight times as many."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, num_feat=1)
 
     def problem(self, gt_size: int) -> str | None:
         """Why it cannot judge patches of `gt_size`, or None."""

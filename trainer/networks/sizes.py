@@ -1,0 +1,8 @@
+"""What the sizes of all networks have in common."""
+
+
+def check_sizes(config: object, **least: int) -> None:
+    """ValueError, naming the key, for a field of `config` that is below its `least`."""
+    for key, bound in least.items():
+        if (size := getattr(config, key)) < bound:
+            raise ValueError(f"{key}: got {size}; must be at least {bound}")
