@@ -41,7 +41,8 @@ class AdversarialLoss:
     weight: float = 0.1
     """The term's factor in the generator's objective, after any ramp (the guide's `adv_loss_beta`)."""
     relativistic: bool = False
-    """Judge each side against the mean of the other (the guide's `relativistic_average_d`)."""
+    """Judge each side against the mean of the other (the guide's `relativistic_average_d`). The means are those of the
+    micro-batch at hand, so the update depends on how the global batch is divided among ranks and accumulation."""
     label_smoothing: float = 0.0
     """Real pictures are labelled 1 minus this in the discriminator's loss; the guide's `true` is 0.1."""
     discriminator_weight: float = 1.0
@@ -91,7 +92,7 @@ class AdversarialLoss:
     def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's losses for D(y) and for D(G(x)), each times `discriminator_weight`; it minimises the sum.
 
-        Relativistic ones are halved first, as in BasicSR's ESRGAN. Their means are those of the micro-batch at hand.
+        Relativistic ones are halved first, as in BasicSR's ESRGAN.
         """
         label = 1 - self.label_smoothing
         if self.relativistic:
