@@ -29,8 +29,8 @@ WRONG = {
     "images.source=photos": 'images.source: got "photos"; must be keys and values',
     "generator=null": "generator: got null; must be keys and values",
     "generator.num_feat=0": "generator: num_feat: got 0; must be at least 1",
-    "adversarial={discriminator: {type: PatchDiscriminator, num_feat: 0}}": "adversarial.discriminator: num_feat: got 0; "
-    "must be at least 1",
+    "adversarial={discriminator: {type: PatchDiscriminator, num_feat: 0}}": "adversarial.discriminator: num_feat: "
+    "got 0; must be at least 1",
     "batch=5": "batch: got 5; must be keys and values",
     "validation=[1]": "validation: got [1]; must be keys and values",
     "seed=yes": 'seed: got "yes"; must be a whole number',
