@@ -45,8 +45,7 @@ def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
     source, config = x.source, x.config
     given = torch.zeros(len(positions), dtype=torch.bool)
     if isinstance(source, Mixture):
-        share, seed = config.images.pair_prob, config.seed
-        given = torch.tensor([source.gives(position, share, seed) for position in positions.tolist()])
+        given = torch.tensor([source.gives(position, config.seed) for position in positions.tolist()])
     if given.all():
         return {"given": given}
     crop = torch.empty(config.images.crop_size, config.images.crop_size)

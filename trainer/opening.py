@@ -46,7 +46,7 @@ def open_training(config: RunConfig) -> ImageSource | Shards:
     with under("images.pairs"):
         pairs = images.pairs.open()
         first_readable(Mixture(None, pairs, config.scale, config.gt_size))
-    return Mixture(clean, pairs, config.scale, config.gt_size)
+    return Mixture(clean, pairs, config.scale, config.gt_size, images.pair_prob)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Plateau(Warmup):
 
     type: Literal["plateau"] = "plateau"
     metric: str
-    """The reported figure to watch, such as validation/psnr or training/loss_discriminator."""
+    """The reported figure to watch, such as validation/psnr or discriminator/loss_fake."""
     mode: Literal["min", "max"] = "min"
     """Whether lower or higher is better."""
     patience: int = 10

@@ -10,8 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainer.levels import quantised
-
 PSNR_CAP = 100.0
 """What identical pictures score, in dB. Their PSNR is infinite, and one of them would make a mean infinite too."""
 WINDOW = 11
@@ -20,16 +18,11 @@ WINDOW = 11
 Channel = Literal["rgb", "y"]
 
 
-def to_uint8(image: Tensor) -> Tensor:
-    """[0, 1] to 8 bits, as a picture is saved: clamped, times 255, rounded half to even. Any shape; uint8."""
-    return quantised(image, torch.uint8)
-
-
 def psnr(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> float:
     """Peak signal to noise ratio, 10 log10(255^2 / MSE) with one MSE over all pixels and channels.
 
     Args:
-        sr, gt: uint8 [3, H, W], RGB; see `to_uint8`.
+        sr, gt: uint8 [3, H, W], RGB.
         crop_border: pixels left out at each side.
         channel: "rgb", or "y" for the luma of BT.601.
 
@@ -88,7 +81,7 @@ def luma(image: Tensor) -> Tensor:
 def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
     """The pixels that count, float64 [1 or 3, h, w] in [0, 255]."""
     if image.dtype != torch.uint8:
-        raise TypeError(f"quality is measured on 8-bit pictures, got {image.dtype}; use to_uint8")
+        raise TypeError(f"quality is measured on 8-bit pictures, got {image.dtype}")
     height, width = image.shape[1:]
     inner = image[:, crop_border : height - crop_border, crop_border : width - crop_border]
     if not inner.numel():

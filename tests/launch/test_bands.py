@@ -43,6 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     overrides = [
         f"images.source={{type: folder, path: '{data}/clean', {RADIOMETRY}}}",
         f"images.pairs={{type: pairs, gt: '{data}/hr', lq: '{data}/lr', {RADIOMETRY}}}",
+        "images.pair_prob=0.5",
         f"validation.source={{type: pairs, gt: '{data}/hr', lq: '{data}/lr', {RADIOMETRY}}}",
         "validation.composites={true colour: [0, 1, 2], false colour: [3, 0, 1]}",
         "validation.draws=1",

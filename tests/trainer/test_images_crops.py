@@ -132,9 +132,7 @@ def test_nothing_readable_is_one_sentence() -> None:
     images = TrainingImages(Maps(((20, 20),), broken=frozenset({0})), CONFIG, seed=0)
     with pytest.raises(Mistake) as caught:
         images[0]
-    assert str(caught.value) == (
-        f"{ATTEMPTS + 1} pictures of a drawer in a row could not be decoded; last map 0: torn."
-    )
+    assert str(caught.value) == (f"{ATTEMPTS + 1} pictures of a drawer in a row could not be used; last map 0: torn.")
 
 
 def test_collate_stacks_in_order() -> None:
@@ -153,7 +151,9 @@ def test_kept_images_are_read_once_and_bounded() -> None:
     kept = KeptImages(limit=5000)
     for _ in range(3):
         for index in range(10):
-            assert torch.equal(kept.read(maps, index), Maps(((20, 20),) * 10).read(index))
+            assert torch.equal(
+                kept.read(index, lambda number: (maps.read(number),))[0], Maps(((20, 20),) * 10).read(index)
+            )
     assert kept.used == 4800
     assert maps.reads == 10 + 6 + 6
 

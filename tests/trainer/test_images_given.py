@@ -13,7 +13,6 @@ from degradations.sharpen import usm_sharpen
 from trainer.images.crops import ImageBatch, TrainingImage, TrainingImages, TrainingImagesConfig
 from trainer.images.decode import Unreadable
 from trainer.images.given import Mixture, TrainingMixture, TrainingPair
-from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import DatasetPairs, Pairs
 from trainer.images.sources import Folder, why_unreadable
 from trainer.levels import quantised, unit
@@ -54,11 +53,11 @@ def config(tmp_path: Path) -> TrainingImagesConfig:
 def mixture(config: TrainingImagesConfig) -> TrainingMixture:
     assert config.pairs is not None
     clean = config.source.open() if isinstance(config.source, Folder) else None
-    return TrainingMixture(Mixture(clean, config.pairs.open(), SCALE, GT), config, seed=1)
+    return TrainingMixture(Mixture(clean, config.pairs.open(), SCALE, GT, config.pair_prob), config, seed=1)
 
 
 def alone(config: TrainingImagesConfig) -> TrainingMixture:
-    return mixture(replace(config, source=None))
+    return mixture(replace(config, source=None, pair_prob=None))
 
 
 def test_a_pair_shows_the_same_place_turned_alike(config: TrainingImagesConfig) -> None:
@@ -93,7 +92,7 @@ def test_pairs_come_with_their_probability_and_clean_samples_are_those_of_a_run_
 ) -> None:
     mixed = mixture(config)
     assert mixed.images is not None
-    clean = TrainingImages(mixed.images.source, config, 1)
+    clean = TrainingImages(mixed.images.source, replace(config, pairs=None, pair_prob=None), 1)
     samples = [mixed[position] for position in range(500)]
     given = sum(isinstance(sample, TrainingPair) for sample in samples)
     assert abs(given - 200) < 5 * (500 * 0.4 * 0.6) ** 0.5
@@ -176,7 +175,6 @@ def test_pairs_in_two_columns_of_a_dataset(config: TrainingImagesConfig, tmp_pat
         assert_same(other[position], alone(config)[position])
     with pytest.raises(Mistake, match=r"lq_column: dataset .* has no column 'low'; it has hr"):
         replace(stored, lq_column="low").open()
-    assert isinstance(stored.open().gt, type(HubDataset(path=stored.path, image_column="hr").open()))
 
 
 def test_a_batch_of_given_pairs_alone_has_nothing_to_degrade(config: TrainingImagesConfig) -> None:
@@ -188,3 +186,21 @@ def test_configuration_of_the_mixture(config: TrainingImagesConfig) -> None:
     for wrong in (0.0, 1.0):
         with pytest.raises(ValueError, match=f"pair_prob: got {wrong}; must be above 0 and below 1"):
             replace(config, pair_prob=wrong)
+    for lonely in ({"pairs": None}, {"source": None}):
+        with pytest.raises(
+            ValueError, match=r"pair_prob: got 0\.4; must be given where there are both a source and pairs"
+        ):
+            replace(config, **lonely)
+    with pytest.raises(ValueError, match="pair_prob: got null; must be given where there are both"):
+        replace(config, pair_prob=None)
+
+
+def test_clean_pictures_and_pairs_share_one_cache(config: TrainingImagesConfig) -> None:
+    mixed = mixture(config)
+    for position in range(60):
+        mixed[position]
+    sizes = [sum(part.nbytes for part in kept) for kept in mixed.kept.images.values()]
+    assert sorted(mixed.kept.images) == [0, 1, 2, 3, 4, 5]
+    assert mixed.kept.used == sum(sizes)
+    assert mixed.images is not None
+    assert mixed.images.kept is mixed.kept

@@ -15,6 +15,7 @@ from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
+from trainer.opening import doubts_about_levels, open_training
 
 rasterio = pytest.importorskip("rasterio", reason="rasters are read by rasterio: pip install 'wildsr[geo]'")
 
@@ -124,3 +125,23 @@ def test_a_black_that_the_files_type_does_not_hold(tmp_path: Path) -> None:
     levels = meaning.decode(write(tmp_path / "tile.tif", content, nodata=0), "tile")
     assert levels.numpy()[:, 0, 0].tolist() == [0, 0, 0, 0]
     assert np.array_equal(levels.numpy()[:, 1:], expected(content, meaning)[:, 1:])
+
+
+@pytest.mark.parametrize(
+    ("white", "said"),
+    [
+        (8000, ""),
+        (
+            300,
+            "radiometry: black 0 and white 300 are declared, but of the first picture 100 % is at or above white: is ",
+        ),
+        (1e6, "radiometry: black 0 and white 1e+06 are declared, but of the first picture nothing is above 0.5 % of "),
+    ],
+)
+def test_a_declaration_for_other_numbers_is_doubted(tmp_path: Path, tiny: Any, white: float, said: str) -> None:
+    """The numbers are from 1000 to 5000."""
+    write(tmp_path / "tile.tif", (numbers() % 4001 + 1000).astype("uint16"))
+    source = f"{{type: folder, path: '{tmp_path}', radiometry: {{bands: [1, 2, 3], white: {white}}}}}"
+    config = tiny(f"images.source={source}", "validation=null")
+    doubts = doubts_about_levels(open_training(config), config)
+    assert [doubt[: len(said)] for doubt in doubts] == ([said] if said else [])

@@ -10,7 +10,8 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from trainer.quality import PSNR_CAP, Channel, luma, psnr, ssim, to_uint8
+from trainer.levels import quantised
+from trainer.quality import PSNR_CAP, Channel, luma, psnr, ssim
 
 GOLDEN = Path(__file__).with_name("test_quality_metrics.npz")
 """Two pictures (BGR) and what BasicSR's unmodified functions say of them (commit 8d56e3a)."""
@@ -37,7 +38,7 @@ def test_equals_basicsr(golden: dict[str, np.ndarray], crop: int, channel: Chann
 
 def test_equals_scikit_image_and_a_direct_convolution() -> None:
     a = torch.randint(0, 256, (3, 40, 50), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    b = to_uint8(F.avg_pool2d(a[None].double() / 255, 3, 1, 1)[0])
+    b = quantised(F.avg_pool2d(a[None].double() / 255, 3, 1, 1)[0], torch.uint8)
     theirs = structural_similarity(
         *(image.permute(1, 2, 0).numpy() for image in (a, b)),
         channel_axis=2,
@@ -78,17 +79,18 @@ def test_identical_pictures_score_the_cap_so_that_means_stay_finite(channel: Cha
     assert ssim(a, a, 2, channel) == 1
 
 
-def test_to_uint8_clamps_and_rounds() -> None:
+def test_8_bits_are_clamped_and_rounded() -> None:
     levels = torch.tensor([-1, 0, 0.4 / 255, 0.6 / 255, 254.4 / 255, 1, 2])
-    assert to_uint8(levels).tolist() == [0, 0, 0, 1, 254, 255, 255]
+    assert quantised(levels, torch.uint8).tolist() == [0, 0, 0, 1, 254, 255, 255]
     every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(every.float() / 255), every)
-    assert torch.equal(to_uint8((every.float() / 255).bfloat16().float()), to_uint8((every.float() / 255).bfloat16()))
+    assert torch.equal(quantised(every.float() / 255, torch.uint8), every)
+    half = (every.float() / 255).bfloat16()
+    assert torch.equal(quantised(half.float(), torch.uint8), quantised(half, torch.uint8))
 
 
 def test_wrong_inputs_are_refused() -> None:
     picture = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    with pytest.raises(TypeError, match=r"measured on 8-bit pictures, got torch\.float32; use to_uint8"):
+    with pytest.raises(TypeError, match=r"measured on 8-bit pictures, got torch\.float32"):
         psnr(picture.float(), picture, 0)
     with pytest.raises(ValueError, match="nothing is left of 16x16 pixels inside a border of 8"):
         psnr(picture, picture, 8)

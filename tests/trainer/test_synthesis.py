@@ -6,7 +6,7 @@ from torch import Tensor
 
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen
-from trainer.quality import to_uint8
+from trainer.levels import quantised
 from trainer.synthesis import Pairs, Synthesis
 
 SCALE, SIDE, CROP = 4, 32, 48
@@ -82,7 +82,7 @@ def places(gt: Tensor, clean: Tensor) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("usm", [False, True])
 def test_the_ground_truth_is_a_crop_of_the_picture_as_configured(usm: bool) -> None:
     clean = pictures(4)
-    target = to_uint8(usm_sharpen(clean.float() / 255)) if usm else clean
+    target = quantised(usm_sharpen(clean.float() / 255), torch.uint8) if usm else clean
     gt = made(synthesis(usm), clean, [0, 1, 2, 3]).gt
     corners = [places(patch, whole) for patch, whole in zip(gt, target, strict=True)]
     assert all(len(found) == 1 for found in corners)

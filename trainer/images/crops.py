@@ -1,6 +1,6 @@
 """Training images: sample number `position` is always the same crop of the same picture (law 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -31,8 +31,8 @@ class TrainingImagesConfig:
     """Where the clean pictures are, which are degraded; null where all pairs are given."""
     pairs: GivenPairs | None = None
     """Pairs to train on as they are, such as photographs of two cameras; null has none."""
-    pair_prob: float = 0.5
-    """The probability of a sample to be a given pair, where there are both clean pictures and pairs."""
+    pair_prob: float | None = None
+    """The probability of a sample to be a given pair, where there are both clean pictures and pairs; only then."""
     crop_size: int = 400
     """Side in pixels of the square that is cut from a clean picture; a smaller picture is mirrored to it."""
     use_hflip: bool = True
@@ -50,7 +50,10 @@ class TrainingImagesConfig:
         for name, least in (("crop_size", 1), ("dataloader_num_workers", 0), ("cache_mib", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0 < self.pair_prob < 1:
+        if (self.pair_prob is not None) != (self.source is not None and self.pairs is not None):
+            got = "null" if self.pair_prob is None else self.pair_prob
+            raise ValueError(f"pair_prob: got {got}; must be given where there are both a source and pairs, only there")
+        if self.pair_prob is not None and not 0 < self.pair_prob < 1:
             raise ValueError(f"pair_prob: got {self.pair_prob}; must be above 0 and below 1")
         if self.source and self.pairs and self.source.radiometry != self.pairs.radiometry:
             raise ValueError("pairs: their radiometry must be that of the source")
@@ -122,9 +125,13 @@ def collate(samples: Sequence[TrainingImage]) -> ImageBatch:
     )
 
 
+Decoded = tuple[Tensor, ...]
+"""A picture, or the two of a given pair."""
+
+
 @dataclass
 class KeptImages:
-    """Decoded pictures, as many as fit; the first ones stay.
+    """Decoded pictures by number, as many as fit; the first ones stay.
 
     An epoch is a permutation, so an LRU cache that holds half of the set would serve 15 % of the reads
     (1/2 - ln(2)/2); one that never evicts serves 50 %.
@@ -132,26 +139,52 @@ class KeptImages:
 
     limit: int  # bytes
     used: int = 0
-    images: dict[int, Tensor] = field(default_factory=dict)
+    images: dict[int, Decoded] = field(default_factory=dict)
 
-    def read(self, source: ImageSource, index: int) -> Tensor:
-        """Picture `index` of `source`, decoded at most once if there is room."""
-        image = self.images.get(index)
-        if image is None:
-            image = source.read(index)
-            if self.used + image.nbytes <= self.limit:
-                self.images[index] = image
-                self.used += image.nbytes
-        return image
+    def read(self, index: int, decode: Callable[[int], Decoded]) -> Decoded:
+        """Number `index`, decoded at most once if there is room."""
+        images = self.images.get(index)
+        if images is None:
+            images = decode(index)
+            size = sum(image.nbytes for image in images)
+            if self.used + size <= self.limit:
+                self.images[index] = images
+                self.used += size
+        return images
+
+
+def first_usable(
+    position: int, numbers: range, seed: int, read: Callable[[int], Decoded], what: str
+) -> tuple[Decoded, tuple[int, ...]]:
+    """What sample `position` shows of the pictures `numbers`: its own, or the first of `ATTEMPTS` others that can be.
+
+    Returns:
+        It, and the numbers of those that could not be read.
+
+    Raises:
+        Mistake: none of them could be; `what` names them.
+    """
+    n = len(numbers)
+    others = words(seed, position, Purpose.REPLACEMENT, ATTEMPTS)
+    unreadable: list[int] = []
+    for index in (image_at(position, n, seed), *(below(word, n) for word in others)):
+        try:
+            return read(numbers[index]), tuple(unreadable)
+        except Unreadable as error:
+            unreadable.append(numbers[index])
+            last = error
+    raise Mistake(f"{len(unreadable)} {what} in a row could not be used; last {last}.")
 
 
 class TrainingImages(Dataset[TrainingImage]):
     """Crops of pictures by position, endless: every position from 0 on is a sample."""
 
-    def __init__(self, source: ImageSource, config: TrainingImagesConfig, seed: int) -> None:
-        """Cut `config.crop_size` squares from `source`; `seed` is the run's."""
+    def __init__(
+        self, source: ImageSource, config: TrainingImagesConfig, seed: int, kept: KeptImages | None = None
+    ) -> None:
+        """Cut `config.crop_size` squares from `source`; `seed` is the run's; `kept` may be shared with others."""
         self.source, self.config, self.seed = source, config, seed
-        self.kept = KeptImages(limit=config.cache_mib * 2**20)
+        self.kept = kept or KeptImages(limit=config.cache_mib * 2**20)
 
     @property
     def processes(self) -> int:
@@ -168,20 +201,14 @@ class TrainingImages(Dataset[TrainingImage]):
         Raises:
             Mistake: neither its picture nor `ATTEMPTS` others could be decoded.
         """
-        image, unreadable = self._read(position)
+        numbers = range(len(self.source))
+        (image,), unreadable = first_usable(
+            position, numbers, self.seed, self._read, f"pictures of {self.source.where}"
+        )
         return TrainingImage(crop(image, position, self.config, self.seed), position, unreadable)
 
-    def _read(self, position: int) -> tuple[Tensor, tuple[int, ...]]:
-        n = len(self.source)
-        others = words(self.seed, position, Purpose.REPLACEMENT, ATTEMPTS)
-        unreadable: list[int] = []
-        for index in (image_at(position, n, self.seed), *(below(word, n) for word in others)):
-            try:
-                return self.kept.read(self.source, index), tuple(unreadable)
-            except Unreadable as error:
-                unreadable.append(index)
-                last = error
-        raise Mistake(f"{len(unreadable)} pictures of {self.source.where} in a row could not be decoded; last {last}.")
+    def _read(self, index: int) -> Decoded:
+        return self.kept.read(index, lambda number: (self.source.read(number),))
 
 
 def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:

@@ -9,21 +9,22 @@ from torch.utils.data import Dataset
 
 from degradations.draws import words
 from trainer.images.crops import (
-    ATTEMPTS,
+    Decoded,
     ImageBatch,
+    KeptImages,
     PairBatch,
     TrainingImage,
     TrainingImages,
     TrainingImagesConfig,
     below,
     collate,
+    first_usable,
     turned,
 )
 from trainer.images.decode import Unreadable
 from trainer.images.pairs import PairSource
-from trainer.images.positions import Purpose, image_at
+from trainer.images.positions import Purpose
 from trainer.images.sources import ImageSource
-from trainer.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Mixture:
     scale: int
     gt_size: int
     """The least side of a pair's ground truth."""
+    pair_prob: float | None = None
+    """The probability of a sample to be a pair; None, without clean pictures, is always."""
 
     @property
     def where(self) -> str:
@@ -54,9 +57,9 @@ class Mixture:
     def __len__(self) -> int:
         return self.first + len(self.pairs)
 
-    def gives(self, position: int, pair_prob: float, seed: int) -> bool:
+    def gives(self, position: int, seed: int) -> bool:
         """Whether sample `position` is a given pair, which nothing has degraded."""
-        return not self.clean or words(seed, position, Purpose.GIVEN, 1)[0] < pair_prob * 2**32
+        return self.pair_prob is None or words(seed, position, Purpose.GIVEN, 1)[0] < self.pair_prob * 2**32
 
     def name(self, index: int) -> str:
         """The picture's name; of a pair, its ground truth's."""
@@ -96,9 +99,8 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int) -> None:
         self.source, self.config, self.seed = source, config, seed
-        self.images = TrainingImages(source.clean, config, seed) if source.clean else None
-        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
-        self.room = config.cache_mib * 2**20  # bytes; the first pairs stay, see KeptImages
+        self.kept = KeptImages(limit=config.cache_mib * 2**20)  # by the mixture's numbers
+        self.images = TrainingImages(source.clean, config, seed, self.kept) if source.clean else None
 
     @property
     def processes(self) -> int:
@@ -107,9 +109,11 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def __getitem__(self, position: int) -> TrainingImage | TrainingPair:
         """Sample `position`; Mistake where neither its picture nor `ATTEMPTS` others can be used."""
-        if self.images and not self.source.gives(position, self.config.pair_prob, self.seed):
+        if self.images and not self.source.gives(position, self.seed):
             return self.images[position]
-        (lq, gt), unreadable = self._pair(position)
+        numbers = range(self.source.first, len(self.source))
+        what = f"pairs of {self.source.pairs.where}"
+        (lq, gt), unreadable = first_usable(position, numbers, self.seed, self._read, what)
         lq, gt = self._patch(lq, gt, position)
         return TrainingPair(lq, gt, position, unreadable)
 
@@ -129,28 +133,8 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         )
         return replace(batch, unreadable=unreadable, given=given)
 
-    def _pair(self, position: int) -> tuple[tuple[Tensor, Tensor], tuple[int, ...]]:
-        """The pair to show, and the numbers of those that could not be shown in its place."""
-        n = len(self.source.pairs)
-        unreadable: list[int] = []
-        others = words(self.seed, position, Purpose.REPLACEMENT, ATTEMPTS)
-        for index in (image_at(position, n, self.seed), *(below(word, n) for word in others)):
-            try:
-                return self._read(index), tuple(unreadable)
-            except Unreadable as error:
-                unreadable.append(self.source.first + index)
-                last = error
-        raise Mistake(f"{len(unreadable)} pairs of {self.source.pairs.where} in a row could not be used; last {last}.")
-
-    def _read(self, index: int) -> tuple[Tensor, Tensor]:
-        """Pair `index`, decoded at most once if there is room."""
-        if (pair := self.kept.get(index)) is not None:
-            return pair
-        lq, gt = self.source.pair(index)
-        if lq.nbytes + gt.nbytes <= self.room:
-            self.kept[index] = lq, gt
-            self.room -= lq.nbytes + gt.nbytes
-        return lq, gt
+    def _read(self, index: int) -> Decoded:
+        return self.kept.read(index, lambda number: self.source.pair(number - self.source.first))
 
     def _patch(self, lq: Tensor, gt: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""

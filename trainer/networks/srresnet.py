@@ -23,6 +23,15 @@ def conv(channels_in: int, channels_out: int, side: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, side, 1, side // 2)
 
 
+def ends(num_in_ch: int, num_out_ch: int, n_channels: int, large: int, small: int) -> dict[str, nn.Module]:
+    """The parts of SRGAN's generator that are not blocks or shuffles, with kernels of these sides."""
+    return {
+        "head": nn.Sequential(conv(num_in_ch, n_channels, large), nn.PReLU()),
+        "body_tail": conv(n_channels, n_channels, small),
+        "tail": conv(n_channels, num_out_ch, large),
+    }
+
+
 class SRResNet(ShuffleGenerator):
     """Ledig et al. 2017 (SRGAN, fig. 4) without its BatchNorms, whose statistics differ between ranks and between
     training and use, and without an activation at the end, so that any range of values can be learned.
@@ -48,10 +57,8 @@ class SRResNet(ShuffleGenerator):
     ) -> None:
         super().__init__(
             scale,
-            head=nn.Sequential(conv(num_in_ch, n_channels, large_kernel_size), nn.PReLU()),
+            **ends(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
             blocks=(residual_block(block_type, n_channels, small_kernel_size, res_scale) for _ in range(n_blocks)),
-            body_tail=conv(n_channels, n_channels, small_kernel_size),
-            tail=conv(n_channels, num_out_ch, large_kernel_size),
             n_channels=n_channels,
             use_icnr=use_icnr,
         )
@@ -78,10 +85,8 @@ class StochasticSRResNet(ShuffleGenerator):
     ) -> None:
         super().__init__(
             scale,
-            head=nn.Sequential(conv(num_in_ch, n_channels, large_kernel_size), nn.PReLU()),
+            **ends(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
             blocks=(NoiseBlock(n_channels, small_kernel_size, noise_dim, res_scale) for _ in range(n_blocks)),
-            body_tail=conv(n_channels, n_channels, small_kernel_size),
-            tail=conv(n_channels, num_out_ch, large_kernel_size),
             n_channels=n_channels,
             use_icnr=use_icnr,
         )
