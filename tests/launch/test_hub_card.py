@@ -124,9 +124,9 @@ def test_weights_from_the_hub_are_named_as_the_base(tiny: Configure) -> None:
 @pytest.mark.parametrize("among", ["source", "pairs"])
 def test_figures_on_what_it_was_trained_on_are_not_called_held_out(among: str, tiny: Configure) -> None:
     pictures = Facts(step=6, pictures=2, parameters=1, figures={"step": 6.0, "psnr": 25.0}, sheet=True)
-    ours = {"source": "images.source={type: folder, path: /secret}", "pairs": PAIRS}[among]
+    ours = {"source": ["images.source={type: folder, path: /secret}"], "pairs": [PAIRS, "images.pair_prob=0.5"]}[among]
     for path, is_held_out in (("/other", True), ("/secret/test", False)):
-        said = text(tiny(HUB, ours, f"validation.source={{type: folder, path: {path}}}"), pictures)
+        said = text(tiny(HUB, *ours, f"validation.source={{type: folder, path: {path}}}"), pictures)
         assert ("which it was not trained on" in said) == is_held_out
         assert ("Held-out" in said) == is_held_out
         assert ("held-out" in said) == is_held_out

@@ -63,6 +63,7 @@ def test_no_local_path_is_in_the_metadata(tiny: Tiny, tmp_path: Path, monkeypatc
     config = tiny(
         "images.source={type: folder, path: secret/place}",
         "images.pairs={type: pairs, gt: secret/good, lq: ../secret/poor}",
+        "images.pair_prob=0.5",
         "validation.source={type: dataset, path: secret/deep/tiles.parquet}",
         "init.generator=secret/first.pth",
         "losses.perceptual={type: vgg, weight: 1}",
