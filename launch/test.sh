@@ -7,6 +7,7 @@ cd "$ROOT"
 export PATH="$VENV/bin:$PATH"
 export OMP_NUM_THREADS=1      # two ranks on two cores: more threads would fight
 export HF_HUB_OFFLINE=1       # nothing here may depend on the network
-# Two files at a time: most tests are one thread, or ranks that wait for each other.
-[ $# -gt 0 ] || set -- --numprocesses 2 --dist loadfile
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes start: each would compile this package again
+# Three files at a time: most tests are one thread, and those of a Slurm wait for it. In the order of tests/conftest.py.
+[ $# -gt 0 ] || set -- --numprocesses 3 --dist loadfile --no-loadscope-reorder
 exec python -m pytest "$@"

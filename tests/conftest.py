@@ -22,6 +22,12 @@ TINY = Path(__file__).parent / "launch" / "tiny.yaml"
 Tiny = Callable[..., RunConfig]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits for other programs comes first, so that the workers of xdist end together."""
+    slow = ("slurm", "launch", "faults")
+    items.sort(key=lambda item: next((i for i, name in enumerate(slow) if name in item.path.parts), len(slow)))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Small tensors: threads only cost."""

@@ -93,8 +93,8 @@ def sweep(user: User, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     where = ("--array=0-2", "--nodes=2", "--gpus-per-node=2")
     job = user.submit("sweep", *where, str(file), str(TINY), *SETTINGS, f"output_dir={folder}")
     user.wait_for_step(f"{job}_2", folder / "lines-2", 5)
-    assert user.facts(f"{job}_2")["JobId"] == job  # so to requeue its SLURM_JOB_ID would be to requeue all
     user.stop(f"{job}_2")
+    assert user.facts(f"{job}_2")["JobId"] == job  # so to requeue its SLURM_JOB_ID would be to requeue all
     user.wait(f"{job}_1", "COMPLETED")
     user.wait(f"{job}_2", "COMPLETED")
     user.wait(f"{job}_0", "FAILED")
@@ -173,10 +173,10 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
     assert user.facts(job)["Restarts"] == "0"
 
     job = user.submit("train", *words)
-    user.wait_for_step(job, run, 22)
-    (rank,) = user.ranks(job, "n2")
-    assert rank.environ()["IN_CONTAINER"] == "1"
-    rank.kill()
+    with user.at_step(job, run, 22):
+        (rank,) = user.ranks(job, "n2")
+        assert rank.environ()["IN_CONTAINER"] == "1"
+        rank.kill()
     user.wait(job, "FAILED")
     assert user.facts(job)["Restarts"] == "0"
     assert "requeue" not in user.log(job)
@@ -184,11 +184,12 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
     assert not (run / "DONE").exists()
 
     job = user.submit("train", *words)
-    user.wait_for_step(job, run, 25)
-    urgent = subprocess.run(
-        ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"],
-        env=user.environment, cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
+    with user.at_step(job, run, 25):
+        urgent = subprocess.run(
+            ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"],
+            env=user.environment, cwd=ROOT, check=True, capture_output=True, text=True,
+        ).stdout.strip()  # fmt: skip
+        wait_until(lambda: user.facts(job)["JobState"] != "RUNNING", PATIENCE)
     user.wait(urgent, "COMPLETED")
     assert not (run / "DONE").exists(), "it was preempted too late to prove anything"
     user.wait(job, "COMPLETED")
@@ -208,9 +209,9 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
     words = ("--nodes=1-2", "--gpus-per-node=1", str(TINY), *SETTINGS, "seed=3", f"output_dir={tmp_path}")
 
     chain = user.submit("chain", "--array=1-3%1", *words)
-    user.wait_for_step(f"{chain}_1", run, 22)
-    user.do("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
-    user.wait(f"{chain}_1", "NODE_FAIL")
+    with user.at_step(f"{chain}_1", run, 22):
+        user.do("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
+        user.wait(f"{chain}_1", "NODE_FAIL")
     wait_until(lambda: "resumes at step" in user.log(f"{chain}_2"), PATIENCE)
     (run / "STOP").touch()
     user.wait(f"{chain}_2", "COMPLETED")

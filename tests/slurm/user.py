@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,24 @@ class User:
         """Wait until the job has reported a step; fails where it ends before."""
         wait_until(lambda: steps(run) >= step or self.facts(job)["JobState"] in OVER, PATIENCE)
         assert steps(run) >= step, self.log(job)
+
+    @contextmanager
+    def at_step(self, job: str, run: Path, step: int) -> Iterator[None]:
+        """When the job has reported a step, its first node's ranks stand still, and so all do, for as long as the context.
+
+        A fast machine would be done with the few steps that are left before Slurm acts.
+        """
+        self.wait_for_step(job, run, step)
+        ranks = self.ranks(job, "n1")
+        assert ranks, self.log(job)
+        for rank in ranks:
+            rank.suspend()
+        try:
+            yield
+        finally:
+            for rank in ranks:
+                with suppress(psutil.NoSuchProcess):
+                    rank.resume()
 
     def log(self, job: str) -> str:
         """What the job's first node said, over all its starts; nothing if it never began."""
