@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from trainer.plateau import LRSchedule, Plateau, PlateauState
 
@@ -36,12 +37,19 @@ class OptimizerConfig:
             raise ValueError(f"max_grad_norm must be positive or null, got {self.max_grad_norm}")
 
 
+KERNELS = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+
+
 def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest."""
-    parameters = list(net.parameters())
+    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest.
+
+    Not by the dimensions alone: an imported network may have norms of [1, C, 1, 1], or tables of positions.
+    """
+    layers = (layer for layer in net.modules() if isinstance(layer, KERNELS))
+    kernels = {p for layer in layers for p in layer.parameters() if p.ndim > 1}  # parametrized ones too
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in net.parameters() if p in kernels], "weight_decay": config.weight_decay},
+        {"params": [p for p in net.parameters() if p not in kernels], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if config.type == "adam" else torch.optim.AdamW
     return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
