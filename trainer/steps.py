@@ -129,15 +129,15 @@ def saturated(picture: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(net: nn.Module | None) -> Iterator[None]:
-    """A network through which gradients pass and in which none are left."""
-    if net is None:
-        yield
-        return
-    net.requires_grad_(False)
+    """A network through which gradients pass and in which none are left; what was frozen before stays so after."""
+    learning = [p for p in net.parameters() if p.requires_grad] if net else []
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        net.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _add(report: Report, prefix: str, terms: Terms, of: int) -> None:
