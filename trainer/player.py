@@ -89,14 +89,16 @@ class Player:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
 
-    def observe(self, figures: Mapping[str, float]) -> None:
-        """Let a plateau schedule see what was reported at a validation.
+    def observe(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
+        """Let a plateau schedule see what was reported at a validation after `step` steps, under `objective`.
 
         Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
         part in the steps reported. Metrics that are never reported are refused with the configuration.
         """
-        if isinstance(self.schedule, Plateau) and (value := figures.get(self.schedule.metric)) is not None:
-            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate)
+        if not isinstance(self.schedule, Plateau) or step <= self.schedule.lr_warmup_steps:
+            return
+        if (value := figures.get(self.schedule.metric)) is not None:
+            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate, objective)
 
     @contextmanager
     def micro_batch(self, number: int, of: int) -> Iterator[None]:

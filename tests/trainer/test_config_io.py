@@ -154,7 +154,7 @@ def test_a_plateau_needs_a_validation() -> None:
         (sentence,) = sentences(f"lr_scheduler={{type: plateau, metric: {metric}}}")
         assert sentence.startswith(f"lr_scheduler.metric: got {metric}; a validation reports validation/psnr, ")
     (sentence,) = sentences("lr_scheduler={type: plateau, metric: discriminator/loss_fake}")  # there is no game
-    assert sentence.startswith("lr_scheduler.metric: got discriminator/loss_fake; the training reports training/loss_p")
+    assert sentence.startswith("lr_scheduler.metric: got discriminator/loss_fake; the training reports training/loss, ")
     plateau = "{type: plateau, metric: training/loss_adversary}"
     (sentence,) = sentences(f"adversarial={{lr_scheduler: {plateau}}}")
     assert sentence.startswith("adversarial.lr_scheduler.metric: got training/loss_adversary; the training reports ")
