@@ -1,7 +1,7 @@
 """A player of the game: a network, its optimizer and its clip."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -130,15 +130,18 @@ class Player:
         self.optimizer.zero_grad()
         return norm
 
-    def rehearse(self, results: Tensor) -> None:
-        """One backward pass from `results` of `net`, whose gradient is thrown away.
+    def rehearse(self, forward: Callable[[nn.Module], Tensor]) -> None:
+        """One backward pass from what `forward` makes of `net`; nothing of it remains.
 
         After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
         resumed run would take its first step before that and, on more than two ranks, add up the same gradients in
         another order than the uninterrupted one: rounded differently.
         """
-        self.accelerator.backward(results.sum())
+        buffers = [buffer.clone() for buffer in self.module.buffers()]  # an imported network may change its own
+        self.accelerator.backward(forward(self.net).sum())
         self.optimizer.zero_grad()
+        for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
 
     def weights(self) -> list[Tensor]:
         """A copy of all parameters: as much memory as they take."""

@@ -110,6 +110,19 @@ def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) 
     assert p.skipped == 0
 
 
+def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
+    net = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+    p = Player(accelerator, net, OptimizerConfig(), Linear())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    passed: list[torch.Tensor] = []
+    net[1].weight.register_hook(passed.append)
+    p.rehearse(lambda net: net(torch.rand(2, 3, 6, 6)))
+    assert passed
+    assert all(parameter.grad is None for parameter in net.parameters())
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig(learning_rate=1e-2))
     old = torch.cat([w.detach().flatten() for w in p.module.parameters()])
