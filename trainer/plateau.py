@@ -18,8 +18,8 @@ class PlateauState:
     """Validations of cooldown that are left."""
     multiple: float = 1.0
     """Of the full rate: what the falls so far have left."""
-    objective: float = 0.0
-    """Which `Phase.objective` `best` was reached under."""
+    watched: str = ""
+    """What `best` is the best of: a figure, and the objective under which it was reached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,8 +65,9 @@ class Plateau(Warmup):
         """
         if not math.isfinite(value):
             return state
-        if objective != state.objective:
-            state = replace(state, best=None, waited=0, objective=objective)
+        watched = f"{self.mode} of {self.metric} under {objective:g}"
+        if watched != state.watched:
+            state = replace(state, best=None, waited=0, watched=watched)
         improved = self._better(value, state.best)
         best = value if improved else state.best
         waited = 0 if improved or state.resting else state.waited + 1
