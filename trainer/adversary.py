@@ -19,6 +19,7 @@ class AdversarialConfig(GameConfig):
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-4))
     """The discriminator's own: a two-time-scale update rule is another learning_rate here than for the generator."""
     lr_scheduler: LRSchedule = field(default_factory=Constant)
+    """The discriminator's own, on the run's clock: a warm-up is felt as far as it outlasts the pretraining."""
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     r1: R1Penalty | None = None
     """The penalty on the discriminator's gradient at real pictures."""

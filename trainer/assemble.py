@@ -89,11 +89,12 @@ class Experiment:
     def watch_plateaus(self) -> None:
         """Let the players that are being trained see what the validation at this step reported."""
         game, step, figures = self.config.adversarial, self.state.step, self.telemetry.figures
+        phase = self.phase(step - 1)
         if game is None or game.generator_learns(step):
-            self.generator.observe(figures)
+            self.generator.observe(figures, step, phase.objective)
         paused = figures.get("discriminator/paused") == 1  # at every step of the report, and by all ranks
-        if self.discriminator and self.phase(step - 1).train_discriminator and not paused:
-            self.discriminator.observe(figures)
+        if self.discriminator and phase.train_discriminator and not paused:
+            self.discriminator.observe(figures, step)
 
     def pairs(self) -> Iterator[Pairs]:
         """This rank's micro-batches to train on, from where the run stands, without end."""

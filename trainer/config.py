@@ -23,11 +23,20 @@ from trainer.validate import ValidationConfig
 from trainer.weights import InitConfig
 
 _EACH = "{0} and adversarial.{0}"
+_GAME = (
+    *("pretrain_g_only", "g_pretrain_steps", "pretrain_objective", "adv_loss_ramp_steps", "adv_loss_schedule"),
+    *("net_d_iters", "net_d_init_iters", "loss.label_smoothing"),
+)
 NAMES = {
+    **{key.rpartition(".")[2]: f"adversarial.{key}" for key in _GAME},
     "g_warmup_steps": "lr_scheduler.lr_warmup_steps",
     "g_warmup_type": "lr_scheduler.lr_warmup_type",
     "metric_g": "lr_scheduler.metric, with type: plateau",
     "metric_d": "adversarial.lr_scheduler.metric, with type: plateau",
+    "patience_g": "lr_scheduler.patience",
+    "patience_d": "adversarial.lr_scheduler.patience",
+    "factor_g": "lr_scheduler.factor",
+    "factor_d": "adversarial.lr_scheduler.factor",
     "optim_g_lr": "optimizer.learning_rate",
     "optim_d_lr": "adversarial.optimizer.learning_rate",
     "weight_decay_g": "optimizer.weight_decay",
@@ -37,6 +46,8 @@ NAMES = {
     "adv_loss_type": "adversarial.loss.type",
     "relativistic_average_d": "adversarial.loss.relativistic",
     "r1_gamma": "adversarial.r1.gamma",
+    "perceptual_metric": "losses.perceptual.type",
+    "perceptual_weight": "losses.perceptual.weight",
     "l1_weight": "losses.pixel.weight",
     "sam_weight": "losses.sam.weight",
     "tv_weight": "losses.tv.weight",
@@ -44,10 +55,29 @@ NAMES = {
     "manual_seed": "seed",
     "total_iter": "max_train_steps",
     "ema_decay": "ema.decay",
+    "use_num_updates": "ema.warmup_power",
+    "network_g": "generator",
+    "network_d": "adversarial.discriminator",
+    "pretrain_network_g": "init.generator",
+    "pretrain_network_d": "init.discriminator",
+    "optim_g": "optimizer",
+    "optim_d": "adversarial.optimizer",
+    "lr": _EACH.format("optimizer.learning_rate"),
+    "warmup_iter": "lr_scheduler.lr_warmup_steps",
+    "pixel_opt": "losses.pixel",
+    "perceptual_opt": "losses.perceptual",
+    "gan_opt": "adversarial.loss",
+    "gan_type": "adversarial.loss.type",
+    "batch_size_per_gpu": "batch.per_device",
+    "num_worker_per_gpu": "images.dataloader_num_workers",
+    "val_freq": "validation.validation_steps",
+    "val_check_interval": "validation.validation_steps",
+    "save_checkpoint_freq": "checkpoints.checkpointing_steps",
+    "print_freq": "telemetry.report_steps",
     "adaptive_d_threshold": "adversarial.adaptive_d.threshold",
     "adaptive_d_ema_decay": "adversarial.adaptive_d.ema_decay",
 }
-"""Keys of the guide's framework, of Real-ESRGAN and of traiNNer-redux that have other names here."""
+"""Keys of the guide's framework, of Real-ESRGAN and of traiNNer-redux that have other names, or places, here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

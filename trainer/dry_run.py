@@ -1,27 +1,24 @@
-"""`--dry-run`: everything is built and one step is taken, nothing is written."""
+"""`--dry-run`: everything is built and one step of each phase is taken, nothing is written."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
 from trainer.steps import train_step
+from trainer.synthesis import Pairs
 from trainer.telemetry import peak_memory
 
 
 def dry_run(x: Experiment) -> None:
-    """One optimizer step and one validation picture; then what they cost, in words."""
+    """One optimizer step of each phase and one validation picture; then what they cost, in words."""
     x.telemetry.say(banner(x))
-    for player in x.state.players.values():
-        player.set_rate(0, x.config.max_train_steps)
     if x.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
         x.pool.rows[:] = x.pool.shape.rows(next(replace(x, pool=None).pairs()))[:1]
-    begin = time.perf_counter()
-    report = train_step(x, x.pairs())
-    figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
-    seconds = time.perf_counter() - begin
-    x.state.advance(x.batch.global_size)
-    rows = [f"one step: {seconds:.1f} s with start-up, {figures}"]
+    pairs = x.pairs()
+    rows = [trial(x, step, pairs) for step in first_steps(x)]
     if x.validator:
         measured = x.validator(x.state.ema.ema_model, 1, pairs=x.accelerator.num_processes).figures
         rows.append(
@@ -32,6 +29,31 @@ def dry_run(x: Experiment) -> None:
     rows.append(f"exchanged per step: {exchanged_bytes(x) / 2**20:.2f} MiB sent by each process")
     x.telemetry.say("\n".join(rows) + "\ndry run: nothing was written.")
     x.accelerator.end_training()
+
+
+def first_steps(x: Experiment) -> list[int]:
+    """The first step of the run, of the game, and of both players, as far as the run comes to them."""
+    game = x.config.adversarial
+    if game is None or game.g_pretrain_steps == -1:
+        return [0]
+    joined = game.g_pretrain_steps
+    both = next(step for step in count(joined) if game.phase(step).train_generator)
+    return [step for step in sorted({0, joined, both}) if step < x.config.max_train_steps]
+
+
+def trial(x: Experiment, step: int, pairs: Iterator[Pairs]) -> str:
+    """Take optimizer step `step`, and say what came of it."""
+    begin, phase, total = time.perf_counter(), x.phase(step), x.config.max_train_steps
+    x.state.step = step
+    for player in x.state.players.values():
+        player.set_rate(step, total)
+    report = train_step(x, pairs)
+    figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
+    seconds = time.perf_counter() - begin
+    x.state.advance(x.batch.global_size)
+    learns = "both learn" if phase.train_generator else "the discriminator learns"
+    which = f" ({learns if phase.train_discriminator else 'pretraining'})" if x.discriminator else ""
+    return f"one step{which}: {seconds:.1f} s with start-up, {figures}"
 
 
 def exchanged_bytes(x: Experiment) -> float:

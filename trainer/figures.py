@@ -5,10 +5,14 @@ from trainer.losses import LossesConfig
 
 
 def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, digest: bool) -> list[str]:
-    """All but speed and memory. Those of a player, and of a term, are absent from reports of steps without it."""
+    """All but speed and memory. Those of a player, and of a term, are absent from reports of steps without it.
+
+    `training/loss` and `discriminator/loss` are the weighted sums that each player minimises, R1 apart; the terms are
+    told before weighting.
+    """
     perceptual = list(losses.perceptual.terms) if losses.perceptual else []
     others = [name for name in ("sam", "tv") if getattr(losses, name)]
-    names = [f"training/loss_{term}" for term in ("pixel", *perceptual, *others)]
+    names = ["training/loss", *(f"training/loss_{term}" for term in ("pixel", *perceptual, *others))]
     names += [f"training/{name}" for name in ("grad_norm", "skipped_share", "saturated_share", "saturated_share_gt")]
     names += ["generator/update_ratio", "generator/learning_rate", "ema/decay"]
     if digest:
@@ -16,6 +20,7 @@ def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, di
     if game is None:
         return names
     names += [f"training/{name}" for name in ("loss_adversarial", "adv_loss_weight", "pretrain_phase")]
-    judged = ["loss_real", "loss_fake", "D(y)_prob", "D(G(x))_prob", "grad_norm", "update_ratio", "learning_rate"]
+    judged = ["loss", "loss_real", "loss_fake", "D(y)_prob", "D(G(x))_prob"]
+    judged += ["grad_norm", "update_ratio", "learning_rate"]
     judged += ["r1_penalty"] * (game.r1 is not None) + ["paused"] * (game.adaptive_d is not None)
     return names + [f"discriminator/{name}" for name in judged]

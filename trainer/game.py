@@ -20,6 +20,11 @@ class Phase:
     adversarial: float
     """The share, in [0, 1], of the adversarial weight that is in force."""
 
+    @property
+    def objective(self) -> float:
+        """The same number at two steps where the generator minimises the same: its losses compare only then."""
+        return -1.0 if self.pretrain else self.adversarial
+
 
 SOLO = Phase(pretrain=False, train_generator=True, train_discriminator=False, adversarial=0.0)
 """Every step of a run without a discriminator."""

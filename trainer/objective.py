@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.game import Phase
 from trainer.losses import LossesConfig
 from trainer.losses.adversarial import AdversarialLoss
-from trainer.networks.norms import BatchStatistics2d
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -88,7 +88,7 @@ class Objective:
 
 def logits_of(net: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """The discriminator's logits of both: by one forward, which is cheaper; by two where a BatchNorm would mix them."""
-    if any(isinstance(layer, BatchStatistics2d) for layer in net.modules()):
+    if any(isinstance(layer, _BatchNorm) for layer in net.modules()):  # ours, and those of an imported network
         return net(real), net(fake)
     both = net(torch.cat([real, fake]))
     return both[: len(real)], both[len(real) :]

@@ -18,15 +18,22 @@ class PlateauState:
     """Validations of cooldown that are left."""
     multiple: float = 1.0
     """Of the full rate: what the falls so far have left."""
+    watched: str = ""
+    """What `best` is the best of: a figure, and the objective under which it was reached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plateau(Warmup):
-    """torch's ReduceLROnPlateau as a function from one state to the next, with the warm-up that every schedule has."""
+    """torch's ReduceLROnPlateau as a function from one state to the next, with the warm-up that every schedule has.
+
+    It begins to watch once the warm-up is over. The generator's forgets what was best, but not how far the rate has
+    fallen, when its objective changes: pretraining reaches figures that the game cannot, and a ramp raises its loss.
+    """
 
     type: Literal["plateau"] = "plateau"
     metric: str
-    """The reported figure to watch, such as validation/psnr or discriminator/loss_fake."""
+    """The reported figure to watch, such as training/loss or discriminator/loss (the guide's choice: each network's
+    own loss), or validation/psnr."""
     mode: Literal["min", "max"] = "min"
     """Whether lower or higher is better."""
     patience: int = 10
@@ -51,13 +58,16 @@ class Plateau(Warmup):
         """The warm-up's part of the rate; `PlateauState.multiple` is the rest."""
         return self.warmup(step)
 
-    def observed(self, state: PlateauState, value: float, learning_rate: float) -> PlateauState:
-        """The state after a validation that gave `value`; one that is not finite is no observation.
+    def observed(self, state: PlateauState, value: float, learning_rate: float, objective: float = 0.0) -> PlateauState:
+        """The state after a validation that gave `value` under `objective`; one that is not finite is no observation.
 
         `learning_rate` is the full rate, which the floor is a share of.
         """
         if not math.isfinite(value):
             return state
+        watched = f"{self.mode} of {self.metric} under {objective:g}"
+        if watched != state.watched:
+            state = replace(state, best=None, waited=0, watched=watched)
         improved = self._better(value, state.best)
         best = value if improved else state.best
         waited = 0 if improved or state.resting else state.waited + 1

@@ -1,7 +1,7 @@
 """A player of the game: a network, its optimizer and its clip."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from trainer.plateau import LRSchedule, Plateau, PlateauState
 
@@ -36,12 +37,19 @@ class OptimizerConfig:
             raise ValueError(f"max_grad_norm must be positive or null, got {self.max_grad_norm}")
 
 
+KERNELS = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+
+
 def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest."""
-    parameters = list(net.parameters())
+    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest.
+
+    Not by the dimensions alone: an imported network may have norms of [1, C, 1, 1], or tables of positions.
+    """
+    layers = (layer for layer in net.modules() if isinstance(layer, KERNELS))
+    kernels = {p for layer in layers for p in layer.parameters() if p.ndim > 1}  # parametrized ones too
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in net.parameters() if p in kernels], "weight_decay": config.weight_decay},
+        {"params": [p for p in net.parameters() if p not in kernels], "weight_decay": 0.0},
     ]
     kind = torch.optim.Adam if config.type == "adam" else torch.optim.AdamW
     return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
@@ -81,14 +89,16 @@ class Player:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
 
-    def observe(self, figures: Mapping[str, float]) -> None:
-        """Let a plateau schedule see what was reported at a validation.
+    def observe(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
+        """Let a plateau schedule see what was reported at a validation after `step` steps, under `objective`.
 
         Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
         part in the steps reported. Metrics that are never reported are refused with the configuration.
         """
-        if isinstance(self.schedule, Plateau) and (value := figures.get(self.schedule.metric)) is not None:
-            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate)
+        if not isinstance(self.schedule, Plateau) or step <= self.schedule.lr_warmup_steps:
+            return
+        if (value := figures.get(self.schedule.metric)) is not None:
+            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate, objective)
 
     @contextmanager
     def micro_batch(self, number: int, of: int) -> Iterator[None]:
@@ -120,15 +130,18 @@ class Player:
         self.optimizer.zero_grad()
         return norm
 
-    def rehearse(self, results: Tensor) -> None:
-        """One backward pass from `results` of `net`, whose gradient is thrown away.
+    def rehearse(self, forward: Callable[[nn.Module], Tensor]) -> None:
+        """One backward pass from what `forward` makes of `net`; nothing of it remains.
 
         After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
         resumed run would take its first step before that and, on more than two ranks, add up the same gradients in
         another order than the uninterrupted one: rounded differently.
         """
-        self.accelerator.backward(results.sum())
+        buffers = [buffer.clone() for buffer in self.module.buffers()]  # an imported network may change its own
+        self.accelerator.backward(forward(self.net).sum())
         self.optimizer.zero_grad()
+        for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
 
     def weights(self) -> list[Tensor]:
         """A copy of all parameters: as much memory as they take."""

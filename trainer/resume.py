@@ -39,9 +39,9 @@ def rehearse(x: Experiment) -> None:
     batch, bands, side = x.batch.per_device, x.config.images.bands, x.config.gt_size
     shown = x.config.gt_size // x.config.scale
     black = torch.zeros(batch, bands, side, side, device=x.accelerator.device)
-    x.generator.rehearse(x.generator.net(black[..., :shown, :shown].contiguous()))
+    x.generator.rehearse(lambda net: net(black[..., :shown, :shown].contiguous()))
     if x.discriminator:
-        x.discriminator.rehearse(torch.cat(logits_of(x.discriminator.net, black, black)))
+        x.discriminator.rehearse(lambda net: torch.cat(logits_of(net, black, black)))
 
 
 def resume(x: Experiment, step: int) -> None:

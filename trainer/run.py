@@ -41,7 +41,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="check configuration, data and folders for N processes, name the run folder, and exit",
     )
-    what.add_argument("--dry-run", action="store_true", help="build everything, take one step, write nothing, and exit")
+    what.add_argument(
+        "--dry-run", action="store_true", help="build everything, take a step of each phase, write nothing, and exit"
+    )
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
     return parser.parse_intermixed_args(arguments)  # overrides may come before and after options
 

@@ -56,8 +56,9 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
                 if phase.train_generator:
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)
-                    x.accelerator.backward(weighted_sum(terms) / of)
-                    _add(report, "training/loss", terms, of)
+                    loss = weighted_sum(terms)
+                    x.accelerator.backward(loss / of)
+                    _add(report, "training/loss", loss, terms, of)
             for name, picture in (("saturated_share", result.detach()), ("saturated_share_gt", targets.pixel)):
                 report[f"training/{name}"] = report.get(f"training/{name}", 0) + saturated(picture) / of
             if phase.train_discriminator:
@@ -82,13 +83,13 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
             on_real, on_fake = logits_of(player.net, batch.real, batch.fake)
             terms = x.objective.discriminator(on_real, on_fake)
             loss = weighted_sum(terms)
+            _add(report, "discriminator/loss", loss, terms, of)
             if penalty:
                 value = penalised(penalty, player.module, batch.real)
                 loss = loss + value
                 once = value.detach() / penalty.interval / of  # as it is, not as it counts
                 report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + once
             x.accelerator.backward(loss / of)
-        _add(report, "discriminator/loss", terms, of)
         for name, logits in (("discriminator/D(y)_prob", on_real), ("discriminator/D(G(x))_prob", on_fake)):
             report[name] = report.get(name, 0) + config.loss.probability(logits) / of
     hold = None
@@ -129,22 +130,21 @@ def saturated(picture: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(net: nn.Module | None) -> Iterator[None]:
-    """A network through which gradients pass and in which none are left."""
-    if net is None:
-        yield
-        return
-    net.requires_grad_(False)
+    """A network through which gradients pass and in which none are left; what was frozen before stays so after."""
+    learning = [p for p in net.parameters() if p.requires_grad] if net else []
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        net.requires_grad_(True)
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
-def _add(report: Report, prefix: str, terms: Terms, of: int) -> None:
-    """Add a micro-batch's unweighted values to the means over the step."""
-    for name, term in terms.items():
-        key = f"{prefix}_{name}"
-        report[key] = report.get(key, 0) + term.value.detach() / of
+def _add(report: Report, name: str, loss: Tensor, terms: Terms, of: int) -> None:
+    """Add a micro-batch's loss, and its terms before weighting, to the means over the step."""
+    for key, value in {name: loss, **{f"{name}_{term}": part.value for term, part in terms.items()}}.items():
+        report[key] = report.get(key, 0) + value.detach() / of
 
 
 def _constant(x: Experiment, value: float) -> Tensor:

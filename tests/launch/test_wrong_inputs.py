@@ -201,6 +201,20 @@ def test_a_dry_run_tries_everything_and_writes_nothing(run: Run, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_takes_a_step_of_each_phase(run: Run) -> None:
+    game = "{discriminator: {type: UNetDiscriminatorSN, num_feat: 4}, pretrain_g_only: true, g_pretrain_steps: 4}"
+    status, said, stderr = run("--dry-run", f"adversarial={game}", "adversarial.net_d_iters=2")
+    assert (status, stderr) == (0, "")
+    steps = [line for line in said.splitlines() if line.startswith("one step")]
+    assert [line.split(":")[0] for line in steps] == [
+        "one step (pretraining)",
+        "one step (the discriminator learns)",
+        "one step (both learn)",
+    ]
+    assert ["discriminator/loss " in line for line in steps] == [False, True, True]
+    assert ["loss_adversarial " in line for line in steps] == [False, False, True]
+
+
 def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> None:
     assert run("--check", "2") == (0, f"{tmp_path / 'outputs' / 'tiny'}\n", "")
     status, _, stderr = run("--check", "3")

@@ -154,7 +154,7 @@ def test_a_plateau_needs_a_validation() -> None:
         (sentence,) = sentences(f"lr_scheduler={{type: plateau, metric: {metric}}}")
         assert sentence.startswith(f"lr_scheduler.metric: got {metric}; a validation reports validation/psnr, ")
     (sentence,) = sentences("lr_scheduler={type: plateau, metric: discriminator/loss_fake}")  # there is no game
-    assert sentence.startswith("lr_scheduler.metric: got discriminator/loss_fake; the training reports training/loss_p")
+    assert sentence.startswith("lr_scheduler.metric: got discriminator/loss_fake; the training reports training/loss, ")
     plateau = "{type: plateau, metric: training/loss_adversary}"
     (sentence,) = sentences(f"adversarial={{lr_scheduler: {plateau}}}")
     assert sentence.startswith("adversarial.lr_scheduler.metric: got training/loss_adversary; the training reports ")
@@ -201,7 +201,7 @@ def test_names_of_other_programs_are_told_where_they_are_here() -> None:
 def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
     plateau = {"type": "plateau", "metric": "validation/psnr"}
     game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
-    losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}}
+    losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}, "perceptual": {"type": "vgg"}}
     config = load(*(f"{key}={json.dumps(value)}" for key, value in
                     {"lr_scheduler": plateau, "adversarial": game, "losses": losses}.items()))  # fmt: skip
     for path in NAMES[name].split(",")[0].split(" and "):

@@ -58,6 +58,12 @@ def test_the_generator_is_being_trained_between_its_steps_but_not_before_them() 
     assert not any(GameConfig(net_d_iters=3).generator_learns(step) for step in (1, 2))
 
 
+def test_the_objective_changes_with_the_phase_and_with_each_weight_of_the_ramp() -> None:
+    game = GameConfig(pretrain_g_only=True, g_pretrain_steps=3, adv_loss_ramp_steps=2, adv_loss_schedule="linear")
+    assert [game.phase(step).objective for step in range(7)] == [-1, -1, -1, 0, 0.5, 1, 1]
+    assert GameConfig().phase(0).objective == GameConfig().phase(9).objective
+
+
 def test_half_a_setting_is_refused() -> None:
     with pytest.raises(ValueError, match="pretrain_g_only is false but g_pretrain_steps is 5"):
         GameConfig(g_pretrain_steps=5)

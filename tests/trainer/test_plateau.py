@@ -37,6 +37,22 @@ def test_a_figure_that_is_not_finite_is_no_observation() -> None:
     assert plateau.observed(PlateauState(best=1.0), math.nan, 1.0) == PlateauState(best=1.0)
 
 
+def test_another_objective_makes_a_new_best_and_keeps_the_rate() -> None:
+    plateau = Plateau(metric="x", patience=0)
+    state = plateau.observed(PlateauState(), 1.0, 1.0, objective=-1.0)
+    state = plateau.observed(state, 2.0, 1.0, objective=-1.0)
+    assert (state.best, state.multiple) == (1.0, 0.5)
+    state = plateau.observed(state, 5.0, 1.0, objective=1.0)
+    assert (state.best, state.multiple) == (5.0, 0.5)
+    assert plateau.observed(state, 5.0, 1.0, objective=1.0).multiple == 0.25
+
+
+def test_a_resumed_run_that_watches_another_figure_has_no_best_of_it_yet() -> None:
+    state = Plateau(metric="training/loss_pixel", patience=0).observed(PlateauState(), 0.03, 1.0)
+    state = Plateau(metric="training/loss", patience=0).observed(state, 3.0, 1.0)
+    assert (state.best, state.multiple) == (3.0, 1.0)
+
+
 def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"factor must be in \(0, 1\), got 1.5"):
         Plateau(metric="x", factor=1.5)

@@ -46,6 +46,15 @@ def test_decay_is_for_kernels_alone(kind: str, expected: type[torch.optim.Optimi
     assert kernels["eps"] == 1e-6
 
 
+def test_what_is_no_kernel_is_not_decayed_whatever_its_dimensions() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)))
+    net.scale = nn.Parameter(torch.ones(1, 4, 1, 1))  # a norm's, as some write it
+    net.positions = nn.Parameter(torch.zeros(9, 4))
+    kernels, rest = build_optimizer(net, OptimizerConfig(weight_decay=0.1)).param_groups
+    assert [tuple(p.shape) for p in kernels["params"]] == [(4, 3, 3, 3), (4, 4)]
+    assert {tuple(p.shape) for p in rest["params"]} == {(1, 4, 1, 1), (9, 4), (4,)}
+
+
 def test_micro_batches_add_up_to_the_batch(accelerator: Accelerator) -> None:
     config, pictures = OptimizerConfig(), torch.rand(4, 3, 6, 6)
     whole, parts = player(accelerator, config), player(accelerator, config)
@@ -99,6 +108,19 @@ def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) 
         kept = [torch.equal(new[key], old[key]) for new, old in zip(now, moments, strict=True) for key in old]
         assert (stayed, all(kept)) == (hold == 1, hold == 1)
     assert p.skipped == 0
+
+
+def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
+    net = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+    p = Player(accelerator, net, OptimizerConfig(), Linear())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    passed: list[torch.Tensor] = []
+    net[1].weight.register_hook(passed.append)
+    p.rehearse(lambda net: net(torch.rand(2, 3, 6, 6)))
+    assert passed
+    assert all(parameter.grad is None for parameter in net.parameters())
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Accelerator) -> None:

@@ -68,6 +68,35 @@ def test_each_step_leaves_no_gradient_in_the_other_player(build: Build) -> None:
     assert same(before, weights(generator))
 
 
+class Foreign(nn.Module):
+    """An imported discriminator: features that are not trained, and a BatchNorm of torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3, 2, 1).requires_grad_(False)
+        self.norm = nn.BatchNorm2d(4)
+        self.head = nn.Conv2d(4, 1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.norm(self.features(x)))
+        return logits
+
+
+def test_an_imported_discriminator_keeps_its_frozen_parts_and_sees_real_and_fake_apart(build: Build) -> None:
+    foreign = f"adversarial.discriminator={{type: module, path: {__name__}.Foreign}}"
+    x = build("batch.per_device=4", foreign)
+    critic = x.state.players["discriminator"].module.net
+    assert isinstance(critic, Foreign)
+    judged: list[Tensor] = []
+    critic.norm.register_forward_pre_hook(lambda _, args: judged.append(args[0]))
+    features = weights(critic.features)
+    train_step(x, x.pairs())
+    assert same(features, weights(critic.features))
+    assert not any(parameter.requires_grad for parameter in critic.features.parameters())
+    assert all(parameter.requires_grad for parameter in critic.head.parameters())
+    assert [len(batch) for batch in judged] == [4, 4, 4]  # in the generator's step, then real and fake, never together
+
+
 def test_the_discriminator_sits_idle_during_pretraining(build: Build) -> None:
     x = build("adversarial.pretrain_g_only=true", "adversarial.g_pretrain_steps=2")
     critic, pairs = x.state.players["discriminator"].module, x.pairs()

@@ -161,7 +161,11 @@ def test_rates_phases_and_the_ramp(run: Run, generator: Schedule, discriminator:
         assert line["training/adv_loss_weight"] == pytest.approx(weight, abs=1e-7)  # float32 on the device
         for key in ("training/loss_adversarial", "discriminator/loss_real", "discriminator/D(y)_prob"):
             assert (key in line) == (t >= PRETRAIN), key
-        assert "training/loss_pixel" in line
+        terms = line["training/loss_pixel"] + weight * line.get("training/loss_adversarial", 0)
+        assert line["training/loss"] == pytest.approx(terms, rel=1e-5)
+        if t >= PRETRAIN:
+            sides = line["discriminator/loss_real"] + line["discriminator/loss_fake"]
+            assert line["discriminator/loss"] == pytest.approx(sides, rel=1e-5)
 
 
 def test_who_learns_when(run: Run) -> None:
@@ -179,12 +183,13 @@ def test_who_learns_when(run: Run) -> None:
 def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None:
     """The figure watched never improves: the rate falls after patience + 1 validations, then cooldown more each time.
 
-    The generator counts all validations, the discriminator those of the game; each first one sets what is best.
+    Each first one sets what is best: after the warm-up, for the generator under each new weight of the ramp, and for
+    the discriminator of the game.
     """
     plateau = "type: plateau, metric: generator/learning_rate, mode: max, lr_warmup_steps: 3"
     lines = whole_and_in_pieces(
         run,
-        f"lr_scheduler={{{plateau}, patience: 1, factor: 0.5, cooldown: 1, min_lr: 2e-4}}",
+        f"lr_scheduler={{{plateau}, patience: 1, factor: 0.5, cooldown: 1, min_lr: 1e-4}}",
         f"adversarial.lr_scheduler={{{plateau}, patience: 0, factor: 0.1, cooldown: 2, min_lr: 5e-6}}",
     )
 
@@ -194,24 +199,28 @@ def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None
         return max(floor, factor**falls)
 
     for t, line in enumerate(lines):
-        warm, validations = rise(t / 3, "linear"), t // VALIDATE
-        # The validation at step 2 saw the warm-up's 1/3 of the rate, and the next one improved on it.
-        counted = max(0, validations - 1)
-        wanted = 1e-3 * warm * multiple(counted, 1, 1, 0.5, 0.2)
-        assert line["generator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
+        warm = rise(t / 3, "linear")
+        # Pretraining's count from step 4, after the warm-up; the game's from step 16, when the ramp is over.
+        alone = min(t, PRETRAIN) // VALIDATE - 1
+        full = max(0, (t - PRETRAIN - RAMP) // VALIDATE)
+        fallen = multiple(alone, 1, 1, 0.5, 0) * multiple(full, 1, 1, 0.5, 0)
+        assert line["generator/learning_rate"] == pytest.approx(1e-3 * warm * max(0.1, fallen), rel=1e-12), t
         in_game = max(0, t // VALIDATE - PRETRAIN // VALIDATE)
         wanted = 1e-4 * warm * multiple(in_game, 0, 2, 0.1, 0.05)
         assert line["discriminator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
-    assert lines[-1]["generator/learning_rate"] < 1e-3
+    assert lines[-1]["generator/learning_rate"] == pytest.approx(2.5e-4)
     assert lines[-1]["discriminator/learning_rate"] < 1e-4
 
 
 def test_a_plateau_waits_for_a_figure_that_is_not_reported_yet(run: Run) -> None:
-    """The generator watches the discriminator's gradient, which is there from the game on and never so high."""
+    """The generator watches the discriminator's gradient, which is there from the game on and never so high.
+
+    It counts once the ramp is over.
+    """
     plateau = "type: plateau, metric: discriminator/grad_norm, mode: max, patience: 0, threshold: 1e6, min_lr: 1e-9"
     lines = whole_and_in_pieces(run, f"lr_scheduler={{{plateau}, factor: 0.5}}")
     for t, line in enumerate(lines):
-        observed = max(0, t // VALIDATE - PRETRAIN // VALIDATE)
+        observed = max(0, (t - PRETRAIN - RAMP) // VALIDATE)
         assert line["generator/learning_rate"] == pytest.approx(1e-3 * 0.5 ** max(0, observed - 1), rel=1e-12), t
 
 

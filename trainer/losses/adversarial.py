@@ -46,7 +46,7 @@ class AdversarialLoss:
     label_smoothing: float = 0.0
     """Real pictures are labelled 1 minus this in the discriminator's loss; the guide's `true` is 0.1."""
     discriminator_weight: float = 1.0
-    """Factor of the discriminator's two losses; the guide's framework has 0.5."""
+    """Factor of the discriminator's two losses; the guide's framework comes to 0.5, and to 2 where relativistic."""
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
