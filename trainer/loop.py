@@ -50,8 +50,10 @@ def validate(x: Experiment) -> bool:
     x.telemetry.note(outcome.figures, pictures)
     x.watch_plateaus()
     metric, measured = x.validator.config.best_metric, x.validator.config.measure
+    if x.phase(x.state.step - 1).pretrain:
+        measured += " in pretraining"  # whose figures the game, which buys texture with them, would never reach
     value = outcome.figures[f"validation/{metric}"]
-    best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else resumed with another
+    best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else begun with another
     if not better(value, best.value if best else -math.inf):
         return False
     x.state.best = Best(metric, value, x.state.step, measured)

@@ -292,3 +292,12 @@ def test_given_pairs_among_clean_pictures_are_the_same_in_pieces(run: Run, tmp_p
             )
     pairs = f"images.pairs={{type: pairs, gt: '{tmp_path / 'gt'}', lq: '{tmp_path / 'lq'}'}}"
     whole_and_in_pieces(run, pairs, "images.pair_prob=0.4", "telemetry.digest=true")
+
+
+def test_the_best_of_pretraining_is_not_the_best_of_the_game(run: Run) -> None:
+    """The generator learns nothing in the game, so no figure of it is better than pretraining's."""
+    watch: Watch = []
+    run("best", "lr_scheduler={type: multistep, milestones: [8], gamma: 1e-9}", "ema.decay=0.0", watch=watch)
+    best = watch[0].x.state.best
+    assert best is not None
+    assert best.step > PRETRAIN
