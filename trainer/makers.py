@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.batch import BatchPlan
 from trainer.claim import origins
@@ -37,12 +39,25 @@ def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discr
 
 
 def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
-    """The networks with their optimizers, and the sentences of `make_networks`."""
+    """The networks with their optimizers, and sentences on how they begin and what to know of them."""
     net, critic, loaded = make_networks(config, on_main(accelerator, lambda: origins(config)))
+    loaded += notes_on_statistics(net, accelerator.num_processes)
     generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:
         return generator, None, loaded
     return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
+
+
+def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:
+    """A sentence on a generator whose evaluation is not the same on all of several processes."""
+    if processes == 1 or not any(
+        isinstance(layer, _BatchNorm) and layer.running_mean is not None for layer in net.modules()
+    ):
+        return []
+    return [
+        "generator: its BatchNorms keep running statistics of each process's own pictures; those of process 0 are saved, "
+        "and the result depends on the number of processes"
+    ]
 
 
 @contextmanager

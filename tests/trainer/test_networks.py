@@ -7,8 +7,10 @@ from typing import Any, get_args
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from degradations.draws import Keys
+from trainer.makers import notes_on_statistics
 from trainer.networks import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -180,3 +182,10 @@ def test_the_smallest_sizes_make_one(config: type[Any]) -> None:
         assert net(torch.rand(1, 3, 8, 8), *noise_for(net, keys)).shape == (1, 3, 32, 32)
     else:
         assert config(**sizes).build(128, bands=3)(torch.rand(2, 3, 128, 128)).isfinite().all()
+
+
+def test_statistics_that_processes_do_not_share_are_told() -> None:
+    kept = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    assert [note.partition(":")[0] for note in notes_on_statistics(kept, 2)] == ["generator"]
+    assert notes_on_statistics(kept, 1) == []
+    assert notes_on_statistics(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), 2) == []
