@@ -55,8 +55,8 @@ def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:
     ):
         return []
     return [
-        "generator: its BatchNorms keep running statistics of each process's own pictures; those of process 0 are saved, "
-        "and the result depends on the number of processes"
+        "generator: its BatchNorms keep running statistics of each process's own pictures; those of process 0 are "
+        "saved, and the result depends on the number of processes"
     ]
 
 

@@ -54,10 +54,8 @@ def squeezenet_distance(features: Path, linear: Path) -> Distance:
         return found
 
     def distance(one: Tensor, other: Tensor) -> float:
-        pairs = zip(tapped(one), tapped(other), strict=True)
-        return sum(
-            F.conv2d((a - b).square(), lin[f"lin{tap}.model.1.weight"]).mean().item() for tap, (a, b) in enumerate(pairs)
-        )
+        apart = [(a - b).square() for a, b in zip(tapped(one), tapped(other), strict=True)]
+        return sum(F.conv2d(x, lin[f"lin{tap}.model.1.weight"]).mean().item() for tap, x in enumerate(apart))
 
     return distance
 
@@ -150,7 +148,8 @@ def main() -> None:
             pieces = {**results, "ground truth": truth}
             columns = [Column(name, middle(piece, options.side)) for name, piece in pieces.items()]
             strips.append(strip(columns, images.name(number % len(images)), recipe.caption(0)))
-        print(f"{len(truths)} pairs\n| Y, {config.scale} px border | PSNR | SSIM |{' distance |' * bool(distance)} detail |")
+        heads = ["PSNR", "SSIM", *["distance"] * bool(distance), "detail"]
+        print(f"{len(truths)} pairs\n| Y, {config.scale} px border | {' | '.join(heads)} |")
         for name, results_of_side in {**sides, "ground truth": truths}.items():
             print(row(name, results_of_side, truths, config.scale, distance))
     if options.strip:

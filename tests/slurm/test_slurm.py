@@ -185,10 +185,8 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
 
     job = user.submit("train", *words)
     with user.at_step(job, run, 25):
-        urgent = subprocess.run(
-            ["sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"],
-            env=user.environment, cwd=ROOT, check=True, capture_output=True, text=True,
-        ).stdout.strip()  # fmt: skip
+        where = ("--partition=urgent", "--nodes=2", "--exclusive")
+        urgent = user.do("sbatch", "--parsable", *where, "--output=/dev/null", "--wrap=true").strip()
         wait_until(lambda: user.facts(job)["JobState"] != "RUNNING", PATIENCE)
     user.wait(urgent, "COMPLETED")
     assert not (run / "DONE").exists(), "it was preempted too late to prove anything"

@@ -58,7 +58,7 @@ class User:
 
     @contextmanager
     def at_step(self, job: str, run: Path, step: int) -> Iterator[None]:
-        """When the job has reported a step, its first node's ranks stand still, and so all do, for as long as the context.
+        """When the job has reported a step, its first node's ranks stand still, and so all do, while the context lasts.
 
         A fast machine would be done with the few steps that are left before Slurm acts.
         """
