@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,14 +18,11 @@ from trainer.mistakes import Mistake
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LPIPSLoss:
-    """Zhang et al. 2018, "The unreasonable effectiveness of deep features", as in the package `lpips`."""
+class LearnedLoss(ABC):
+    """What both distances are told, and how they are used."""
 
-    type: Literal["lpips"] = "lpips"
     weight: float = 1.0
     """The term's factor in the objective."""
-    net: Literal["alex", "vgg", "squeeze"] = "alex"
-    """The network whose features are compared; the guide's is alex."""
     fixed_idx: FixedIdx = None
     """Which bands are red, green and blue; pictures with other than one or three must say."""
 
@@ -44,40 +42,31 @@ class LPIPSLoss:
         """Build it once, so that its weights are in torchvision's cache: on one process, before the others `build`."""
         self.build(key)
 
+    @abstractmethod
     def build(self, key: str) -> "LearnedDistance":
         """The module, on the CPU; Mistake, naming the configuration `key`, without the package or its weights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LPIPSLoss(LearnedLoss):
+    """Zhang et al. 2018, "The unreasonable effectiveness of deep features", as in the package `lpips`."""
+
+    type: Literal["lpips"] = "lpips"
+    net: Literal["alex", "vgg", "squeeze"] = "alex"
+    """The network whose features are compared; the guide's is alex."""
+
+    def build(self, key: str) -> "LearnedDistance":
         net = _built("lpips", "lpips", key, lambda package: package.LPIPS(net=self.net, verbose=False))
         return LearnedDistance(net, {"normalize": True}, self.fixed_idx)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DISTSLoss:
+class DISTSLoss(LearnedLoss):
     """Ding et al. 2020, "Image quality assessment: unifying structure and texture", as in `DISTS-pytorch`."""
 
     type: Literal["dists"] = "dists"
-    weight: float = 1.0
-    """The term's factor in the objective."""
-    fixed_idx: FixedIdx = None
-    """Which bands are red, green and blue; pictures with other than one or three must say."""
-
-    def __post_init__(self) -> None:
-        check_weight(self.weight)
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """The terms of the objective and their factors."""
-        return {"perceptual": self.weight}
-
-    def problem(self, bands: int) -> str | None:
-        """Why pictures of `bands` channels cannot be compared, naming the key, or None."""
-        return bands_problem(bands, self.fixed_idx)
-
-    def fetch(self, key: str) -> None:
-        """Build it once, so that its weights are in torchvision's cache: on one process, before the others `build`."""
-        self.build(key)
 
     def build(self, key: str) -> "LearnedDistance":
-        """The module, on the CPU; Mistake, naming the configuration `key`, without the package or its weights."""
         net = _built("DISTS_pytorch", "DISTS-pytorch", key, lambda package: package.DISTS())
         return LearnedDistance(net, {"require_grad": True}, self.fixed_idx)
 
