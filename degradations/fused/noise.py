@@ -49,8 +49,8 @@ def normals(element, seed_low, seed_high, position, purpose):
 
 
 @triton.jit
-def _poisson(level, normal, peak, share):
-    """What Poisson noise adds to a whole level; the count is `noise.poisson_quantile`'s, and `share` is 1 / peak."""
+def _poisson(level, normal, peak):
+    """What Poisson noise adds to a whole level; the count is `noise.poisson_quantile`'s."""
     rate = level * (1.0 / 255.0) * peak
     safe = tl.maximum(rate, 0.02)
     root = tl.sqrt(safe)
@@ -58,7 +58,7 @@ def _poisson(level, normal, peak, share):
     second = normal * (square + 2.0) / (-72.0 * root)
     third = (square * square * 3.0 + square * 7.0 - 16.0) / (810.0 * safe)
     count = tl.maximum(tl.floor(safe + root * normal + (square + 2.0) / 6.0 + second + third), 0.0)
-    return tl.where(rate < 0.02, 0.0, count) * share * 255.0 - level
+    return tl.where(rate < 0.02, 0.0, count) / peak * 255.0 - level
 
 
 @triton.jit
@@ -120,16 +120,15 @@ def _noise(
         strength, gray, position = tl.load(strengths + image), tl.load(grays + image), tl.load(positions + image)
         element = y * w + x
         count = tl.sum(tl.load(present + image * 256 + tl.arange(0, 256)), axis=0)
-        peak, share = 1.0, 1.0
+        peak = 1.0
         for power in tl.static_range(8):  # the least power of two that is not below the count
             peak = tl.where(count > 2**power, 2.0 ** (power + 1), peak)
-            share = tl.where(count > 2**power, 0.5 ** (power + 1), share)
         if gray:
             normal = normals(element, seed_low, seed_high, position, purpose)
             if kind == _GAUSSIAN:
                 added = strength * normal
             else:
-                added = strength * _poisson(rounded(clamped(_gray(start, plane, inside, BANDS))), normal, peak, share)
+                added = strength * _poisson(rounded(clamped(_gray(start, plane, inside, BANDS))), normal, peak)
             for band in tl.static_range(BANDS):
                 value = tl.load(start + band * plane, mask=inside, other=0.0)
                 tl.store(start + band * plane, clamped(value + added), mask=inside)
@@ -140,7 +139,7 @@ def _noise(
                 if kind == _GAUSSIAN:
                     added = strength * normal
                 else:
-                    added = strength * _poisson(rounded(clamped(value)), normal, peak, share)
+                    added = strength * _poisson(rounded(clamped(value)), normal, peak)
                 tl.store(start + band * plane, clamped(value + added), mask=inside)
 
 

@@ -268,3 +268,31 @@ def test_on_a_stream_of_its_own(picture: Tensor) -> None:
     torch.cuda.current_stream().wait_stream(stream)
     for got, expected in zip(made, wanted, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+def test_pairs_that_the_trainer_makes_ahead(picture: Tensor) -> None:
+    """On their stream, without a wait, and kept while they are trained on though others are made meanwhile."""
+    ahead = pytest.importorskip("trainer.ahead", exc_type=ImportError)
+    synthesis = pytest.importorskip("trainer.synthesis", exc_type=ImportError)
+    made_by = synthesis.Synthesis(SecondOrder(), seed=4, scale=4, gt_size=64, gt_usm=True)
+    clean, batches = crops(picture, 8, 3, 96, 128).pin_memory(), [torch.arange(8) + 8 * i for i in range(12)]
+    wanted = [made_by.pairs(clean.cuda(), positions) for positions in batches]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    got = []
+    try:
+        made = (made_by.pairs(clean.cuda(non_blocking=True), positions) for positions in batches)
+        for pairs in ahead.one_ahead(made, torch.device("cuda", torch.cuda.current_device())):
+            torch.cuda._sleep(2_000_000)  # training, a millisecond of it
+            got.append((pairs.lq.clone(), pairs.gt.clone()))
+            del pairs
+            torch.full((8, 3, 64, 64), 9, dtype=torch.uint8, device="cuda")  # takes memory that was given back
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(got) == len(wanted)
+    for (lq, gt), pairs in zip(got, wanted, strict=True):
+        assert torch.equal(lq, pairs.lq)
+        assert torch.equal(gt, pairs.gt)
