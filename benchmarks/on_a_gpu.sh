@@ -44,5 +44,5 @@ if command -v ncu >/dev/null; then
         --metrics dram__bytes.sum,gpu__time_duration.sum python3 benchmarks/degradation.py --device cuda --once --batch 48
 fi
 BASICSR=()
-degradation "the reference under torch.compile" 100 --batch 48 --rounds 5 --compiled
+degradation "the reference under torch.compile" 150 --batch 48 --rounds 5 --compiled
 printf '\n== the end, after %d s\n' "$SECONDS"
