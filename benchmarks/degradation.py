@@ -3,6 +3,7 @@
     pip download --no-deps --no-binary :all: basicsr==1.4.2 && tar xzf basicsr-1.4.2.tar.gz
     python benchmarks/degradation.py basicsr-1.4.2
     python benchmarks/degradation.py basicsr-1.4.2 --device cuda --batch 48
+    TRITON_INTERPRET=1 python benchmarks/degradation.py basicsr-1.4.2 --device cuda --dry-run    # on a CPU, tiny
 
 Both sides do the work of Real-ESRGAN's `feed_data` (x4plus options) on the same batch, in one process, turn by turn;
 the figures are medians. Needs scipy, which basicsr's kernels use. basicsr is loaded file by file, unmodified; what it
@@ -26,13 +27,13 @@ import degradation_cuda
 import numpy as np
 import torch
 from degradation_sides import (
-    GT,
     SCALE,
     SIDE,
     STAGES,
     Clock,
     load_basicsr,
     our_batch,
+    patch,
     pictures,
     their_batch,
     their_kernels,
@@ -48,9 +49,9 @@ def measure(lib: SimpleNamespace, batch: int, rounds: int, ours_per_round: int) 
     theirs: list[dict[str, float]] = []
     ours: list[dict[str, float]] = []
     check, _ = our_batch(config, gt, 0, Clock())
-    top, left = draw_crops(Keys(0, torch.arange(batch)), SIDE // SCALE, SIDE // SCALE, GT // SCALE)
+    top, left = draw_crops(Keys(0, torch.arange(batch)), SIDE // SCALE, SIDE // SCALE, patch(SIDE) // SCALE)
     whole = config.apply(usm_sharpen(gt), config.draw(Keys(0, torch.arange(batch)), SIDE, SIDE, SCALE))
-    expected, _ = paired_crop(whole, gt, top, left, GT // SCALE, SCALE)
+    expected, _ = paired_crop(whole, gt, top, left, patch(SIDE) // SCALE, SCALE)
     if not torch.equal(check, expected):
         raise AssertionError("the staged run differs from SecondOrder.apply")
     for turn in range(rounds):
@@ -135,6 +136,8 @@ def main() -> None:
     parser.add_argument("basicsr", type=Path, nargs="?", help="folder of basicsr's source; a GPU can do without")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--compiled", action="store_true", help="GPU: the reference under torch.compile too (minutes)")
+    parser.add_argument("--dry-run", action="store_true", help="GPU: its program on this CPU; figures mean nothing")
+    parser.add_argument("--once", action="store_true", help="GPU: one fused batch and no figures, for ncu")
     parser.add_argument("--batch", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5, help="batches of basicsr (some 7 s each)")
     parser.add_argument("--ours-per-round", type=int, default=4)
@@ -144,10 +147,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.basicsr is None and options.device == "cpu":
         parser.error("the folder of basicsr's source distribution is missing")
-    lib = load_basicsr(options.basicsr, options.device) if options.basicsr else None
+    device = torch.device("cpu" if options.dry_run else options.device)
+    lib = load_basicsr(options.basicsr, device.type) if options.basicsr else None
     if options.device == "cuda":
+        size, rounds = (64, 1) if options.dry_run else (SIDE, options.rounds)
+        batch = 2 if options.dry_run else options.batch
         with torch.no_grad():
-            degradation_cuda.measure(lib, options.batch, options.rounds, options.compiled)
+            if options.once:
+                degradation_cuda.once(batch)
+                return
+            degradation_cuda.measure(lib, batch, rounds, options.compiled, device, size)
         return
     with torch.no_grad():
         if options.memory_of:

@@ -25,7 +25,7 @@ from degradations import Keys, Purpose, SecondOrder, draw_crops, paired_crop, us
 from degradations.blur import blur
 from degradations.noise import quantise
 
-SCALE, SIDE, GT = 4, 400, 256
+SCALE, SIDE = 4, 400
 STAGES = (
     "kernels", "USM of the image", "blur 1", "resize 1", "noise 1", "JPEG 1", "blur 2", "resize 2", "noise 2",
     "resize 3 + sinc", "JPEG 2", "round + crop", "USM of the crop",
@@ -33,6 +33,11 @@ STAGES = (
 MODES = ["area", "bilinear", "bicubic"]
 FAMILIES = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 PROBABILITIES = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
+
+
+def patch(side: int) -> int:
+    """Side of the ground truth that is cut out of a picture: 256 of 400 pixels, as upstream."""
+    return side * 16 // 25 // SCALE * SCALE
 
 
 class Clock:
@@ -145,7 +150,8 @@ def their_scale(probability: list[float], low: float, high: float) -> float:
 
 def their_batch(lib: SimpleNamespace, gt: Tensor, clock: Clock) -> tuple[Tensor, Tensor]:
     """`RealESRGANModel.feed_data` without the pool -> (lq, gt_usm)."""
-    deg = lib.deg
+    deg, size = lib.deg, gt.shape[-1]
+    lq_size, cut_size = size // SCALE, patch(size)
 
     def noise(x: Tensor, sigma: list[float], scale: list[float]) -> Tensor:
         if np.random.uniform() < 0.5:
@@ -172,7 +178,7 @@ def their_batch(lib: SimpleNamespace, gt: Tensor, clock: Clock) -> tuple[Tensor,
     with clock("blur 2"):
         x = lib.filter2d(x, kernel2) if np.random.uniform() < 0.8 else x
     with clock("resize 2"):
-        side = int(SIDE / SCALE * their_scale([0.3, 0.4, 0.3], 0.3, 1.2))
+        side = int(lq_size * their_scale([0.3, 0.4, 0.3], 0.3, 1.2))
         x = F.interpolate(x, size=(side, side), mode=random.choice(MODES))
     with clock("noise 2"):
         x = noise(x, [1, 25], [0.05, 2.5])
@@ -181,26 +187,26 @@ def their_batch(lib: SimpleNamespace, gt: Tensor, clock: Clock) -> tuple[Tensor,
         with clock("JPEG 2"):
             x = jpeg(x)
     with clock("resize 3 + sinc"):
-        x = lib.filter2d(F.interpolate(x, size=(SIDE // SCALE,) * 2, mode=random.choice(MODES)), sinc)
+        x = lib.filter2d(F.interpolate(x, size=(lq_size,) * 2, mode=random.choice(MODES)), sinc)
     if jpeg_last:
         with clock("JPEG 2"):
             x = jpeg(x)
     with clock("round + crop"):
         lq = torch.clamp((x * 255.0).round(), 0, 255) / 255.0
-        top, left = (random.randint(0, (SIDE - GT) // SCALE) for _ in range(2))
-        lq = lq[..., top : top + GT // SCALE, left : left + GT // SCALE].contiguous()
-        cut = gt[..., top * SCALE : top * SCALE + GT, left * SCALE : left * SCALE + GT].contiguous()
+        top, left = (random.randint(0, (size - cut_size) // SCALE) for _ in range(2))
+        lq = lq[..., top : top + cut_size // SCALE, left : left + cut_size // SCALE].contiguous()
+        cut = gt[..., top * SCALE : top * SCALE + cut_size, left * SCALE : left * SCALE + cut_size].contiguous()
     with clock("USM of the crop"):
         return lq, lib.usm(cut)
 
 
 def our_batch(config: SecondOrder, gt: Tensor, position: int, clock: Clock) -> tuple[Tensor, Tensor]:
     """The same work, stage by stage as `SecondOrder.apply`, drawn for each sample -> (lq, gt_usm)."""
-    keys = Keys(0, torch.arange(position, position + len(gt)))
+    keys, size = Keys(0, torch.arange(position, position + len(gt))), gt.shape[-1]
     _, resize1, noise1, jpeg1 = config.first()
     _, resize2, noise2, jpeg2, _ = config.second()
     with clock("kernels"):
-        recipe = config.draw(keys, SIDE, SIDE, SCALE)
+        recipe = config.draw(keys, size, size, SCALE)
     with clock("USM of the image"):
         sharp = usm_sharpen(gt)
     with clock("blur 1"):
@@ -226,8 +232,9 @@ def our_batch(config: SecondOrder, gt: Tensor, position: int, clock: Clock) -> t
         x = at(x, [i for i, flag in enumerate(last) if flag], recipe.jpeg2, jpeg2.apply)
     with clock("round + crop"):
         lq = torch.stack([quantise(image) for image in x])
-        top, left = draw_crops(keys, SIDE // SCALE, SIDE // SCALE, GT // SCALE)
-        return paired_crop(lq, sharp, top, left, GT // SCALE, SCALE)
+        cut = patch(size) // SCALE
+        top, left = draw_crops(keys, size // SCALE, size // SCALE, cut)
+        return paired_crop(lq, sharp, top, left, cut, SCALE)
 
 
 def at(images: list[Tensor], places: list[int], recipe: Any, apply: Callable[..., list[Tensor]]) -> list[Tensor]:
@@ -237,11 +244,11 @@ def at(images: list[Tensor], places: list[int], recipe: Any, apply: Callable[...
     return images
 
 
-def pictures(count: int) -> Tensor:
-    """Photograph-like crops in 8 bits: smooth fields, texture and an edge, float32 [count, 3, 400, 400]."""
+def pictures(count: int, side: int = SIDE) -> Tensor:
+    """Photograph-like crops in 8 bits: smooth fields, texture and an edge, float32 [count, 3, side, side]."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 9, 9, generator=generator)
-    images = F.interpolate(coarse, size=(SIDE, SIDE), mode="bicubic")
+    images = F.interpolate(coarse, size=(side, side), mode="bicubic")
     images = images + 0.08 * torch.randn(images.shape, generator=generator)
-    images[..., 150:260] += 0.25
+    images[..., side * 3 // 8 : side * 13 // 20] += 0.25
     return (images.clamp(0, 1) * 255).round() / 255

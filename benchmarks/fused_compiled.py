@@ -24,25 +24,26 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from degradations.fused import blur, crops, draws, jpeg, noise, resize, sharpen
+from degradations.fused import blur, crops, draws, jpeg, noise, recipe, resize, sharpen
 from degradations.fused.canvas import PLAIN
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 # types of arguments by name; all others are 32-bit integers
 TYPES = {
-    "sizes": "*i32", "targets": "*i32", "reaches": "*i32", "present": "*i32", "pixels": "*fp32", "kernels": "*fp32",
-    "steps": "*fp32", "strengths": "*fp32", "tables": "*fp32", "gains": "*fp32", "table": "*fp32", "sines": "*fp32",
+    "sizes": "*i64", "targets": "*i64", "spans": "*i64", "present": "*i32", "pixels": "*fp32", "kernels": "*fp32",
+    "steps": "*fp32", "strengths": "*fp32", "tables": "*fp32", "gains": "*fp32", "numbers": "*fp32", "sines": "*fp32",
+    "options": "*fp64", "options1": "*fp64", "options2": "*fp64", "scales": "*fp64", "whole": "*i64", "flags": "*i1",
     "sigmas_x": "*fp32", "sigmas_y": "*fp32", "thetas": "*fp32", "betas": "*fp32", "omegas": "*fp32", "out": "*fp32",
     "halves": "*fp16", "band": "*fp16", "planes": "*u8", "masks": "*u8", "lines": "*i64", "modes": "*i64",
-    "kinds": "*i64", "qualities": "*i64", "positions": "*i64", "purposes": "*i64", "tops": "*i64", "lefts": "*i64",
+    "kinds": "*i64", "qualities": "*i64", "positions": "*i64", "tops": "*i64", "lefts": "*i64",
     "grays": "*i1", "chosen": "*i1", "weight": "fp32", "threshold": "fp32",
 }  # fmt: skip
 WIDE = ("height", "width", "rows", "columns", "out_height", "out_width")  # multiples of 16 at this size
 TILE = {"ROWS": blur._ROWS, "COLUMNS": blur._COLUMNS}
 USM = {"MARGIN": sharpen._MARGIN, "TILE": sharpen._TILE}
 CASES: tuple[tuple[Any, dict[str, Any], dict[str, str], dict[str, Any]], ...] = (
-    (draws._uniforms, {"BLOCKS": 4}, {}, {}),
-    (draws._build, {"SIDE": 21, "SPACE": 32, "ANGLES": 25}, {"sizes": "*i64"}, {}),
+    (recipe._draw, {"SHARED": False, "LANES": recipe._LANES}, {}, {"num_warps": 1}),
+    (draws._build, {"SIDE": 21, "SPACE": 32, "ANGLES": 25}, {}, {}),
     (sharpen._contrast, USM, {"pixels": "*u8"}, {}),
     (sharpen._sharpen, USM, {"pixels": "*u8"}, {}),
     (blur._halve, {"MARGIN": blur.MARGIN, "LIMBS": 2, "ALIGN": 32, "ROWS": 16, "COLUMNS": 128}, {}, {}),
@@ -51,7 +52,7 @@ CASES: tuple[tuple[Any, dict[str, Any], dict[str, str], dict[str, Any]], ...] = 
     (
         resize._resize,
         {"STEPPED": False, "ROWS": resize._ROWS, "COLUMNS": resize._COLUMNS},
-        {"steps": "*i32"},
+        {"steps": "*i64"},
         {},
     ),
     (noise._levels, {"BANDS": 3, "ROWS": noise._ROWS, "COLUMNS": noise._COLUMNS}, {}, {}),
@@ -68,7 +69,9 @@ def compiled(case: tuple[Any, dict[str, Any], dict[str, str], dict[str, Any]], c
     kernel, constants, types, options = case
     types = TYPES | types
     signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in kernel.arg_names}
-    aligned = [i for i, name in enumerate(kernel.arg_names) if "*" in types.get(name, "") or name in WIDE]
+    special = [p.name for p in kernel.params if not p.do_not_specialize]
+    known = [name for name in special if "*" in types.get(name, "") or name in WIDE]
+    aligned = [kernel.arg_names.index(name) for name in known]
     source = ASTSource(kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in aligned})
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options | PLAIN)
 

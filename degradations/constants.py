@@ -8,7 +8,21 @@ import torch
 from torch import Tensor
 
 
+def resident(constant: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device that is there when this returns: who keeps it may use it on any stream.
+
+    The host waits, once for each constant.
+    """
+    return constant.to(device)
+
+
 @lru_cache(maxsize=256)
 def constant(values: tuple[int, ...], device: torch.device) -> Tensor:
     """int64 [len(values)]. It is shared: not to be written to."""
-    return torch.tensor(values).to(device, non_blocking=True)
+    return resident(torch.tensor(values), device)
+
+
+@lru_cache(maxsize=256)
+def table(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """float64 [len(values)]. It is shared: not to be written to."""
+    return resident(torch.tensor(values, dtype=torch.float64), device)

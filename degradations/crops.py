@@ -25,13 +25,8 @@ def draw_crops(keys: Keys, lq_height: int, lq_width: int, lq_size: int) -> tuple
     """
     if not 0 < lq_size <= min(lq_height, lq_width):
         raise ValueError(f"lq_size must be in 1..{min(lq_height, lq_width)} for {lq_height}x{lq_width}, got {lq_size}")
-    return corners(uniforms(keys, Purpose.CROP, 2), lq_height, lq_width, lq_size)
-
-
-def corners(u: Tensor, lq_height: int, lq_width: int, lq_size: int) -> tuple[Tensor, Tensor]:
-    """`draw_crops` from uniform numbers, float32 [B, 2] in (0, 1), that are there already."""
-    room = constant((lq_height - lq_size + 1, lq_width - lq_size + 1), u.device)
-    top, left = (u.double() * room).floor().to(torch.int64).unbind(1)
+    room = constant((lq_height - lq_size + 1, lq_width - lq_size + 1), keys.positions.device)
+    top, left = (uniforms(keys, Purpose.CROP, 2).double() * room).floor().to(torch.int64).unbind(1)
     return top, left
 
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from degradations.constants import resident
 from degradations.precision import unrounded
 from degradations.tables import CHROMA, LUMA
 
@@ -25,9 +26,7 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Te
     """Orthonormal DCT-II [8, 8], luma table (transposed, as upstream), chroma table, RGB -> YCC and back."""
     rows = [[math.cos((2 * x + 1) * u * math.pi / 16) * (0.5 if u else 0.125**0.5) for x in range(8)] for u in range(8)]
     tables = (rows, list(zip(*LUMA, strict=True)), CHROMA, _TO_YCC, _TO_RGB)
-    dct, luma, chroma, to_ycc, to_rgb = (
-        torch.tensor(t, dtype=torch.float32).to(device, non_blocking=True) for t in tables
-    )
+    dct, luma, chroma, to_ycc, to_rgb = (resident(torch.tensor(t, dtype=torch.float32), device) for t in tables)
     return unrounded(dct), luma, chroma, unrounded(to_ycc), unrounded(to_rgb)
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from degradations.checks import check_range
+from degradations.constants import resident
 from degradations.diffjpeg import diffjpeg
 from degradations.draws import between
 from degradations.precision import no_autocast, unrounded
@@ -49,7 +50,7 @@ def _constant(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
         "idct_columns": (tuple(zip(*ISLOW_DCT, strict=True)), 11 + 3),  # 3: coefficients are 8 times the real ones
         "idct_rows": (tuple(zip(*ISLOW_DCT, strict=True)), 18),
     }[name]
-    return (torch.tensor(rows, dtype=torch.float64) * 0.5**bits).to(dtype).to(device, non_blocking=True)
+    return resident((torch.tensor(rows, dtype=torch.float64) * 0.5**bits).to(dtype), device)
 
 
 @lru_cache(maxsize=4)
@@ -59,7 +60,7 @@ def quality_tables(device: torch.device) -> Tensor:
     percent = torch.where(quality < 50, 5000 // quality.clamp_min(1), 200 - 2 * quality)
     base = torch.tensor([LUMA, CHROMA])
     steps = (base * percent[:, None, None, None] + 50) // 100
-    return steps.clamp(1, 255).float().to(device, non_blocking=True)
+    return resident(steps.clamp(1, 255).float(), device)
 
 
 def _descale(values: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ S = R(theta) diag(sigma_x^2, sigma_y^2) R(theta)^T:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_probability, check_range, check_weights
-from degradations.constants import constant
+from degradations.constants import constant, resident
 from degradations.draws import between, choose
 from degradations.recipes import Drawn
 
@@ -79,7 +78,7 @@ def _rings(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tenso
     count = 13 + math.ceil(math.pi * math.sqrt(squares[-1]) / 4)
     angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
     sines = angles.sin().to(dtype)
-    radii, index, sines = (table.to(device, non_blocking=True) for table in (radii, index, sines))
+    radii, index, sines = (resident(table, device) for table in (radii, index, sines))
     return radii, index, sines
 
 
@@ -134,9 +133,6 @@ def build_kernels(
     return values / values.sum((1, 2), keepdim=True)
 
 
-Build = Callable[..., Tensor]  # what takes the arguments of `build_kernels`
-
-
 def _draw_size(uniform: Tensor, canvas: int) -> Tensor:
     """Odd sizes from 7 to the canvas, equally likely."""
     count = (canvas - SMALLEST) // 2 + 1
@@ -186,8 +182,8 @@ class BlurKernels:
             if not value[0] <= 1 <= value[1]:
                 raise ValueError(f"{name} must contain 1 (half of the draws lie on each side), got {value!r}")
 
-    def draw(self, u: Tensor, build: Build = build_kernels) -> KernelRecipe:
-        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1), made by `build`."""
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1)."""
         size = _draw_size(u[:, 0], self.blur_kernel_size)
         numbers = constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
         kind = numbers[choose(u[:, 2], self.kernel_prob)]
@@ -199,7 +195,6 @@ class BlurKernels:
         kind = torch.where(u[:, 1] < self.sinc_prob, SINC, kind)
         kind = torch.where(u[:, 9] < self.blur_prob, kind, PULSE)
         return _built(
-            build,
             kind,
             size,
             sigma_x=between(u[:, 3], *self.blur_sigma),
@@ -227,11 +222,10 @@ class SincKernels:
         check_probability("final_sinc_prob", self.final_sinc_prob)
         _check_canvas("blur_kernel_size", self.blur_kernel_size)
 
-    def draw(self, u: Tensor, build: Build = build_kernels) -> KernelRecipe:
-        """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1), made by `build`."""
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1)."""
         one = torch.ones_like(u[:, 0])
         return _built(
-            build,
             torch.where(u[:, 1] < self.final_sinc_prob, SINC, PULSE),
             _draw_size(u[:, 0], self.blur_kernel_size),
             sigma_x=one,
@@ -244,7 +238,6 @@ class SincKernels:
 
 
 def _built(
-    build: Build,
     kind: Tensor,
     size: Tensor,
     *,
@@ -255,5 +248,5 @@ def _built(
     omega: Tensor,
     canvas: int,
 ) -> KernelRecipe:
-    kernel = build(kind, size, sigma_x, sigma_y, theta, beta, omega, canvas=canvas)
+    kernel = build_kernels(kind, size, sigma_x, sigma_y, theta, beta, omega, canvas=canvas)
     return KernelRecipe(kernel, kind, size, sigma_x, sigma_y, theta, beta, omega)

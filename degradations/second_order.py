@@ -19,7 +19,7 @@ from degradations.checks import check_probability
 from degradations.constants import constant
 from degradations.draws import Keys, Purpose, uniform_table
 from degradations.jpeg import Arithmetic, Jpeg, JpegRecipe
-from degradations.kernels import FAMILIES, BlurKernels, Build, KernelRecipe, SincKernels, build_kernels
+from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
 from degradations.noise import Noise, NoiseRecipe, quantise
 from degradations.recipes import Drawn
 from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
@@ -224,17 +224,7 @@ class SecondOrder:
         """
         if scale < 1 or height % scale or width % scale:
             raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
-        return self.drawn(uniform_table(keys, STAGES, NUMBERS), keys, height, width, scale)
-
-    def drawn(
-        self, table: Tensor, keys: Keys, height: int, width: int, scale: int, build: Build = build_kernels
-    ) -> Recipe:
-        """`draw` from numbers that are there already.
-
-        Args:
-            table: float32 [len(STAGES), B, NUMBERS] in (0, 1), as `uniform_table` makes it.
-            build: makes the blur kernels.
-        """
+        table = uniform_table(keys, STAGES, NUMBERS)
         if self.draws == "batch":
             for purpose, columns in _SHARED.items():
                 row = STAGES.index(purpose)
@@ -244,11 +234,11 @@ class SecondOrder:
         blur2, resize2, noise2, jpeg2, sinc = self.second()
         lq = constant((height // scale, width // scale), table.device)
         return Recipe(
-            blur1=blur1.draw(u[Purpose.BLUR_1], build),
+            blur1=blur1.draw(u[Purpose.BLUR_1]),
             resize1=resize1.draw(u[Purpose.RESIZE_1], height, width),
             noise1=noise1.draw(u[Purpose.NOISE_1]),
             jpeg1=jpeg1.draw(u[Purpose.JPEG_1]),
-            blur2=blur2.draw(u[Purpose.BLUR_2], build),
+            blur2=blur2.draw(u[Purpose.BLUR_2]),
             resize2=resize2.draw(u[Purpose.RESIZE_2], height / scale, width / scale),
             noise2=noise2.draw(u[Purpose.NOISE_2]),
             jpeg2=jpeg2.draw(u[Purpose.JPEG_2]),
@@ -257,7 +247,7 @@ class SecondOrder:
                 lq.expand(len(keys), 2),
                 draw_mode(u[Purpose.RESIZE_3][:, 0]),
             ),
-            sinc=sinc.draw(u[Purpose.SINC], build),
+            sinc=sinc.draw(u[Purpose.SINC]),
             jpeg_last=u[Purpose.ORDER][:, 0] < 0.5,
             positions=keys.positions,
             seed=keys.seed,

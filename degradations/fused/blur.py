@@ -14,17 +14,18 @@ from __future__ import annotations
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from degradations.fused.canvas import PLAIN, Canvas, image_size, mirrored, tiles
+from degradations.kernels import PULSE, KernelRecipe
 
 MARGIN = 16  # pixels; also the largest reach of a kernel
 LARGEST = 2 * MARGIN + 1
 _ROWS, _COLUMNS = 128, 32  # the tile of one program; its window is twice as wide
+_PULSE = tl.constexpr(PULSE)
 _SCALE = tl.constexpr(256.0)  # on taps: their low halves would fall below the smallest float16
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands", "height", "width", "rows"))
 def _halve(
     pixels, sizes, halves, bands, height, width, rows, columns,
     MARGIN: tl.constexpr, LIMBS: tl.constexpr, ALIGN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -47,18 +48,18 @@ def _halve(
             tl.store(target + rows * columns, (value - high.to(tl.float32)).to(tl.float16), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands", "height", "width", "rows"))
 def _blur(
-    halves, kernels, reaches, sizes, out, bands, height, width, rows, columns,
+    halves, kernels, kinds, spans, sizes, out, bands, height, width, rows, columns,
     SIDE: tl.constexpr, MARGIN: tl.constexpr, LIMBS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Correlate each image with its kernel [SIDE, SIDE], of which rows within `reach` of the centre are not zero."""
+    """Correlate each image with its kernel [SIDE, SIDE], which is zero outside its own span."""
     plane = tl.program_id(2)
     image = plane // bands
     h, w = image_size(sizes, image)
     top, left = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
     if (top < h) & (left < w):
-        reach = tl.load(reaches + image)
+        reach = tl.where(tl.load(kinds + image) == _PULSE, 0, tl.load(spans + image).to(tl.int32) // 2)
         y = top + tl.arange(0, ROWS)
         window, x = tl.arange(0, 2 * COLUMNS), tl.arange(0, COLUMNS)
         tap = window[:, None] - x[None, :] - MARGIN + SIDE // 2
@@ -83,20 +84,19 @@ def _blur(
         tl.store(place, total, mask=(y < h)[:, None] & (left + x < w)[None, :])
 
 
-def blur(canvas: Canvas, kernels: Tensor, reach: Tensor, *, whole: bool = False) -> Canvas:
+def blur(canvas: Canvas, recipe: KernelRecipe, *, whole: bool = False) -> Canvas:
     """Correlate each image with a kernel of its own, mirrored at the borders, as `blur.blur`.
 
     Args:
-        kernels: float32 [B, K, K], K odd and at most `LARGEST`.
-        reach: int32 [B], rows and columns further than this from the centre are zero; 0 for a pulse.
+        recipe: on the device; kernels of at most `LARGEST` pixels a side.
         whole: all levels are whole numbers, so one half holds them.
 
     Returns:
         A float32 canvas.
     """
-    side = kernels.shape[-1]
-    if side > LARGEST or side % 2 == 0:
-        raise ValueError(f"kernels must have odd sides of at most {LARGEST}, got {side}")
+    side = recipe.kernel.shape[-1]
+    if side > LARGEST:
+        raise ValueError(f"kernels must have sides of at most {LARGEST}, got {side}")
     batch, bands, height, width = canvas.pixels.shape
     limbs = 1 if whole else 2
     rows, columns = height + 2 * MARGIN, triton.cdiv(width, _COLUMNS) * _COLUMNS + 2 * MARGIN
@@ -107,8 +107,9 @@ def blur(canvas: Canvas, kernels: Tensor, reach: Tensor, *, whole: bool = False)
         MARGIN=MARGIN, LIMBS=limbs, ALIGN=_COLUMNS, ROWS=16, COLUMNS=128, **PLAIN,
     )  # fmt: skip
     out = canvas.like(height, width, canvas.sizes)
+    parameters = [part.contiguous() for part in (recipe.kernel, recipe.kind, recipe.size)]
     _blur[tiles(out, _ROWS, _COLUMNS, batch * bands)](
-        halves, kernels.contiguous(), reach, canvas.sizes, out.pixels, bands, height, width, rows, columns,
+        halves, *parameters, canvas.sizes, out.pixels, bands, height, width, rows, columns,
         SIDE=side, MARGIN=MARGIN, LIMBS=limbs, ROWS=_ROWS, COLUMNS=_COLUMNS, num_warps=8, num_stages=2, **PLAIN,
     )  # fmt: skip
     return out

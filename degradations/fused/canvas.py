@@ -25,7 +25,7 @@ class Canvas:
     Args:
         pixels: float32 or uint8 [B, C, H, W], contiguous; image `i` lies in the upper left corner. What lies outside it
             is never read.
-        sizes: int32 [B, 2], height and width of each image, at most [H, W], on the device of the pixels.
+        sizes: int64 [B, 2], height and width of each image, at most [H, W], on the device of the pixels.
     """
 
     pixels: Tensor
@@ -36,7 +36,7 @@ class Canvas:
         """Images [B, C, H, W] that all fill the canvas."""
         batch, _, height, width = pixels.shape
         # two fills and no copy from the host: it would wait, and could not be part of a graph
-        sizes = torch.empty(batch, 2, dtype=torch.int32, device=pixels.device)
+        sizes = torch.empty(batch, 2, dtype=torch.int64, device=pixels.device)
         sizes[:, 0].fill_(height)
         sizes[:, 1].fill_(width)
         return cls(pixels.contiguous(), sizes)
@@ -48,7 +48,7 @@ class Canvas:
         pixels = torch.zeros(len(images), images[0].shape[0], height, width, device=images[0].device)
         for place, image in zip(pixels, images, strict=True):
             torch.mul(image, 255, out=place[:, : image.shape[-2], : image.shape[-1]])
-        sizes = torch.tensor([image.shape[-2:] for image in images], dtype=torch.int32)
+        sizes = torch.tensor([image.shape[-2:] for image in images])
         return cls(pixels, sizes.to(pixels.device, non_blocking=True))
 
     def images(self, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -69,8 +69,8 @@ def tiles(canvas: Canvas, rows: int, columns: int, depth: int) -> tuple[int, int
 
 @triton.jit
 def image_size(sizes, image):
-    """Height and width of one image."""
-    return tl.load(sizes + 2 * image), tl.load(sizes + 2 * image + 1)
+    """Height and width of one image, int32."""
+    return tl.load(sizes + 2 * image).to(tl.int32), tl.load(sizes + 2 * image + 1).to(tl.int32)
 
 
 @triton.jit

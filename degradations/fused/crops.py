@@ -12,7 +12,7 @@ from degradations.fused.canvas import PLAIN, Canvas, clamped, rounded
 _ROWS, _COLUMNS = 16, 128
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("scale", "bands", "height", "width", "out_height"))
 def _crop(
     pixels, out, tops, lefts, scale, bands, height, width, out_height, out_width,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,

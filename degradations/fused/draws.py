@@ -1,4 +1,4 @@
-"""Draws of a batch in one launch each: the uniform numbers, and the blur kernels from their parameters."""
+"""What draws are made of: the words of the generator, and blur kernels from their parameters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from degradations import kernels as reference
-from degradations.constants import constant
-from degradations.draws import Keys
+from degradations.constants import resident
 from degradations.fused.canvas import PLAIN
 
 _SINC, _PULSE = tl.constexpr(reference.SINC), tl.constexpr(reference.PULSE)
@@ -42,44 +41,22 @@ def words(block, seed_low, seed_high, position, purpose):
     )
 
 
-@triton.jit(do_not_specialize=("seed_low", "seed_high"))  # a one would become a constant without a type
-def _uniforms(positions, purposes, table, seed_low, seed_high, batch, count, BLOCKS: tl.constexpr):
-    sample, stage = tl.program_id(0), tl.program_id(1)
-    block = tl.arange(0, BLOCKS)
-    drawn = words(block, seed_low, seed_high, tl.load(positions + sample), tl.load(purposes + stage))
-    for lane in tl.static_range(4):
-        number = 4 * block + lane
-        uniform = ((drawn[lane] >> 9).to(tl.int32).to(tl.float32) + 0.5) * 1.1920928955078125e-7
-        tl.store(table + (stage * batch + sample) * count + number, uniform, mask=number < count)
-
-
-def uniform_table(keys: Keys, purposes: Sequence[int], count: int) -> Tensor:
-    """`draws.uniform_table` on the device of the keys, to the last bit."""
-    positions = keys.positions.contiguous()
-    table = torch.empty(len(purposes), len(keys), count, device=positions.device)
-    _uniforms[(len(keys), len(purposes))](
-        positions, constant(tuple(int(p) for p in purposes), positions.device), table, *seed_words(keys.seed),
-        len(keys), count, BLOCKS=triton.next_power_of_2(triton.cdiv(count, 4)), **PLAIN,
-    )  # fmt: skip
-    return table
-
-
 @lru_cache(maxsize=8)
 def _sines(side: int, device: torch.device) -> Tensor:
     """Sines of the quadrature angles of `kernels._ripple`, float32 [Q]."""
     count = 13 + math.ceil(math.pi * math.hypot(side // 2, side // 2) / 4)
     angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
-    return angles.sin().float().to(device, non_blocking=True)
+    return resident(angles.sin().float(), device)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("stride", "batch"))
 def _build(
-    kinds, sizes, sigmas_x, sigmas_y, thetas, betas, omegas, sines, out,
+    kinds, spans, sigmas_x, sigmas_y, thetas, betas, omegas, sines, out, stride, batch,
     SIDE: tl.constexpr, SPACE: tl.constexpr, ANGLES: tl.constexpr,
 ):  # fmt: skip
     """One kernel, in a square whose side is a power of two; the formulas stand in `degradations.kernels`."""
-    sample = tl.program_id(0)
-    kind, reach = tl.load(kinds + sample), tl.load(sizes + sample).to(tl.int32) // 2
+    sample = tl.program_id(1) * stride + tl.program_id(0)
+    kind, reach = tl.load(kinds + sample), tl.load(spans + sample).to(tl.int32) // 2
     place = tl.arange(0, SPACE) - SIDE // 2
     y, x = place[:, None].to(tl.float32), place[None, :].to(tl.float32)
     inside = (tl.abs(place) <= reach)[:, None] & (tl.abs(place) <= reach)[None, :]
@@ -109,25 +86,27 @@ def _build(
     value = value / tl.sum(value)
     i = tl.arange(0, SPACE)
     held = (i < SIDE)[:, None] & (i < SIDE)[None, :]
-    tl.store(out + sample * SIDE * SIDE + i[:, None] * SIDE + i[None, :], value, mask=held)
+    out += (tl.program_id(1) * batch + tl.program_id(0)) * SIDE * SIDE
+    tl.store(out + i[:, None] * SIDE + i[None, :], value, mask=held)
 
 
-def build_kernels(
-    kind: Tensor,
-    size: Tensor,
-    sigma_x: Tensor,
-    sigma_y: Tensor,
-    theta: Tensor,
-    beta: Tensor,
-    omega: Tensor,
-    *,
-    canvas: int,
-) -> Tensor:
-    """`kernels.build_kernels` in float32: [B, canvas, canvas]; arguments as there."""
-    out = torch.empty(len(kind), canvas, canvas, device=kind.device)
+def build_kernels(parameters: Sequence[Tensor], canvas: int) -> Tensor:
+    """`kernels.build_kernels` in float32, for one or more kernels of each sample.
+
+    Args:
+        parameters: kind, size, sigma_x, sigma_y, theta, beta, omega as there, each [N, B] with the same distance from
+            row to row.
+        canvas: side of the result.
+
+    Returns:
+        float32 [N, B, canvas, canvas].
+    """
+    kind = parameters[0]
+    number, batch = kind.shape
+    out = torch.empty(number, batch, canvas, canvas, device=kind.device)
     sines = _sines(canvas, kind.device)
-    parameters = [numbers.contiguous() for numbers in (kind, size, sigma_x, sigma_y, theta, beta, omega)]
-    _build[(len(kind),)](
-        *parameters, sines, out, SIDE=canvas, SPACE=triton.next_power_of_2(canvas), ANGLES=len(sines), **PLAIN
+    _build[(batch, number)](
+        *parameters, sines, out, kind.stride(0), batch,
+        SIDE=canvas, SPACE=triton.next_power_of_2(canvas), ANGLES=len(sines), **PLAIN,
     )  # fmt: skip
     return out

@@ -31,7 +31,7 @@ def _level(start, inside):
     return rounded(clamped(tl.load(start, mask=inside, other=0).to(tl.float32))).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("height", "width"))
 def _separate_colour(
     pixels, sizes, planes, chosen, height, width, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
@@ -64,7 +64,7 @@ def _separate_colour(
         tl.store(chroma + rows * columns // 4, ((red_sum + bias) >> 2).to(tl.uint8), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands", "height", "width"))
 def _separate_bands(
     pixels, sizes, planes, chosen, bands, height, width, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
@@ -155,7 +155,7 @@ def _packed(samples):
     return (high.to(tl.int64) << 32) | (low.to(tl.int64) & 0xFFFFFFFF)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands",))
 def _code(
     lines, sizes, chosen, qualities, tables, bands, rows, columns, COLOUR: tl.constexpr, BLOCKS: tl.constexpr
 ):  # fmt: skip
@@ -216,7 +216,7 @@ def _enlarged(plane, y, x, far_y, far_x, stride, bias, narrow):
     return tl.where(narrow, near, (3 * here + there + bias) >> 4) - 128
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("height", "width"))
 def _join_colour(planes, sizes, out, chosen, height, width, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Luma and halved chroma -> RGB."""
     image = tl.program_id(2)
@@ -246,7 +246,7 @@ def _join_colour(planes, sizes, out, chosen, height, width, rows, columns, ROWS:
         tl.store(place + 2 * height * width, tl.minimum(tl.maximum(b, 0), 255).to(kind), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands", "height", "width"))
 def _join_bands(
     planes, sizes, out, chosen, bands, height, width, rows, columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):

@@ -76,7 +76,7 @@ def _gray(start, plane, inside, BANDS: tl.constexpr):
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("height", "width"))
 def _levels(
     pixels, sizes, present, kinds, grays, height, width, BANDS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
@@ -102,7 +102,7 @@ def _levels(
         tl.store(present + image * 256 + level, 1, mask=count > 0)
 
 
-@triton.jit(do_not_specialize=("seed_low", "seed_high", "purpose"))  # a one would become a constant without a type
+@triton.jit(do_not_specialize=("seed_low", "seed_high", "purpose", "height", "width"))
 def _noise(
     pixels, sizes, present, kinds, strengths, grays, positions, seed_low, seed_high, purpose, height, width,
     BANDS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,

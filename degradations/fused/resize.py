@@ -44,7 +44,7 @@ def _weight(tap, fraction, mode):
     return weight
 
 
-@triton.jit
+@triton.jit(do_not_specialize=("bands", "height", "width", "out_height", "out_width"))
 def _resize(
     pixels, sizes, out, targets, modes, steps, bands, height, width, out_height, out_width,
     STEPPED: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -60,7 +60,9 @@ def _resize(
             step_y = tl.load(steps + image)
             step_x = step_y
         else:
-            step_y, step_x = h.to(tl.float32) / target_h, w.to(tl.float32) / target_w
+            # an ordinary quotient is off by two last bits on a GPU, which moves the far end of an axis
+            step_y = tl.div_rn(h.to(tl.float32), target_h.to(tl.float32))
+            step_x = tl.div_rn(w.to(tl.float32), target_w.to(tl.float32))
         y, x = top + tl.arange(0, ROWS), left + tl.arange(0, COLUMNS)
         first_y, rest_y = _first(y, mode, h, target_h, step_y)
         first_x, rest_x = _first(x, mode, w, target_w, step_x)
@@ -85,7 +87,7 @@ def resize(canvas: Canvas, sizes: Tensor, mode: Tensor, most: tuple[int, int], s
     """Interpolate each image, as `resize.resize` without antialiasing.
 
     Args:
-        sizes: int32 [B, 2], heights and widths of the results.
+        sizes: int64 [B, 2], heights and widths of the results.
         mode: [B], indices into `resize.MODES`.
         most: height and width of the new canvas, at least those of any result.
         steps: float32 [B], source pixels between target pixels in bilinear and bicubic modes, for upstream's geometry;

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from degradations.crops import corners
 from degradations.draws import Keys, Purpose
 from degradations.fused.blur import LARGEST, blur
 from degradations.fused.canvas import Canvas
 from degradations.fused.crops import crop
-from degradations.fused.draws import build_kernels, uniform_table
 from degradations.fused.jpeg import jpeg
 from degradations.fused.noise import add_noise
+from degradations.fused.recipe import draw
 from degradations.fused.resize import resize
 from degradations.fused.sharpen import usm_sharpen
-from degradations.kernels import PULSE, KernelRecipe
-from degradations.second_order import NUMBERS, STAGES, Recipe, SecondOrder
+from degradations.second_order import Recipe, SecondOrder
 from degradations.values import UNIT
 
 
@@ -36,22 +34,6 @@ def obstacle(config: SecondOrder) -> str:
     if max(config.blur_kernel_size, config.blur_kernel_size2) > LARGEST:
         return f"blur kernels above {LARGEST} pixels"
     return "" if config.value_range == UNIT else f"value_range: {list(config.value_range)}"
-
-
-def draw(
-    config: SecondOrder, keys: Keys, height: int, width: int, scale: int, side: int
-) -> tuple[Recipe, tuple[Tensor, Tensor]]:
-    """`SecondOrder.draw` and `draw_crops` on the device of the keys; kernels agree to 1e-6, all else to the last bit.
-
-    Args:
-        side: of the crop, low-quality pixels.
-
-    Returns:
-        The recipe and the corners (top, left) of the crops.
-    """
-    table = uniform_table(keys, (*STAGES, Purpose.CROP), NUMBERS)
-    recipe = config.drawn(table[:-1], keys, height, width, scale, build_kernels)
-    return recipe, corners(table[-1, :, :2], height // scale, width // scale, side)
 
 
 def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
@@ -68,28 +50,23 @@ def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
     keys = recipe.keys
     steps = (1 / recipe.resize1.scale).float() if config.resize == "realesrgan" else None
 
-    out = _blur(canvas, recipe.blur1, whole=canvas.pixels.dtype == torch.uint8)
+    out = blur(canvas, recipe.blur1, whole=canvas.pixels.dtype == torch.uint8)
     most = _most(recipe.height, recipe.width, config.resize_range[1])
-    out = resize(out, recipe.resize1.size.int(), recipe.resize1.mode, most, steps)
+    out = resize(out, recipe.resize1.size, recipe.resize1.mode, most, steps)
     noise = recipe.noise1
     out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_1_FIELD)
     out = jpeg(out, recipe.jpeg1.quality)
 
-    out = _blur(out, recipe.blur2, whole=True)
+    out = blur(out, recipe.blur2, whole=True)
     most = _most(*lq, config.resize_range2[1])
-    out = resize(out, recipe.resize2.size.int(), recipe.resize2.mode, most)
+    out = resize(out, recipe.resize2.size, recipe.resize2.mode, most)
     noise = recipe.noise2
     out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_2_FIELD)
 
     out = jpeg(out, recipe.jpeg2.quality, ~recipe.jpeg_last)
-    out = resize(out, recipe.resize3.size.int(), recipe.resize3.mode, lq)
-    out = _blur(out, recipe.sinc)
+    out = resize(out, recipe.resize3.size, recipe.resize3.mode, lq)
+    out = blur(out, recipe.sinc)
     return jpeg(out, recipe.jpeg2.quality, recipe.jpeg_last)
-
-
-def _blur(canvas: Canvas, recipe: KernelRecipe, *, whole: bool = False) -> Canvas:
-    reach = torch.where(recipe.kind == PULSE, 0, recipe.size // 2).int()
-    return blur(canvas, recipe.kernel, reach, whole=whole)
 
 
 def _most(height: int, width: int, factor: float) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from degradations.fused.canvas import Canvas
 from degradations.fused.jpeg import jpeg
 from degradations.fused.noise import add_noise
 from degradations.fused.resize import resize
-from degradations.kernels import PULSE, KernelRecipe
+from degradations.kernels import KernelRecipe
 from degradations.noise import NoiseRecipe
 from degradations.operation import Operation, Scene
 
@@ -51,8 +51,7 @@ def run(operation: Operation[Any], step: Step, images: Sequence[Tensor], recipe:
 
 def _blur(canvas: Canvas, recipe: KernelRecipe, scene: Scene) -> Canvas:
     del scene
-    moved = recipe.to(canvas.pixels.device)
-    return blur(canvas, moved.kernel, torch.where(moved.kind == PULSE, 0, moved.size // 2).int())
+    return blur(canvas, recipe.to(canvas.pixels.device))
 
 
 def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene: Scene) -> Canvas:
@@ -60,7 +59,7 @@ def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene:
     sizes, mode = recipe
     device = canvas.pixels.device
     most = max(h for h, _ in sizes), max(w for _, w in sizes)
-    targets = torch.tensor(sizes, dtype=torch.int32).to(device, non_blocking=True)
+    targets = torch.tensor(sizes).to(device, non_blocking=True)
     return resize(canvas, targets, mode.to(device, non_blocking=True), most)
 
 

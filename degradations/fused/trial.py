@@ -11,7 +11,7 @@ from degradations.fused.second_order import Pairing
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen
 
-HEIGHT, WIDTH, SCALE, SIDE = 72, 64, 2, 24
+HEIGHT, WIDTH, SCALE, SIDE = 80, 96, 2, 32  # multiples of 16, as in training: for them the machine code is the same
 
 LIMIT = 0.2
 """The share of values that may be off. Rounding alone turns a coefficient of a JPEG now and then, and with it up to 256

