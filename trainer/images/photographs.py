@@ -25,6 +25,8 @@ FORMATS: dict[str, dict[str, Any]] = {
     ".tiff": TIFF,
 }
 """What is written, by the end of a file's name: what Pillow is told."""
+LONGEST = {"JPEG": 65500, "WEBP": 16383}
+"""Pixels per side of what the formats' own libraries write at most."""
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -115,5 +117,7 @@ def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
         raise ValueError("JPEG has no transparency, and the picture has; PNG keeps it")
     if planes.dtype == np.uint16 and (name != "TIFF" or len(planes) > 1):
         raise ValueError(f"{name} would have 8 bits, and the picture has 16; PNG keeps them")
+    if (side := max(planes.shape[1:])) > (limit := LONGEST.get(name, side)):
+        raise ValueError(f"{name} holds at most {limit} pixels per side, and the picture has {side}; PNG holds more")
     image = to_pillow(picture)
     image.save(path, icc_profile=picture.icc, **options)
