@@ -68,6 +68,19 @@ def test_what_is_not_written_becomes_png(model: str, photos: Path, tmp_path: Pat
     assert below(tmp_path / "out") == ["d.png"]
 
 
+@pytest.mark.parametrize("kind", ["gif", "png", "tif", "webp"])
+def test_frames_and_pages_that_are_lost_are_told(
+    model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / f"a.{kind}", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / f"b.{kind}")
+    files = [str(tmp_path / f"{name}.{kind}") for name in "ab"]
+    assert main(["--model", model, "--input", *files, "--output", str(tmp_path / "out")]) == 0
+    assert f"a.{kind}: of its 3 frames or pages only the first is taken" in caplog.text
+    assert f"b.{kind}" not in caplog.text
+
+
 def test_outscale_and_tile(model: str, photos: Path, tmp_path: Path) -> None:
     assert (
         upscale(model, photos / "a.png", tmp_path / "out", "--outscale", "1.5", "--tile", "4", "--dtype", "bf16") == 0
