@@ -78,6 +78,7 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
     """The card's head, which the hub reads and checks: YAML between dashes."""
     sources = [source for source in (config.images.source, config.images.pairs) if source]
     start = config.init.generator
+    which = ["real-esrgan"] if config.images.source and config.degradation.type == "second_order" else []
     measured_on = "held-out-pictures" if is_held_out(config) else "pictures"
     results = [
         EvalResult(
@@ -96,7 +97,7 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
         license=hub.license,
         library_name="wildsr",
         pipeline_tag="image-to-image",
-        tags=["super-resolution", "image-restoration", "real-esrgan", config.generator.type],
+        tags=["super-resolution", "image-restoration", *which, config.generator.type],
         datasets=sorted({name for source in sources if (name := hub_id(source))}) or None,
         base_model=start if start and is_hub_id(start) else None,
         metrics=[name for name in METRICS if name in figures] or None,
@@ -128,13 +129,22 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
 def summary(config: RunConfig, facts: Facts) -> str:
     """What this is, in three sentences."""
     kind = "photographs" if config.images.radiometry is None else f"pictures of {config.images.bands} bands"
+    enlarges = f"makes {kind} {config.scale} times larger per side" if config.scale > 1 else f"restores {kind}"
     game = " and a discriminator" if config.adversarial else ""
+    smoothed = "smoothed " if config.ema.decay else ""
     return (
-        f"A network that makes {kind} {config.scale} times larger per side and undoes noise, blur and compression that "
-        f"it is not told of (blind super-resolution). It is a `{config.generator.type}` of {facts.parameters:,} "
-        f"parameters, trained with wildsr by the losses{game} below. These are its smoothed weights after "
+        f"A network that {enlarges}{undone(config)}. It is a `{config.generator.type}` of {facts.parameters:,} "
+        f"parameters, trained with wildsr by the losses{game} below. These are its {smoothed}weights after "
         f"{facts.step:,} of {config.max_train_steps:,} steps."
     )
+
+
+def undone(config: RunConfig) -> str:
+    """What else it learned to do: no more than its inputs had in them."""
+    if config.images.source is None:
+        return ", as given pairs taught it"
+    what = "noise, blur and compression" if config.degradation.type == "second_order" else "the degradation below"
+    return f" and undoes {what}, whose strength it is not told (blind super-resolution)"
 
 
 def table(config: RunConfig, figures: dict[str, float]) -> str:

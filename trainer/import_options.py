@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         validated(RunConfig, tree, f"what {options.file} comes to")
         text = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml") + dump_tree(tree, compact=True)
         if options.out:
+            if options.out.exists() and options.out.samefile(options.file):
+                raise Mistake(f"--out: {options.out} is what is read; give another file.")
             try:
                 options.out.write_text(text, encoding="utf-8")
             except OSError as error:

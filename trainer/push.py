@@ -16,7 +16,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as outputs/quickstart")
     parser.add_argument("--repo-id", help="namespace/name; by default the run's hub.repo_id")
-    parser.add_argument("--public", action="store_true", help="make the repository public, or push to a public one")
+    parser.add_argument(
+        "--public", action="store_true", help="a repository that is made is public, and one that is there may be"
+    )
     parser.add_argument("--license", help="the licence of the weights by the hub's name for it, such as apache-2.0")
     return parser.parse_args(arguments)
 

@@ -96,13 +96,27 @@ def _from_hub(origin: str, key: str) -> Path:
     if origin.count("/") != 1 or origin.startswith(("/", ".")) or Path(origin).suffix in FILES:
         raise Mistake(f"{key}: {origin} does not exist.")
     try:
+        weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
         with suppress(EntryNotFoundError):  # the shapes will say it
             hf_hub_download(origin, CONFIG)  # it then lies beside the weights
-        return Path(hf_hub_download(origin, WEIGHTS))
+        return Path(weights)
     except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
         raise Mistake(
-            f"{key}: {origin} is no file or folder here, and the hub did not give it: {type(error).__name__}."
+            f"{key}: {origin} is no file or folder here, and the hub did not give it: {_refusal(error)}."
         ) from error
+
+
+def _refusal(error: Exception) -> str:
+    """Why the hub gives nothing, by the kind of the error: their texts are whole paragraphs."""
+    from huggingface_hub import errors
+
+    reasons: dict[type[Exception], str] = {
+        errors.GatedRepoError: "its authors ask for their consent on its page first",
+        errors.RepositoryNotFoundError: "it has no such repository, or none that this token may read",
+        errors.RemoteEntryNotFoundError: f"the repository has no {WEIGHTS}",
+        errors.LocalEntryNotFoundError: "it cannot be reached, or HF_HUB_OFFLINE is set, and no copy was kept",
+    }
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), type(error).__name__)
 
 
 def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:

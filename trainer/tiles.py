@@ -16,7 +16,8 @@ FARTHEST = 1024
 
 @torch.inference_mode()
 def receptive_radius(net: nn.Module, scale: int, bands: int, multiple: int) -> int | None:
-    """How far away an input pixel can matter, in input pixels, rounded up to `multiple`; None where that has no end.
+    """How far away an input pixel can matter, in input pixels, rounded up to `multiple`; None where that has no end
+    or cannot be found.
 
     It is found by what NaN touches, which no weight can hide, on a strip along each axis. `net` is in float32, in
     evaluation mode and on the CPU, whose convolutions are direct ones, and treats all places alike that lie
@@ -35,7 +36,10 @@ def _radius_along(net: nn.Module, scale: int, bands: int, multiple: int, axis: i
         shape[axis] = before + multiple + before
         strip = torch.zeros(shape)
         strip.narrow(axis, before, multiple).fill_(torch.nan)
-        touched = net(strip).isnan()[0].any(dim=0).any(dim=3 - axis).nonzero()
+        try:
+            touched = net(strip).isnan()[0].any(dim=0).any(dim=3 - axis).nonzero()
+        except Exception:  # a foreign network may refuse so narrow a strip, as those that pad by reflection do
+            return None
         if not len(touched):  # the network cleans its input of what is not a number
             return None
         first, last = int(touched[0]), int(touched[-1])

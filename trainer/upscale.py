@@ -25,7 +25,11 @@ SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 def _number(kind: Callable[[str], float], least: float, above: bool = False) -> Callable[[str], float]:
     def parsed(text: str) -> float:
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            wanted = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"got {text}; must be a {wanted}") from None
         if not (value > least if above else value >= least) or value == float("inf"):
             raise argparse.ArgumentTypeError(f"got {text}; must be {'above' if above else 'at least'} {least}")
         return value
@@ -71,7 +75,7 @@ def execute(options: argparse.Namespace) -> int:
 
     check(options)
     jobs = find_jobs(options.input, options.output, options.suffix, options.format)
-    fresh = [job for job in jobs if options.overwrite or not job.target.exists()]
+    fresh = [job for job in jobs if options.overwrite or not job.target.is_file()]
     failed = upscale_files(fresh, options) if fresh else {}
     there = f", {len(jobs) - len(fresh)} were there already" if len(fresh) < len(jobs) else ""
     print(f"{len(fresh) - len(failed)} of {len(jobs)} files upscaled into {options.output}{there}")
@@ -106,20 +110,27 @@ def check_device(name: str | None) -> None:
     from trainer.mistakes import Mistake
 
     try:
-        torch.zeros(1, device=name)
+        torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
         reason = str(error).splitlines()[0].rstrip(".")
         raise Mistake(f"--device: {name} is not to be had here: {reason}.") from error
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of the results, with those above it; Mistake where that cannot be done."""
+    """Make the folder of the results, with those above it; Mistake where it cannot be made or written to."""
+    import tempfile
+
     from trainer.mistakes import Mistake
 
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Mistake(f"--output: folder {path} cannot be made: {error.strerror}.") from error
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise Mistake(f"--output: folder {path} cannot be written to: {error.strerror}.") from error
 
 
 def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, str]:
@@ -150,13 +161,14 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
         read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
         write=lambda job, picture: write_picture(job.target, picture),
-        forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError),
+        forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
     failed: dict[Path, str] = {}
     with logging_redirect_tqdm(), tqdm(settled, total=len(jobs), unit="file", dynamic_ncols=True) as bar:
         for job, error in bar:
             if error is not None:
-                failed[job.source] = error.reason if isinstance(error, Unreadable) else str(error) or "no memory"
+                reason = error.reason if isinstance(error, Unreadable) else str(error) or "no memory"
+                failed[job.source] = reason.splitlines()[0]
     return failed
 
 

@@ -71,11 +71,11 @@ class Upscaler:
         self.net = net.to(self.device)
 
     def __repr__(self) -> str:
-        sight = "endless" if self.radius is None else f"{self.radius} px"
+        sight = "without a known end" if self.radius is None else f"of {self.radius} px"
         seams = "as the whole picture" if self.is_exact else "fading into each other"
         return (
             f"{type(self.net).__name__} x{self.scale} on {self.device}, {str(self.dtype).removeprefix('torch.')}; "
-            f"tiles of {self.tile} px, overlap {self.overlap} of a sight of {sight}: {seams}"
+            f"tiles of {self.tile} px, overlap {self.overlap} of a sight {sight}: {seams}"
         )
 
     @classmethod

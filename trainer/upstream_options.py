@@ -110,7 +110,7 @@ class Options:
 
 
 def _whole(path: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         raise Mistake(f"{path}: got {value!r}; must be a whole number.")
     return int(value)
 
@@ -184,8 +184,9 @@ def _batch(options: Options, degraded: bool, gpus: int) -> Tree:
     count = options.get("num_gpu", "auto")
     if count == "auto":
         options.note("num_gpu", f"got auto; taken for {gpus}, by which batch.global_size and queue_size are multiplied")
-    else:
-        gpus = options.whole("num_gpu")
+    elif (gpus := options.whole("num_gpu")) < 0:
+        raise Mistake(f"num_gpu: got {gpus}; must be at least 0, or auto.")
+    gpus = max(gpus, 1)  # none is the CPU, which takes one batch
     per_device = options.whole("datasets.train.batch_size_per_gpu", 12)
     queue = options.whole("queue_size", 180) * gpus if degraded else 0
     return {"batch": {"global_size": per_device * gpus, "per_device": per_device}, "queue_size": queue}

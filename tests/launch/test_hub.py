@@ -106,6 +106,22 @@ torch.save(SRVGGNetCompact.from_pretrained("tester/x4").state_dict(), "opened.pt
 """
 
 
+def test_what_the_hub_does_not_give_is_said_in_words(hub: LoopbackHub) -> None:
+    hub.add("tester/empty")
+    for name, settings, reason in (
+        ("tester/absent", {}, "it has no such repository, or none that this token"),
+        ("tester/empty", {}, f"the repository has no {WEIGHTS}"),
+        ("tester/empty", {"HF_HUB_OFFLINE": "1"}, "it cannot be reached, or HF_HUB_OFFLINE is set, and no copy"),
+    ):
+        command = [sys.executable, "-m", "trainer.export", name, "--out", "nowhere"]
+        ended = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, check=False
+        )
+        said = f"error: RUN: {name} is no file or folder here, and the hub did not give it: {reason}"
+        assert ended.stderr.splitlines()[-1].startswith(said)
+        assert ended.returncode == 2
+
+
 FAULTS = {
     "the list of files, refused once": (Fault("/preupload/", 503), 0),
     "large files, refused once": (Fault("/objects/batch", 503), 0),

@@ -115,6 +115,21 @@ def test_no_local_path_is_in_the_card(tiny: Configure, tmp_path: Path) -> None:
     assert "Measured on private folders of pairs, which it was not trained on." in said
 
 
+def test_no_more_is_claimed_than_was_trained(tiny: Configure) -> None:
+    given = ["images.source=null", PAIRS, "high_order_degradation=false", "queue_size=0"]
+    said = text(tiny(HUB, *given, "ema.decay=0"))
+    assert "A network that makes photographs 4 times larger per side, as given pairs taught it. It is" in said
+    assert "These are its weights after" in said
+    assert "real-esrgan" not in said
+    said = text(tiny(HUB, "scale=1"))
+    assert "A network that restores photographs and undoes noise, blur and compression, whose strength" in said
+    assert "These are its smoothed weights after" in said
+    assert ModelCard(said).data.tags == ["super-resolution", "image-restoration", "real-esrgan", "SRVGGNetCompact"]
+    said = text(tiny(HUB, "degradation={type: pipeline, steps: [{type: fit}]}"))
+    assert "per side and undoes the degradation below, whose strength it is not told" in said
+    assert "real-esrgan" not in said
+
+
 def test_weights_from_the_hub_are_named_as_the_base(tiny: Configure) -> None:
     said = text(tiny(HUB, "init.generator=tester/base"))
     assert ModelCard(said).data.base_model == "tester/base"

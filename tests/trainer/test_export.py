@@ -148,6 +148,16 @@ def test_a_checkpoint_of_a_run_may_be_named(run: Path) -> None:
     assert all(torch.equal(value, found[name]) for name, value in compact(3).state_dict().items())
 
 
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_exported(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints" / "step-00000006" / "generator_ema.safetensors").write_bytes(b"")
+    assert main([str(run)]) == 0
+    assert "step-00000006 is damaged and passed over: generator_ema.safetensors has 0 bytes" in capsys.readouterr().err
+    with safetensors.safe_open(run / "release" / "4x-My-run.safetensors", framework="pt") as opened:
+        assert opened.metadata()["step"] == "3"
+
+
 def test_a_newer_export_replaces_an_older_one(run: Path) -> None:
     for step in (3, 6):
         origin = str(run / "checkpoints" / f"step-{step:08d}")
@@ -155,6 +165,25 @@ def test_a_newer_export_replaces_an_older_one(run: Path) -> None:
     for file in ("4x-My-run.safetensors", "4x-My-run/diffusion_pytorch_model.safetensors"):
         found = safetensors.torch.load_file(run / "release" / file)
         assert all(torch.equal(value, found[name]) for name, value in compact(6).state_dict().items())
+
+
+def test_nothing_but_an_export_is_replaced(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of all places, the folder that a run's diffusers export goes to may be that of the run."""
+    folder = run.rename(run.with_name("4x-My-run"))
+    (tmp_path / "other" / "4x-My-run").mkdir(parents=True)
+    (tmp_path / "other" / "4x-My-run" / "thesis.tex").touch()
+    compact().save_pretrained(tmp_path / "net")
+    assert main([str(tmp_path / "net"), "--to", "pth", "--out", str(tmp_path)]) == 0
+    pth = tmp_path / "4x-net.pth"
+    before = {path: path.stat().st_mtime_ns for path in (*folder.rglob("*"), *(tmp_path / "other").rglob("*"), pth)}
+    for origin, kind, out, reason in (
+        (folder, "safetensors,diffusers", tmp_path, "4x-My-run would replace what is exported; give another folder."),
+        (folder, "diffusers", tmp_path / "other", "4x-My-run is there and no export, for it holds thesis.tex; give "),
+        (pth, "pth", tmp_path, "4x-net.pth would replace what is exported; give another folder."),
+    ):
+        assert main([str(origin), "--to", kind, "--out", str(out)]) == 2
+        assert capsys.readouterr().err.startswith(f"error: --out: {out}/{reason}")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from trainer.export import main
-from trainer.networks import RRDBNet, SRVGGNetCompact, StochasticSRResNet
+from trainer.networks import ImportedNetwork, RRDBNet, SRVGGNetCompact, StochasticSRResNet
 from trainer.released import open_generator, scale_of
 
 onnx = pytest.importorskip("onnx", reason="wildsr[export] is not installed")
@@ -24,6 +25,7 @@ NETWORKS = [
     (SRVGGNetCompact(3, num_feat=8, num_conv=1), 1),
     (SRVGGNetCompact(2, 4, 4, num_feat=8, num_conv=1, act_type="leakyrelu"), 1),
     (StochasticSRResNet(2, n_channels=8, n_blocks=1, noise_dim=4), 1),
+    (ImportedNetwork("torch.nn.Conv2d", {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "padding": 1}), 1),
 ]
 
 
@@ -47,6 +49,27 @@ def assert_runs_as_torch(file: Path, net: Any, multiple: int, dtype: torch.dtype
         wanted = net(picture)
         assert got.shape == wanted.shape
         assert (torch.from_numpy(got).float() - wanted).abs().max() < tolerance
+
+
+class Looking(nn.Module):
+    """What it does depends on what it sees, which no graph holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight if x.mean() > 0.5 else 1 - x
+
+
+def test_a_network_that_is_no_graph_is_a_failure_in_one_sentence(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ImportedNetwork(f"{__name__}.Looking", {}).save_pretrained(tmp_path / "net")
+    assert main([str(tmp_path / "net"), "--to", "onnx", "--out", str(tmp_path / "out")]) == 1
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: 1x-net.onnx cannot be made: torch does not trace the network for any size (")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -201,6 +201,15 @@ def test_what_has_no_counterpart_is_named(change: Callable[[dict[str, Any]], obj
         (lambda tree: tree["network_g"].update(type="EDSR"), "network_g.type: got EDSR; wanted RRDBNet or SRVGGNet"),
         (lambda tree: tree["network_d"].update(type="PatchGAN"), "network_d.type: got PatchGAN; wanted UNetDiscrim"),
         (lambda tree: tree["train"].update(total_iter="many"), "train.total_iter: got 'many'; must be a whole number"),
+        (
+            lambda tree: tree["train"].update(total_iter=float("inf")),
+            "train.total_iter: got inf; must be a whole number",
+        ),
+        (
+            lambda tree: tree["train"].update(total_iter=float("nan")),
+            "train.total_iter: got nan; must be a whole number",
+        ),
+        (lambda tree: tree.update(num_gpu=-1), "num_gpu: got -1; must be at least 0, or auto"),
         (lambda tree: tree["train"]["scheduler"].update(milestones=5), "milestones: got 5; must be a list of steps"),
         (lambda tree: tree["train"]["gan_opt"].update(real_label_val="x"), "real_label_val: got 'x'; must be a number"),
     ],
@@ -210,6 +219,18 @@ def test_what_is_no_training_of_realesrgan_is_a_mistake(
 ) -> None:
     with pytest.raises(Mistake, match=sentence):
         translate(options(change), gpus=4)
+
+
+def test_without_a_gpu_there_is_one_batch_as_upstream_has_it() -> None:
+    one, none = (imported(options(lambda tree, count=count: tree.update(num_gpu=count)))[0] for count in (1, 0))
+    assert one == none
+
+
+def test_the_options_are_not_replaced_by_what_they_come_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "o.yml").write_bytes(OPTIONS.read_bytes())
+    assert main([str(tmp_path / "o.yml"), "--out", str(tmp_path / "o.yml")]) == 2
+    assert capsys.readouterr().err == f"error: --out: {tmp_path / 'o.yml'} is what is read; give another file.\n"
+    assert (tmp_path / "o.yml").read_bytes() == OPTIONS.read_bytes()
 
 
 def small(tree: dict[str, Any]) -> None:

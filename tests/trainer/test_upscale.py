@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from trainer.images import png16
-from trainer.networks import SRVGGNetCompactConfig
+from trainer.networks import ImportedNetwork, SRVGGNetCompactConfig
 from trainer.upscale import main
 from trainer.upscaler import Upscaler
 
@@ -67,6 +68,19 @@ def test_what_is_not_written_becomes_png(model: str, photos: Path, tmp_path: Pat
     assert below(tmp_path / "out") == ["d.png"]
 
 
+@pytest.mark.parametrize("kind", ["gif", "png", "tif", "webp"])
+def test_frames_and_pages_that_are_lost_are_told(
+    model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / f"a.{kind}", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / f"b.{kind}")
+    files = [str(tmp_path / f"{name}.{kind}") for name in "ab"]
+    assert main(["--model", model, "--input", *files, "--output", str(tmp_path / "out")]) == 0
+    assert f"a.{kind}: of its 3 frames or pages only the first is taken" in caplog.text
+    assert f"b.{kind}" not in caplog.text
+
+
 def test_outscale_and_tile(model: str, photos: Path, tmp_path: Path) -> None:
     assert (
         upscale(model, photos / "a.png", tmp_path / "out", "--outscale", "1.5", "--tile", "4", "--dtype", "bf16") == 0
@@ -123,6 +137,44 @@ def test_a_folder_that_cannot_be_made_is_a_failure_of_its_file(
     assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep"]
 
 
+def test_a_folder_in_the_place_of_a_result_does_not_count_as_made(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    assert upscale(model, photos, tmp_path / "out") == 1
+    assert f"{tmp_path / 'out' / 'a.png'} cannot be written: Is a directory\n" in capsys.readouterr().err
+
+
+class Reflecting(nn.Sequential):
+    """As many published networks do, it pads by what is inside, so it takes no picture of 4 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 3, 9, padding=4, padding_mode="reflect"), nn.Upsample(scale_factor=2))
+
+
+def test_a_picture_that_a_network_refuses_is_a_failure_of_its_file_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ImportedNetwork(f"{__name__}.Reflecting", {}, scale=2).save_pretrained(tmp_path / "net")
+    Image.new("RGB", (4, 4)).save(photos / "small.png")
+    assert upscale(str(tmp_path / "net"), photos, tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert "a sight without a known end: fading into each other" in captured.out
+    assert f"error: 1 failed:\n  {photos / 'small.png'}: " in captured.err
+    assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep/c.webp"]
+
+
+@pytest.mark.parametrize(("kind", "most"), [("jpg", 65500), ("webp", 16383)])
+def test_a_result_that_its_format_cannot_hold_says_so(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, most: int
+) -> None:
+    Image.new("RGB", (most // 2 + 1, 1)).save(tmp_path / "long.png")
+    assert upscale(model, tmp_path / "long.png", tmp_path / "out", "--format", kind) == 1
+    assert f" holds at most {most} pixels per side, and the picture has {2 * (most // 2 + 1)}; PNG holds more" in (
+        capsys.readouterr().err
+    )
+
+
 def test_16_bits_with_transparency_and_profile_come_out_so(model: str, tmp_path: Path) -> None:
     numbers = np.linspace(0, 65535, 4 * 6 * 8).astype(np.uint16).reshape(4, 6, 8)
     png16.write(tmp_path / "a.png", numbers, b"any profile")
@@ -163,6 +215,8 @@ def test_strength_mixes_two_models(model: str, photos: Path, tmp_path: Path) -> 
         (["--denoise-strength", "0.5"], "--denoise-strength and --denoise-model mix two networks"),
         (["--denoise-model", "x", "--denoise-strength", "2"], "--denoise-strength: got 2; must be from 0 to 1"),
         (["--device", "gpu"], "--device: gpu is not to be had here: Expected one of cpu, cuda, "),
+        (["--device", "meta"], "--device: meta is not to be had here: "),
+        (["--output", "/proc"], "--output: folder /proc cannot be written to: "),
         (["--device", "cuda:99"], "--device: cuda:99 is not to be had here: "),
         (["--suffix", "a/b"], "--suffix: got 'a/b'; must be a part of a file's name"),
         (["--black", "5"], "--black needs --white"),
@@ -223,8 +277,21 @@ def test_two_files_that_would_become_one_are_a_mistake(
     assert f"would both become {tmp_path / 'out' / 'a.png'}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [("--tile", "0"), ("--overlap", "-1"), ("--outscale", "0"), ("--format", "exr")])
-def test_options_out_of_range_are_refused(option: tuple[str, str], photos: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--tile", "0"), "got 0; must be at least 1"),
+        (("--tile", "1.5"), "got 1.5; must be a whole number"),
+        (("--overlap", "-1"), "got -1; must be at least 0"),
+        (("--outscale", "0"), "got 0; must be above 0"),
+        (("--outscale", "two"), "got two; must be a number"),
+        (("--format", "exr"), "invalid choice: 'exr'"),
+    ],
+)
+def test_options_out_of_range_are_refused(
+    option: tuple[str, str], said: str, photos: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         upscale(model, photos, photos, *option)
     assert ended.value.code == 2
+    assert said in capsys.readouterr().err

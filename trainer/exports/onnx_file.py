@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from trainer.exports.origin import Origin
-from trainer.mistakes import Mistake
+from trainer.mistakes import Failure, Mistake
+from trainer.networks import ImportedNetwork
 from trainer.released import bands_of, multiple_of, scale_of
 
 OPSET = 18
@@ -35,7 +36,10 @@ def check_onnx(dtype: torch.dtype) -> None:
 
 
 def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
-    """Trace the network into `file`: `input` [batch, C, height, width] to `output`, both of `dtype`."""
+    """Trace the network into `file`: `input` [batch, C, height, width] to `output`, both of `dtype`.
+
+    Raises Failure where torch cannot, as of a foreign network that looks at its input's numbers or fixes its size.
+    """
     net = copy.deepcopy(origin.net).half() if dtype == torch.float16 else origin.net
     multiple = multiple_of(net)
     example = torch.zeros(2, bands_of(net), 8 * multiple, 12 * multiple, dtype=dtype)
@@ -45,16 +49,24 @@ def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
     said.setLevel(logging.ERROR)  # else it names each operator of torchvision that is not there
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch, about torch
-        program = torch.onnx.export(
-            net,
-            (example,),
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_shapes=({0: torch.export.Dim("batch"), 2: height, 3: width},),
-        )
+        try:
+            program = torch.onnx.export(
+                net.net if isinstance(net, ImportedNetwork) else net,  # its own forward takes any number of inputs
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=({0: torch.export.Dim("batch"), 2: height, 3: width},),
+            )
+        except Exception as error:  # whatever the network, the tracer or the exporter raises: pages, the cause last
+            cause = error.__cause__ or error
+            reason = str(cause).strip().splitlines() or [""]
+            raise Failure(
+                f"{file.name} cannot be made: torch does not trace the network for any size "
+                f"({type(cause).__name__}: {reason[0]})"
+            ) from error
     assert program is not None, "torch.onnx.export returns a program where dynamo is true"
     model = program.model_proto
     _name_sizes(model.graph, scale_of(net))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -69,7 +70,9 @@ def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
     """The run and the checkpoint that a path means: a run folder's newest, or the one that it names itself."""
     if (run := RunFolder(path)).config.is_file():
         checkpoints = Checkpoints(run.checkpoints)
-        newest, _ = checkpoints.newest()
+        newest, complaints = checkpoints.newest()
+        for complaint in complaints:
+            print(complaint, file=sys.stderr)
         if newest is None:
             raise Mistake(f"{KEY}: the run in {path} has no complete checkpoint yet.")
         return run, checkpoints.path(newest)

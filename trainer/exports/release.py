@@ -19,6 +19,7 @@ from trainer.exports.weights_file import results_of_weights, write_diffusers, wr
 from trainer.mistakes import Mistake
 from trainer.released import scale_of
 from trainer.run_folder import RunFolder
+from trainer.state_dicts import CONFIG, WEIGHTS
 
 MARKS = {torch.float32: "", torch.float16: "-fp16", torch.bfloat16: "-bf16"}
 
@@ -53,6 +54,8 @@ def release(options: Namespace) -> None:
     origin = open_origin(options.run)
     folder = _folder(options)
     stem = f"{stem_of(origin)}{MARKS[dtype]}"
+    for name in formats:
+        _check_target(folder / f"{stem}{FORMATS[name].suffix}", Path(options.run))
     pictures = pictures_for(origin.net)
     wanted = results_of(origin.net, pictures)
     aside = folder / ".partial"
@@ -99,6 +102,14 @@ def _folder(options: Namespace) -> Path:
     if (run := RunFolder(Path(options.run))).config.is_file():
         return run.release
     raise Mistake(f"--out: must be given, as {options.run} is no run folder.")
+
+
+def _check_target(target: Path, origin: Path) -> None:
+    """Mistake where what would be written replaces what is exported, or a folder that is no earlier export."""
+    if target.exists() and origin.resolve().is_relative_to(target.resolve()):
+        raise Mistake(f"--out: {target} would replace what is exported; give another folder.")
+    if target.is_dir() and (others := {entry.name for entry in target.iterdir()} - {CONFIG, WEIGHTS}):
+        raise Mistake(f"--out: {target} is there and no export, for it holds {min(others)}; give another folder.")
 
 
 def _named(made: Path, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 `decode` is for training and makes 8-bit RGB of anything; here a picture is read to be written again.
 """
 
+import logging
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from PIL import Image, ImageCms, ImageOps
 from trainer.images import png16
 from trainer.images.decode import MAX_PIXELS, Unreadable, reason_of
 from trainer.images.picture import Numbers, Picture
+
+log = logging.getLogger(__name__)
 
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 TIFF: dict[str, Any] = {"format": "TIFF", "compression": "tiff_adobe_deflate"}
@@ -25,6 +28,10 @@ FORMATS: dict[str, dict[str, Any]] = {
     ".tiff": TIFF,
 }
 """What is written, by the end of a file's name: what Pillow is told."""
+SEQUENCES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})
+"""Formats whose further frames or pages are pictures too; in a JPEG they are previews and depths."""
+LONGEST = {"JPEG": 65500, "WEBP": 16383}
+"""Pixels per side of what the formats' own libraries write at most."""
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -76,7 +83,8 @@ def to_pillow(picture: Picture) -> Image.Image:
 
 
 def read_photograph(path: Path) -> Picture:
-    """Read a picture file, upright; `Unreadable` if that cannot be. Of several frames or pages the first counts.
+    """Read a picture file, upright; `Unreadable` if that cannot be. Of several frames or pages the first counts,
+    and the log says so.
 
     16 bits are kept from PNG, and of gray from TIFF; whatever else Pillow opens, it opens with 8.
     """
@@ -84,6 +92,8 @@ def read_photograph(path: Path) -> Picture:
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels; cut it into tiles")
+            if image.format in SEQUENCES and (frames := getattr(image, "n_frames", 1)) > 1:
+                log.warning("%s: of its %d frames or pages only the first is taken", path, frames)
             if png16.is_16_bit(image):
                 return _of_16_bits(png16.read(path.read_bytes()), image.info)
             if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "CMYK") and ";16" in png16.unpacking(image):
@@ -115,5 +125,7 @@ def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
         raise ValueError("JPEG has no transparency, and the picture has; PNG keeps it")
     if planes.dtype == np.uint16 and (name != "TIFF" or len(planes) > 1):
         raise ValueError(f"{name} would have 8 bits, and the picture has 16; PNG keeps them")
+    if (side := max(planes.shape[1:])) > (limit := LONGEST.get(name, side)):
+        raise ValueError(f"{name} holds at most {limit} pixels per side, and the picture has {side}; PNG holds more")
     image = to_pillow(picture)
     image.save(path, icc_profile=picture.icc, **options)
