@@ -4,7 +4,9 @@ import math
 
 import pytest
 
+from trainer.adversary import AdversarialConfig
 from trainer.game import GameConfig
+from trainer.schedule import Constant
 
 
 def test_without_settings_both_learn_from_the_first_step_at_full_weight() -> None:
@@ -69,3 +71,12 @@ def test_half_a_setting_is_refused() -> None:
         GameConfig(g_pretrain_steps=5)
     with pytest.raises(ValueError, match="pretrain_g_only is true but g_pretrain_steps is 0"):
         GameConfig(pretrain_g_only=True)
+
+
+def test_a_warm_up_that_is_over_before_the_discriminator_joins_is_refused() -> None:
+    phases = {"pretrain_g_only": True, "g_pretrain_steps": 5}
+    with pytest.raises(
+        ValueError, match=r"lr_scheduler\.lr_warmup_steps: got 5, .* must be above g_pretrain_steps 5, or 0"
+    ):
+        AdversarialConfig(lr_scheduler=Constant(lr_warmup_steps=5), **phases)
+    AdversarialConfig(lr_scheduler=Constant(lr_warmup_steps=6), **phases)

@@ -111,11 +111,6 @@ def fall(share: float) -> float:
     return (1 + math.cos(math.pi * share)) / 2
 
 
-def after(t: int) -> float:
-    """How far step t lies between a warm-up of 5 steps and the end."""
-    return max(0, t - 5) / (STEPS - 5)
-
-
 Schedule = tuple[str, Callable[[int], float]]
 COLD: tuple[Schedule, ...] = (
     ("constant", lambda t: 1.0 + 0 * t),
@@ -124,24 +119,38 @@ COLD: tuple[Schedule, ...] = (
     ("linear, min_factor: 0.1", lambda t: 1 - 0.9 * t / STEPS),
 )
 """Schedules, and what multiple of the rate they give at step t, counted from 0."""
-WARMED: tuple[Schedule, ...] = (
-    ("constant, lr_warmup_steps: 5", lambda t: rise(t / 5, "linear")),
-    (
-        "multistep, milestones: [3, 13], lr_warmup_steps: 5, lr_warmup_type: cosine",
-        lambda t: rise(t / 5, "cosine") * 0.5 ** ((t >= 3) + (t >= 13)),
-    ),
-    ("cosine, lr_warmup_steps: 5, lr_warmup_type: cosine", lambda t: rise(t / 5, "cosine") * fall(after(t))),
-    ("linear, lr_warmup_steps: 5", lambda t: rise(t / 5, "linear") * (1 - after(t))),
-)
+
+
+def warmed(steps: int) -> tuple[Schedule, ...]:
+    """The same kinds of schedule after a warm-up of so many steps."""
+
+    def after(t: int) -> float:
+        return max(0, t - steps) / (STEPS - steps)
+
+    return (
+        (f"constant, lr_warmup_steps: {steps}", lambda t: rise(t / steps, "linear")),
+        (
+            f"multistep, milestones: [3, 13], lr_warmup_steps: {steps}, lr_warmup_type: cosine",
+            lambda t: rise(t / steps, "cosine") * 0.5 ** ((t >= 3) + (t >= 13)),
+        ),
+        (
+            f"cosine, lr_warmup_steps: {steps}, lr_warmup_type: cosine",
+            lambda t: rise(t / steps, "cosine") * fall(after(t)),
+        ),
+        (f"linear, lr_warmup_steps: {steps}", lambda t: rise(t / steps, "linear") * (1 - after(t))),
+    )
+
+
+EARLY, LATE = warmed(5), warmed(PRETRAIN + 4)
 
 
 @pytest.mark.parametrize(
     ("generator", "discriminator", "ramp"),
     [
-        (WARMED[0], COLD[0], "linear"),
-        (COLD[1], WARMED[1], "cosine"),
-        (WARMED[2], COLD[2], "linear"),
-        (COLD[3], WARMED[3], "cosine"),
+        (EARLY[0], COLD[0], "linear"),
+        (COLD[1], LATE[1], "cosine"),
+        (EARLY[2], COLD[2], "linear"),
+        (COLD[3], LATE[3], "cosine"),
     ],
     ids=["constant", "multistep", "cosine", "linear"],
 )
@@ -186,10 +195,10 @@ def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None
     Each first one sets what is best: after the warm-up, for the generator under each new weight of the ramp, and for
     the discriminator of the game.
     """
-    plateau = "type: plateau, metric: generator/learning_rate, mode: max, lr_warmup_steps: 3"
+    plateau = "type: plateau, metric: generator/learning_rate, mode: max"
     lines = whole_and_in_pieces(
         run,
-        f"lr_scheduler={{{plateau}, patience: 1, factor: 0.5, cooldown: 1, min_lr: 1e-4}}",
+        f"lr_scheduler={{{plateau}, lr_warmup_steps: 3, patience: 1, factor: 0.5, cooldown: 1, min_lr: 1e-4}}",
         f"adversarial.lr_scheduler={{{plateau}, patience: 0, factor: 0.1, cooldown: 2, min_lr: 5e-6}}",
     )
 
@@ -206,7 +215,7 @@ def test_rates_on_a_plateau_fall_by_the_validations_that_count(run: Run) -> None
         fallen = multiple(alone, 1, 1, 0.5, 0) * multiple(full, 1, 1, 0.5, 0)
         assert line["generator/learning_rate"] == pytest.approx(1e-3 * warm * max(0.1, fallen), rel=1e-12), t
         in_game = max(0, t // VALIDATE - PRETRAIN // VALIDATE)
-        wanted = 1e-4 * warm * multiple(in_game, 0, 2, 0.1, 0.05)
+        wanted = 1e-4 * multiple(in_game, 0, 2, 0.1, 0.05)
         assert line["discriminator/learning_rate"] == pytest.approx(wanted, rel=1e-12), t
     assert lines[-1]["generator/learning_rate"] == pytest.approx(2.5e-4)
     assert lines[-1]["discriminator/learning_rate"] < 1e-4
