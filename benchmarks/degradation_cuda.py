@@ -19,14 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from degradation_sides import SCALE, STAGES, Clock, our_batch, patch, pictures, their_batch
+from degradation_sides import COLUMN, SCALE, STAGES, Clock, our_batch, patch, pictures, their_batch
+from degradation_stages import fused_stages
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from degradations import Keys, Purpose, SecondOrder, draws, jpeg, noise, sharpen
+from degradations import Keys, SecondOrder, draws, jpeg, noise, sharpen
 
 Batch = Callable[[int, Clock], object]
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
@@ -36,64 +37,46 @@ HEAD_START = 20_000_000  # cycles, some 10 ms: longer than a host takes to launc
 
 def fused_batch(config: SecondOrder, gt: Tensor, start: int, clock: Clock) -> tuple[Tensor, Tensor]:
     """`fused.second_order.Pairing`, stage by stage: uint8 [B, 3, side, side] -> (lq, gt_usm), uint8."""
-    from degradations.fused import second_order as fused
-    from degradations.fused.blur import blur
     from degradations.fused.canvas import Canvas
     from degradations.fused.crops import crop
-    from degradations.fused.jpeg import jpeg as compressed
-    from degradations.fused.noise import add_noise
-    from degradations.fused.resize import resize
+    from degradations.fused.recipe import draw
     from degradations.fused.sharpen import usm_sharpen
 
     side, cut = gt.shape[-1], patch(gt.shape[-1])
-    lq = side // SCALE
     keys = Keys(0, torch.arange(start, start + len(gt), device=gt.device))
     with clock("kernels"):
-        r, (top, left) = fused.draw(config, keys, side, side, SCALE, cut // SCALE)
+        recipe, (top, left) = draw(config, keys, side, side, SCALE, cut // SCALE)
     with clock("USM of the image"):
-        sharp = usm_sharpen(Canvas.full(gt))
-    with clock("blur 1"):
-        x = blur(sharp, r.blur1)
-    with clock("resize 1"):
-        x = resize(x, r.resize1.size, r.resize1.mode, fused._most(side, side, config.resize_range[1]))
-    with clock("noise 1"):
-        x = add_noise(x, r.noise1.kind, r.noise1.strength, r.noise1.gray, keys, Purpose.NOISE_1_FIELD)
-    with clock("JPEG 1"):
-        x = compressed(x, r.jpeg1.quality)
-    with clock("blur 2"):
-        x = blur(x, r.blur2, whole=True)
-    with clock("resize 2"):
-        x = resize(x, r.resize2.size, r.resize2.mode, fused._most(lq, lq, config.resize_range2[1]))
-    with clock("noise 2"):
-        x = add_noise(x, r.noise2.kind, r.noise2.strength, r.noise2.gray, keys, Purpose.NOISE_2_FIELD)
-    with clock("JPEG 2"):
-        x = compressed(x, r.jpeg2.quality, ~r.jpeg_last)
-    with clock("resize 3 + sinc"):
-        x = blur(resize(x, r.resize3.size, r.resize3.mode, (lq, lq)), r.sinc)
-    with clock("JPEG 2"):
-        x = compressed(x, r.jpeg2.quality, r.jpeg_last)
+        x = sharp = usm_sharpen(Canvas.full(gt))
+    for name, stage in fused_stages(config, recipe):
+        with clock(COLUMN.get(name, name)):
+            x = stage(x)
     with clock("round + crop"):
         return crop(x, top, left, (cut // SCALE,) * 2), crop(sharp, top, left, (cut, cut), SCALE)
 
 
-def fused_bytes(config: SecondOrder, side: int, count: int) -> dict[str, float]:
-    """What the fused kernels read and write for these samples by stage, each pass over each image counted once."""
+def fused_bytes(config: SecondOrder, side: int, count: int, number: int = 4) -> dict[str, float]:
+    """What the fused kernels read and write for these samples by stage, each pass over each image counted once.
+
+    Args:
+        number: bytes of one value that lies between stages; after a JPEG that is a byte.
+    """
     r = config.draw(Keys(0, torch.arange(count)), side, side, SCALE)
     full, lq = 3 * count * side**2, 3 * count * (side // SCALE) ** 2
     first, second = (int(3 * size.prod(1).sum()) for size in (r.resize1.size, r.resize2.size))
-    coded = 0.5 * 4 + 4  # planes of half the bytes, written and read twice; what goes in or comes out
+    coded = number + 0.5 * 4  # what goes in; planes of half the bytes, written and read twice
     return {
-        "USM of the image": full * (1 + 5 + 1 + 1 + 4 + 4),  # image; gain and mask; image, mask and gain; result
-        "blur 1": full * 16,  # two halves, written and read between
-        "resize 1": 4 * (full + first),
-        "noise 1": first * 12,  # levels, then in place
+        "USM of the image": full * (4 + 3 * number),  # image; gain and mask; image, mask and gain; result
+        "blur 1": full * 4 * number,  # as many halves as the number has, written and read between
+        "resize 1": number * (full + first),
+        "noise 1": first * 3 * number,  # levels, then in place
         "JPEG 1": first * (coded + 1),
-        "blur 2": first * (1 + 2 + 2 + 4),
-        "resize 2": 4 * (first + second),
-        "noise 2": second * 12,
-        "resize 3 + sinc": 4 * (second + lq) + lq * 16,
-        "JPEG 2": 0.5 * (second + lq) * (coded + 4),
-        "round + crop": 3 * count * 5 * (patch(side) ** 2 + (patch(side) // SCALE) ** 2),
+        "blur 2": first * (1 + 2 + 2 + number),
+        "resize 2": number * (first + second),
+        "noise 2": second * 3 * number,
+        "resize 3 + sinc": number * (second + lq) + lq * 4 * number,
+        "JPEG 2": 0.5 * (second + lq) * (coded + number),
+        "round + crop": 3 * count * (number + 1) * (patch(side) ** 2 + (patch(side) // SCALE) ** 2),
     }
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from degradation_stages import reference_stages
 from torch import Tensor
 
-from degradations import Keys, Purpose, SecondOrder, draw_crops, paired_crop, usm_sharpen
-from degradations.blur import blur
+from degradations import Keys, SecondOrder, draw_crops, paired_crop, usm_sharpen
 from degradations.noise import quantise
 
 SCALE, SIDE = 4, 400
@@ -30,6 +30,7 @@ STAGES = (
     "kernels", "USM of the image", "blur 1", "resize 1", "noise 1", "JPEG 1", "blur 2", "resize 2", "noise 2",
     "resize 3 + sinc", "JPEG 2", "round + crop", "USM of the crop",
 )  # fmt: skip
+COLUMN = dict.fromkeys(("resize 3", "sinc"), "resize 3 + sinc")  # basicsr's is one step
 MODES = ["area", "bilinear", "bicubic"]
 FAMILIES = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 PROBABILITIES = [0.45, 0.25, 0.12, 0.03, 0.12, 0.03]
@@ -203,45 +204,19 @@ def their_batch(lib: SimpleNamespace, gt: Tensor, clock: Clock) -> tuple[Tensor,
 def our_batch(config: SecondOrder, gt: Tensor, position: int, clock: Clock) -> tuple[Tensor, Tensor]:
     """The same work, stage by stage as `SecondOrder.apply`, drawn for each sample -> (lq, gt_usm)."""
     keys, size = Keys(0, torch.arange(position, position + len(gt))), gt.shape[-1]
-    _, resize1, noise1, jpeg1 = config.first()
-    _, resize2, noise2, jpeg2, _ = config.second()
     with clock("kernels"):
         recipe = config.draw(keys, size, size, SCALE)
     with clock("USM of the image"):
         sharp = usm_sharpen(gt)
-    with clock("blur 1"):
-        x = blur(sharp.unbind(), recipe.blur1)
-    with clock("resize 1"):
-        x = resize1.apply(x, recipe.resize1)
-    with clock("noise 1"):
-        x = noise1.apply(x, recipe.noise1, keys, Purpose.NOISE_1_FIELD)
-    with clock("JPEG 1"):
-        x = jpeg1.apply(x, recipe.jpeg1)
-    with clock("blur 2"):
-        x = blur(x, recipe.blur2)
-    with clock("resize 2"):
-        x = resize2.apply(x, recipe.resize2)
-    with clock("noise 2"):
-        x = noise2.apply(x, recipe.noise2, keys, Purpose.NOISE_2_FIELD)
-    last = recipe.jpeg_last.tolist()
-    with clock("JPEG 2"):
-        x = at(x, [i for i, flag in enumerate(last) if not flag], recipe.jpeg2, jpeg2.apply)
-    with clock("resize 3 + sinc"):
-        x = blur(resize2.apply(x, recipe.resize3), recipe.sinc)
-    with clock("JPEG 2"):
-        x = at(x, [i for i, flag in enumerate(last) if flag], recipe.jpeg2, jpeg2.apply)
+    x = list(sharp.unbind())
+    for name, stage in reference_stages(config, recipe):
+        with clock(COLUMN.get(name, name)):
+            x = stage(x)
     with clock("round + crop"):
         lq = torch.stack([quantise(image) for image in x])
         cut = patch(size) // SCALE
         top, left = draw_crops(keys, size // SCALE, size // SCALE, cut)
         return paired_crop(lq, sharp, top, left, cut, SCALE)
-
-
-def at(images: list[Tensor], places: list[int], recipe: Any, apply: Callable[..., list[Tensor]]) -> list[Tensor]:
-    done = apply([images[i] for i in places], recipe.select(torch.tensor(places, dtype=torch.int64)))
-    for i, image in zip(places, done, strict=True):
-        images[i] = image
-    return images
 
 
 def pictures(count: int, side: int = SIDE) -> Tensor:

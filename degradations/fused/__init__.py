@@ -7,6 +7,7 @@ that `tests/degradations/test_fused*.py` state. This package can be imported whe
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -21,12 +22,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SWITCH = "WILDSR_FUSED"
+"""Of the environment: 0 has the reference do everything, for a device or a driver that the kernels break."""
+
+
+def allowed() -> bool:
+    """Whether the switch leaves the kernels on, as it does where it is not set."""
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise ValueError(f"{SWITCH} must be 0 or 1, got {value!r}")
+    return value == "1"
+
 
 def takes(config: Degradation, pictures: Tensor) -> bool:
     """Whether `fused.second_order.Pairing` makes pairs of these pictures. On a GPU, why not is said once."""
     if pictures.device.type != "cuda":  # ROCm bears the same name
         return False
-    return not _obstacle(config, pictures.dtype, pictures.device)
+    return not _obstacle(config, pictures.dtype, pictures.device, pictures.shape[1])
 
 
 def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: Scene) -> list[Tensor]:
@@ -42,14 +54,16 @@ def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, sc
 
 
 @lru_cache(maxsize=16)
-def _obstacle(config: Degradation, dtype: torch.dtype, device: torch.device) -> str:
-    reason = _reason(config, dtype, device)
+def _obstacle(config: Degradation, dtype: torch.dtype, device: torch.device, bands: int) -> str:
+    reason = _reason(config, dtype, device, bands)
     if reason:
         log.warning("The degradation does not run on fused kernels as a whole: %s.", reason)
     return reason
 
 
-def _reason(config: Degradation, dtype: torch.dtype, device: torch.device) -> str:
+def _reason(config: Degradation, dtype: torch.dtype, device: torch.device, bands: int) -> str:
+    if not allowed():
+        return f"{SWITCH}=0"
     if find_spec("triton") is None:
         return "Triton is not installed"
     if dtype != torch.uint8:
@@ -61,12 +75,12 @@ def _reason(config: Degradation, dtype: torch.dtype, device: torch.device) -> st
 
     if reason := obstacle(config):
         return f"there is no kernel for {reason}"
-    return trial(config, device)
+    return trial(config, device, bands)
 
 
 @lru_cache(maxsize=64)
 def _has_step(operation: Operation[Any]) -> bool:
-    if find_spec("triton") is None:
+    if not allowed() or find_spec("triton") is None:
         return False
     from degradations.fused import steps  # needs Triton
 

@@ -57,8 +57,11 @@ def _resize(
     if (top < target_h) & (left < target_w):
         mode = tl.load(modes + image).to(tl.int32)
         if STEPPED:
-            step_y = tl.load(steps + image)
-            step_x = step_y
+            step = tl.load(steps + image)
+            # a size that is kept is a copy, and PyTorch's bilinear takes either axis by itself
+            same = (h == target_h) & (w == target_w)
+            step_y = tl.where(same | ((mode == _BILINEAR) & (h == target_h)), 1.0, step)
+            step_x = tl.where(same | ((mode == _BILINEAR) & (w == target_w)), 1.0, step)
         else:
             # an ordinary quotient is off by two last bits on a GPU, which moves the far end of an axis
             step_y = tl.div_rn(h.to(tl.float32), target_h.to(tl.float32))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys, Purpose, uniforms
+from degradations.fused import SWITCH
 from degradations.fused.second_order import Pairing
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen
@@ -18,23 +19,40 @@ LIMIT = 0.2
 pixels of one of the pictures; a kernel that is wrong spoils them all."""
 
 
-def trial(config: SecondOrder, device: torch.device, count: int = 8) -> str:
+def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8) -> str:
     """Why the kernels are not to be trusted on `device`, in words; empty where they do what the reference does.
 
     It compiles them, which takes a minute where that was never done, and waits for the device.
+
+    Raises:
+        RuntimeError: if they failed in such a way that the device computes nothing more for this process.
     """
-    pictures, positions = _pictures(count), torch.arange(count)
+    pictures, positions = _pictures(count, bands), torch.arange(count)
     try:
         maker = Pairing(config=config, seed=0, scale=SCALE, side=SIDE, sharpen_gt=True)
         made = [part.cpu() for part in maker(pictures.to(device), positions.to(device))]
     except Exception as error:  # of a compiler or a driver, of any kind: the reference can still make the pairs
         lines = str(error).strip().splitlines() or [""]
-        return f"in a trial on {device} they failed: {type(error).__name__}: {lines[0]}"
+        failure = f"in a trial on {device} they failed: {type(error).__name__}: {lines[0]}"
+        if _answers(device):
+            return failure
+        raise RuntimeError(
+            f"No fused kernels for the degradation: {failure}. After that {device} computes nothing more for this "
+            f"process. Start it again with {SWITCH}=0 in the environment: the reference then makes the pairs."
+        ) from error
     keys, sharp = Keys(0, positions), usm_sharpen(pictures / 255)
     degraded = config.apply(sharp, config.draw(keys, HEIGHT, WIDTH, SCALE))
     cut = draw_crops(keys, HEIGHT // SCALE, WIDTH // SCALE, SIDE)
     wanted = paired_crop(degraded, sharp, *cut, SIDE, SCALE)
     return doubt([(255 * part).round().to(torch.uint8) for part in wanted], made)
+
+
+def _answers(device: torch.device) -> bool:
+    """Whether the device still computes. After an illegal access to memory, CUDA refuses a process all that follows."""
+    try:
+        return torch.ones(1, device=device).add(1).item() == 2
+    except RuntimeError:
+        return False
 
 
 def doubt(wanted: list[Tensor], made: list[Tensor]) -> str:
@@ -43,9 +61,9 @@ def doubt(wanted: list[Tensor], made: list[Tensor]) -> str:
     return f"in a trial {100 * off:.0f} % of the values were not the reference's" if off > LIMIT else ""
 
 
-def _pictures(count: int) -> Tensor:
-    """Smooth waves with edges, uint8 [count, 3, HEIGHT, WIDTH], different in every picture and band."""
-    numbers = uniforms(Keys(0, torch.arange(count)), Purpose.CROP, 9).float().view(count, 3, 3, 1, 1)
+def _pictures(count: int, bands: int) -> Tensor:
+    """Smooth waves with edges, uint8 [count, bands, HEIGHT, WIDTH], different in every picture and band."""
+    numbers = uniforms(Keys(0, torch.arange(count)), Purpose.CROP, 3 * bands).float().view(count, bands, 3, 1, 1)
     rows, columns = torch.arange(HEIGHT)[:, None], torch.arange(WIDTH)
     waves = torch.sin(0.4 * numbers[:, :, 0] * rows + 0.4 * numbers[:, :, 1] * columns + 6 * numbers[:, :, 2])
     edges = 40 * ((rows // 16 + columns // 16) % 2)

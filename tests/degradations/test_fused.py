@@ -101,13 +101,15 @@ def test_resize(mode: int, fused_device: torch.device) -> None:
 
 
 def test_resize_with_upstreams_steps(fused_device: torch.device) -> None:
-    pictures, scales, modes = images(1), (0.37, 1.3, 2.4, 0.81), (1, 2, 2, 0)
+    pictures = images(1, (*SIZES, *[(30, 40)] * 2, *[(20, 40)] * 2))
+    # the last ones keep their size, or their height, although the step is not 1
+    scales, modes = (0.37, 1.3, 2.4, 0.81, 1.01, 1.01, 1.03, 1.03), (1, 2, 2, 0, 1, 2, 1, 2)
     targets = [[int(side * s) for side in picture.shape[1:]] for picture, s in zip(pictures, scales, strict=True)]
     got = fused_resize.resize(
         canvas(pictures, fused_device),
         torch.tensor(targets, device=fused_device),
         torch.tensor(modes, device=fused_device),
-        (14, 48),
+        (30, 48),
         (1 / torch.tensor(scales, dtype=torch.float64)).float().to(fused_device),
     )
     wanted = [
@@ -115,6 +117,7 @@ def test_resize_with_upstreams_steps(fused_device: torch.device) -> None:
         for picture, (h, w), m, s in zip(pictures, targets, modes, scales, strict=True)
     ]
     assert largest(got, wanted) < 2e-3
+    assert all(torch.equal(wanted[i], pictures[i]) for i in (4, 5))
 
 
 @pytest.mark.parametrize("bands", [1, 3, 4])

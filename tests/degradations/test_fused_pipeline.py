@@ -131,15 +131,37 @@ def test_the_recipe_is_the_references(
             assert got[name] == value, name
 
 
-def test_which_pictures_are_taken(fused_device: torch.device) -> None:
-    assert not fused.takes(SecondOrder(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
-    assert trial(SecondOrder(), fused_device, count=1) == ""
+@pytest.mark.parametrize("bands", [1, 3])
+def test_which_pictures_are_taken(bands: int, fused_device: torch.device) -> None:
+    assert not fused.takes(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
+    assert trial(SecondOrder(), fused_device, bands, count=1) == ""
 
 
-def test_a_device_on_which_the_kernels_fail_is_not_trusted() -> None:
-    # a kernel would be launched on tensors of "meta", whose pointers are zero, and spoil all that is to come on a GPU
-    wrong = torch.device("cpu" if torch.cuda.is_available() else "meta")
-    assert re.match(rf"in a trial on {wrong} they failed: \w+: \S", trial(SecondOrder(), wrong))
+def test_kernels_that_fail_are_not_trusted(fused_device: torch.device) -> None:
+    reason = trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
+    assert reason == f"in a trial on {fused_device} they failed: ValueError: no fused kernel for jpeg: realesrgan"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="pointers of meta tensors are 0: all that follows would fail")
+def test_kernels_that_break_the_device() -> None:
+    """A device that computes nothing after the failure, as a GPU after an illegal access."""
+    sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
+    with pytest.raises(RuntimeError, match=sentence):
+        trial(SecondOrder(), torch.device("meta"), 3)
+
+
+def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, blur = torch.device("cpu"), steps.Blur(prob=0.654)
+    monkeypatch.setenv("WILDSR_FUSED", "0")
+    assert fused._reason(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
+    assert not fused._has_step(blur)
+    monkeypatch.setenv("WILDSR_FUSED", "off")
+    with pytest.raises(ValueError, match="WILDSR_FUSED must be 0 or 1, got 'off'"):
+        fused._reason(SecondOrder(), torch.uint8, device, 3)
+    monkeypatch.setenv("WILDSR_FUSED", "1")
+    assert (
+        fused._reason(SecondOrder(antialias=True), torch.uint8, device, 3) == "there is no kernel for antialias: true"
+    )
 
 
 def test_a_trial_forgives_rounding_and_nothing_more() -> None:
@@ -153,7 +175,7 @@ def test_a_trial_forgives_rounding_and_nothing_more() -> None:
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert fused._reason(SecondOrder(), torch.uint8, torch.device("cpu")) == "Triton is not installed"
+    assert fused._reason(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
     assert not fused._has_step(steps.Blur(prob=0.321))
 
 
@@ -173,7 +195,7 @@ def test_what_is_not_taken_is_said_once(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert fused._obstacle(config, dtype, torch.device("cpu"))
+            assert fused._obstacle(config, dtype, torch.device("cpu"), 3)
     assert len(caplog.messages) == 1
     assert re.search(reason, caplog.messages[0])
     if isinstance(config, SecondOrder) and dtype == torch.uint8:
