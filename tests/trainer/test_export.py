@@ -173,8 +173,8 @@ def test_names_that_the_run_did_not_find_on_the_hub_are_local(tiny: Tiny, tmp_pa
 
 
 def test_exports_into_one_folder_are_not_in_each_others_way(run: Path) -> None:
-    (run / "release" / ".partial-of-another").mkdir(parents=True)
-    before = run / "release" / ".partial-of-another" / "4x-My-run.safetensors"
+    (run / "release" / ".partial").mkdir(parents=True)
+    before = run / "release" / ".partial" / "4x-My-run.safetensors"
     before.write_text("half of it")
     assert main([str(run)]) == 0
     assert before.read_text() == "half of it"
