@@ -12,7 +12,7 @@ from safetensors import safe_open
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree
-from trainer.disclosure import are_apart, hub_id, is_hub_id, public
+from trainer.disclosure import are_apart, as_trained, hub_id, is_hub_id, public
 from trainer.hub import HubConfig
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -46,7 +46,8 @@ class Facts:
 def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
     """Write the card of a save that is staged in `place`."""
     assert config.hub
-    (place / "README.md").write_text(card(config, config.hub, facts(folder, place, step)), encoding="utf-8")
+    known = as_trained(config, folder.hub_names())
+    (place / "README.md").write_text(card(known, config.hub, facts(folder, place, step)), encoding="utf-8")
 
 
 def facts(folder: RunFolder, place: Path, step: int) -> Facts:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from huggingface_hub import HfApi, ModelCard, get_token
@@ -26,7 +27,11 @@ Answer = dict[str, Any]
 
 
 class Refused(Exception):
-    """What a person has to put right."""
+    """What a person has to put right, and the key of the hub section that it is about."""
+
+    def __init__(self, reason: str, key: str = "repo_id") -> None:
+        super().__init__(reason)
+        self.key = key
 
 
 def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
@@ -37,12 +42,22 @@ def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
     api.create_repo(repo_id, private=private, exist_ok=True)
     api.auth_check(repo_id, write=True)
     if private and not api.model_info(repo_id).private:
-        raise Refused("the repository exists and is public; set hub.private=false if that is meant")
+        raise Refused("the repository exists and is public; hub.private=false, or --public by hand, allows that")
     try:
         ModelCard(metadata).validate()
     except ValueError as error:
-        raise Refused(f"the card's metadata are not valid: {one_line(error)}") from error
+        said = complaints(str(error))
+        if "license" in said:
+            raise Refused(f"the hub takes no such licence: {said}", "license") from error
+        raise Refused(f"the card's metadata are not valid: {said}") from error
     return {}
+
+
+def complaints(answer: str) -> str:
+    """What the hub has against a card's metadata, of the JSON that it sends, in a line."""
+    with suppress(ValueError, TypeError, LookupError):  # it is something else
+        answer = "; ".join(error["message"] for error in json.loads(answer)["errors"])
+    return one_line(answer)
 
 
 def push(repo_id: str, folder: str, message: str, tag: str | None) -> Answer:
@@ -66,7 +81,7 @@ ERRANDS: dict[str, Callable[..., Answer]] = {"open_repo": open_repo, "push": pus
 def failure(error: BaseException) -> Answer:
     """What went wrong in a line, whether a person must put it right, and for how many seconds the hub wants no more."""
     if isinstance(error, Refused):
-        return {"error": str(error), "refused": True}
+        return {"error": str(error), "refused": True, "key": error.key}
     if isinstance(error, OfflineModeIsEnabled):
         return {"error": "HF_HUB_OFFLINE is set", "refused": True}
     causes = [error]

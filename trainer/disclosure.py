@@ -1,7 +1,8 @@
 """What is told of a configuration to people elsewhere: names on the hub, and of anything local no place."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
@@ -12,6 +13,8 @@ HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
 LOCAL_KEYS = frozenset({"output_dir", "gt", "lq", "data_files"})
 LOCAL_TYPES = frozenset({"folder", "pairs"})
+NO_PLACES = frozenset({"hub", "metric"})
+"""Fields with a slash that is none of a place: where the run itself goes, and the figure that a plateau watches."""
 
 
 def public(tree: Any, is_local: bool = False) -> Any:
@@ -37,7 +40,42 @@ def hub_id(source: Any) -> str | None:
 
 def is_hub_id(text: str) -> bool:
     """Whether `text` reads as a name on the hub and there is no such path here."""
-    return bool(HUB_ID.fullmatch(text)) and PurePath(text).suffix not in FILES and not Path(text).exists()
+    return _reads_as_hub_id(text) and not Path(text).exists()
+
+
+def _reads_as_hub_id(text: str) -> bool:
+    return bool(HUB_ID.fullmatch(text)) and PurePath(text).suffix not in FILES
+
+
+def hub_names(part: Any) -> set[str]:
+    """All in a configuration, or a part of one, that reads as a name on the hub and is no path here."""
+    if isinstance(part, str):
+        return {part} if is_hub_id(part) else set()
+    inside = part if isinstance(part, list | tuple) else _places_in(part).values()
+    return {name for value in inside for name in hub_names(value)}
+
+
+def as_trained(part: Any, names: Collection[str]) -> Any:
+    """A configuration with `./` before all that reads as a name on the hub and is none of `names`: a path, then.
+
+    `names` are those that the run found on the hub when it started. That another is no path here says nothing, where
+    the run or its data were moved since.
+    """
+    if isinstance(part, str):
+        return f"./{part}" if _reads_as_hub_id(part) and part not in names else part
+    if isinstance(part, list | tuple):
+        return type(part)(as_trained(value, names) for value in part)
+    inside = {key: as_trained(value, names) for key, value in _places_in(part).items()}
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(part, **inside)
+    return inside if isinstance(part, dict) else part
+
+
+def _places_in(part: Any) -> dict[str, Any]:
+    """What a section or a mapping holds, without what is never a place."""
+    if is_dataclass(part):
+        return {field.name: getattr(part, field.name) for field in fields(part) if field.name not in NO_PLACES}
+    return part if isinstance(part, dict) else {}
 
 
 def are_apart(one: Any, other: Any) -> bool:

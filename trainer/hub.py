@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
@@ -48,6 +49,8 @@ class Answer:
     error: str = ""
     refused: bool = False
     """Another attempt would meet the same: a person has to put it right."""
+    key: str = "repo_id"
+    """What of the hub section that is about."""
     pause: float = 0.0
     """Seconds that the hub asks to be left alone."""
     commit: str = ""
@@ -77,15 +80,17 @@ def errand(request: dict[str, Any], seconds: float, cancelled: Event) -> Answer:
     return Answer(**json.loads(said[-1]))
 
 
-def open_repo(config: HubConfig, metadata: str) -> Answer:
+def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -> Answer:
     """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`.
 
-    Mistake, naming hub.repo_id, where a person must help; an answer with an `error` where the hub may only be away.
+    Mistake where a person must help, naming the key of the hub section, or the option where it is one of `options`,
+    those of the command line; an answer with an `error` where the hub may only be away.
     """
     request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
     answer = errand(request, OPENING, Event())
     if answer.refused:
-        raise Mistake(f"hub.repo_id: {config.repo_id} cannot be pushed to: {answer.error}.")
+        key = f"--{answer.key.replace('_', '-')}" if answer.key in options else f"hub.{answer.key}"
+        raise Mistake(f"{key}: {config.repo_id} cannot be pushed to: {answer.error}.")
     return answer
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.images.decode import Unreadable
 from trainer.images.photographs import FORMATS, read_photograph, write_photograph
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
@@ -77,7 +78,10 @@ def read_picture(path: Path, bands: int, black: float | None, white: float | Non
     """A photograph; or a raster for a network of `bands`, if the file has a place on Earth or bands that no photograph
     has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be read."""
     if is_raster(path) or (white is not None and path.suffix.lower() in SUFFIXES):
-        return read_raster(path, bands, black, white)
+        try:
+            return read_raster(path, bands, black, white)
+        except Mistake as mistake:  # there is no rasterio, which other files do not need
+            raise Unreadable(str(path), str(mistake).removeprefix("--input: ").rstrip(".")) from mistake
     return read_photograph(path)
 
 

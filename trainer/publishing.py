@@ -1,6 +1,7 @@
 """From a configuration to what brings its run to the hub."""
 
 import sys
+from collections.abc import Collection
 from functools import partial
 
 from tqdm import tqdm
@@ -9,7 +10,8 @@ from trainer.card import metadata, write_card
 from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
-from trainer.hub import open_repo
+from trainer.disclosure import as_trained
+from trainer.hub import Answer, open_repo
 from trainer.mistakes import Mistake
 from trainer.pusher import Pusher
 from trainer.run_folder import RunFolder
@@ -25,13 +27,21 @@ def meet_hub(config: RunConfig, fresh: bool = False) -> None:
         return
     if not fresh:
         check_folder(config)  # nothing is made on the hub for a run that may not begin
-    answer = open_repo(config.hub, metadata(config, config.hub, {}))
+    answer = ask_hub(config)
     if not answer.error:
         return
     sentence = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}"
     if fresh or not Checkpoints(folder_of(config).checkpoints).steps():
         raise Mistake(f"{sentence}.")
     say(f"{sentence}; pushes are tried all the same.")
+
+
+def ask_hub(config: RunConfig, options: Collection[str] = ()) -> Answer:
+    """Open the repository of the run: see `open_repo`."""
+    assert config.hub
+    folder = folder_of(config)
+    known = as_trained(config, folder.hub_names()) if folder.starts.is_file() else config
+    return open_repo(config.hub, metadata(known, config.hub, {}), options)
 
 
 def make_pusher(config: RunConfig) -> Pusher | None:

@@ -24,12 +24,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def push(options: argparse.Namespace) -> bool:
-    """Push the best save where that is the run's strategy, else the newest; whether the hub has it now."""
+    """Push the best save where that is the run's strategy, else the newest; whether the hub has it now.
+
+    Raises Mistake for what a person can put right, Failure where the hub is away, for somebody is there to try later.
+    """
+    from trainer.claim import check_folder
     from trainer.config import RunConfig
     from trainer.config_io import load_config
-    from trainer.hub import HubConfig
-    from trainer.mistakes import Mistake
-    from trainer.publishing import make_pusher, meet_hub, newest_and_best
+    from trainer.hub import OPENING, HubConfig
+    from trainer.mistakes import Failure, Mistake
+    from trainer.publishing import ask_hub, make_pusher, newest_and_best
     from trainer.run_folder import RunFolder
 
     place = options.run.resolve()
@@ -49,7 +53,11 @@ def push(options: argparse.Namespace) -> bool:
     if newest is None:
         raise Mistake(f"{options.run} holds no checkpoint to push.")
     config = replace(config, hub=hub)
-    meet_hub(config)
+    check_folder(config)
+    print(f"asking the hub for {hub.repo_id}, {OPENING:.0f} s at most.", flush=True)
+    answer = ask_hub(config, chosen)
+    if answer.error:
+        raise Failure(f"{hub.repo_id} cannot be reached: {answer.error}; try the same command later.")
     pusher = make_pusher(config)
     assert pusher
     pusher.request(best if best and hub.strategy == "best" else newest)
@@ -59,13 +67,13 @@ def push(options: argparse.Namespace) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 1 where the hub has not got it, 2 for a mistake."""
     options = parse(arguments)
-    from trainer.mistakes import Mistake
+    from trainer.mistakes import Failure, Mistake
 
     try:
         complete = push(options)
-    except Mistake as mistake:
+    except (Mistake, Failure) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(mistake, Mistake) else 1
     return 0 if complete else 1
 
 

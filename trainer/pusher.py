@@ -143,7 +143,7 @@ class Pusher:
             answer = self._attempt(save)
             again = bool(answer.error) and not answer.refused
             failures = failures + 1 if again else 0
-            if answer.error and not self.closing.is_set():
+            if answer.error:
                 self._complain(save, answer, failures)
             if again:
                 self._rest(answer.pause, back_off(failures, str(save.place)))
@@ -186,16 +186,17 @@ class Pusher:
                 self.say(f"step {save.step} is on {self.config.repo_id} (commit {answer.commit[:7]}).")
         except Exception as error:  # whatever it is, this thread must not end for it
             answer = Answer(error=f"{type(error).__name__}: {error}", refused=True)
-        self.last_error = answer.error
+        if not (self.cancelled.is_set() and self.last_error):  # which says more than that this one was cut off
+            self.last_error = answer.error
         return answer
 
     def _complain(self, save: Save, answer: Answer, failures: int) -> None:
-        """Say a refusal each time, what may pass when it begins."""
-        if failures > 1:
+        """Say a refusal each time, what may pass when it begins; what comes last is for `close` to say."""
+        if failures > 1 or self.cancelled.is_set() or (answer.refused and self.closing.is_set()):
             return
         then = "the next save is pushed anew" if answer.refused else "it is tried again"
-        what = f"step {save.step} could not be pushed to {self.config.repo_id}: {answer.error}"
-        self.say(f"{what}; training goes on, {then}.")
+        goes_on = "" if self.closing.is_set() else "training goes on, "
+        self.say(f"step {save.step} could not be pushed to {self.config.repo_id}: {answer.error}; {goes_on}{then}.")
 
     def _rest(self, asked: float, pause: float) -> None:
         """Leave the hub alone: as long as it asked, and for a pause that the end of the run cuts short."""

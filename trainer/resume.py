@@ -1,15 +1,17 @@
 """How a run begins: where it stood, or at step 0."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
 from trainer.assemble import Experiment
 from trainer.claim import check_folder, open_folder
+from trainer.disclosure import hub_names
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 from trainer.objective import logits_of
 from trainer.ranks import on_main
+from trainer.weights import InitConfig
 
 
 def begin(x: Experiment) -> None:
@@ -29,7 +31,8 @@ def begin(x: Experiment) -> None:
         x.pusher.begin(x.state.step, x.state.best.step if x.state.best else None)
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
-        x.folder.begin(x.state.step, x.accelerator.num_processes)
+        opened = x.config if step is None else replace(x.config, init=InitConfig())  # of which nothing was read
+        x.folder.begin(x.state.step, x.accelerator.num_processes, hub_names(opened))
 
 
 def rehearse(x: Experiment) -> None:

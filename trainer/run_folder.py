@@ -3,7 +3,7 @@
 outputs/<name>/
     config.yaml       what runs, every key resolved
     metrics.jsonl     one line per report
-    starts.jsonl      one line per start: when, at which step, on how many processes, by which job
+    starts.jsonl      one line per start: when, at which step, processes, job, and what came from the hub
     tensorboard/      the same as curves, and images
     samples/          step-*.png: bicubic | result | ground truth
     checkpoints/      step-*/, complete or absent
@@ -19,10 +19,11 @@ import fcntl
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from trainer.mistakes import Mistake
 
@@ -78,13 +79,24 @@ class RunFolder:
         """Say that the run has taken its last step."""
         self.done.write_text(f"{step}\n")
 
-    def begin(self, step: int, processes: int) -> None:
-        """Take away the marks of an earlier end, and note the start."""
+    def begin(self, step: int, processes: int, hub_names: Collection[str] = ()) -> None:
+        """Take away the marks of an earlier end, and note the start, with the names that were found on the hub."""
         for mark in (self.done, self.stopped, self.stop):
             mark.unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        start: dict[str, Any] = {"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}
+        if hub_names:
+            start["hub_names"] = sorted(hub_names)
         with self.starts.open("a") as file:
-            file.write(json.dumps({"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}) + "\n")
+            file.write(json.dumps(start) + "\n")
+
+    def hub_names(self) -> set[str]:
+        """The names of data and weights that a start of this run found on the hub."""
+        found: set[str] = set()
+        for line in self.starts.read_text().splitlines() if self.starts.is_file() else []:
+            with suppress(ValueError):  # a death may have cut it short
+                found.update(json.loads(line).get("hub_names", ()))
+        return found
 
     def interrupt(self, step: int, reason: str) -> None:
         """Say that the run stopped on request, saved, and can be resumed."""

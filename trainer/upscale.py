@@ -164,7 +164,10 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
         forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
     failed: dict[Path, str] = {}
-    with logging_redirect_tqdm(), tqdm(settled, total=len(jobs), unit="file", dynamic_ncols=True) as bar:
+    with (
+        logging_redirect_tqdm(),
+        tqdm(settled, total=len(jobs), unit="file", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar,
+    ):
         for job, error in bar:
             if error is not None:
                 reason = error.reason if isinstance(error, Unreadable) else str(error) or "no memory"

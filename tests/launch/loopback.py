@@ -13,6 +13,8 @@ import re
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -116,6 +118,14 @@ class LoopbackHub(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
         assert not self.errors
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for something that happens beside the test."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -6,22 +6,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from threading import Event
 
 import pytest
 import torch
 from launcher import ROOT
-from loopback import Fault, LoopbackHub
+from loopback import Fault, LoopbackHub, until
 from PIL import Image
 
 from trainer import pusher as module
 from trainer.config import RunConfig
-from trainer.hub import Answer, Pushed, errand
+from trainer.hub import Pushed
 from trainer.networks import SRVGGNetCompact
 from trainer.publishing import make_pusher
-from trainer.pusher import FIRST_PAUSE, LONGEST_PAUSE, Pusher, back_off
+from trainer.pusher import Pusher
 
 FILES = {"README.md", "config.json", "diffusion_pytorch_model.safetensors", "samples/validation.png"}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -47,14 +45,6 @@ def push(saved: Callable[..., RunConfig], said: list[str], monkeypatch: pytest.M
         return pusher
 
     return make
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens beside the test."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def checkpoint(pusher: Pusher, step: int) -> bytes:
@@ -287,52 +277,3 @@ def test_what_cannot_be_staged_is_said(push: Push, said: list[str]) -> None:
     assert said[0].startswith("step 6 cannot be pushed to tester/x4: FileNotFoundError: ")
     assert said[0].endswith("; training goes on.")
     assert not list(pusher.folder.hub.iterdir())
-
-
-SENDER = """
-import sys
-from threading import Event
-from trainer.hub import errand
-errand({"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}, 100.0, Event())
-"""
-
-
-def test_a_courier_does_not_outlive_its_sender(hub: LoopbackHub, push: Push) -> None:
-    hub.add("tester/x4")
-    hub.faults = [Fault("/preupload/", "hang", times=9)]
-    folder = push().folder.export
-    sender = subprocess.Popen([sys.executable, "-c", SENDER, str(folder)], cwd=ROOT)
-    until(lambda: any("preupload" in request for request in hub.requests))
-    (courier,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
-    assert b"courier.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
-    sender.kill()
-    sender.wait()
-    until(lambda: not alive(courier))
-
-
-def alive(pid: str) -> bool:
-    """Whether a process is there and is not only waited for."""
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-@pytest.mark.usefixtures("hub")
-def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert errand({"errand": "dance"}, 30, Event()) == Answer(error="courier.py ended with status 1")
-    cancelled = Event()
-    cancelled.set()
-    assert errand({"errand": "push"}, 30, cancelled) == Answer(error="cut off")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
-    assert asdict(errand({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
-        Answer(error="HF_HUB_OFFLINE is set", refused=True)
-    )
-
-
-def test_pauses_grow_up_to_a_limit_and_differ_between_runs() -> None:
-    for failures in range(1, 40):
-        full = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-        pauses = [back_off(failures, f"run {number}") for number in range(200)]
-        assert all(full / 2 < pause <= full for pause in pauses)
-        assert max(pauses) - min(pauses) > 0.45 * full
-        assert pauses == [back_off(failures, f"run {number}") for number in range(200)]

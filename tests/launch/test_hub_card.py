@@ -130,6 +130,22 @@ def test_no_more_is_claimed_than_was_trained(tiny: Configure) -> None:
     assert "real-esrgan" not in said
 
 
+def test_what_may_be_a_path_of_the_machine_that_trained_is_not_in_the_card(saved: Configure, tmp_path: Path) -> None:
+    """Wherever it is pushed from: the run notes at its start what came from the hub."""
+    config = saved(HUB, "images.source={type: dataset, path: secret/tiles}", "init.generator=tester/base")
+    folder = folder_of(config)
+    weights = folder.export / "diffusion_pytorch_model.safetensors"
+    (tmp_path / weights.name).hardlink_to(weights)
+    for found, base in (((), None), (("tester/base",), "tester/base")):
+        folder.begin(0, 1, found)
+        write_card(config, folder, tmp_path, 6)
+        read = ModelCard.load(tmp_path / "README.md")
+        assert "secret" not in read.text
+        assert "Trained on a private dataset; 2 pictures." in read.text
+        assert f"6 steps from {base or 'base'}." in read.text
+        assert (read.data.base_model, read.data.datasets) == (base, None)
+
+
 def test_weights_from_the_hub_are_named_as_the_base(tiny: Configure) -> None:
     said = text(tiny(HUB, "init.generator=tester/base"))
     assert ModelCard(said).data.base_model == "tester/base"

@@ -79,12 +79,14 @@ def test_a_name_that_the_hub_does_not_allow_is_a_mistake(tiny: Configure) -> Non
 
 def test_a_public_repository_is_a_mistake_where_a_private_one_is_meant(hub: LoopbackHub, tiny: Configure) -> None:
     hub.add("tester/x4", private=False)
-    assert "the repository exists and is public; set hub.private=false if that is meant" in refusal(tiny(HUB))
+    said = "the repository exists and is public; hub.private=false, or --public by hand, allows that"
+    assert said in refusal(tiny(HUB))
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_licence_that_the_hub_does_not_know_is_a_mistake(tiny: Configure) -> None:
-    assert '"license\\" must be one of' in refusal(tiny(HUB, "hub.license=mine"))
+    said = 'tester/x4 cannot be pushed to: the hub takes no such licence: "license" must be one of [...].'
+    assert refusal(tiny(HUB, "hub.license=mine")) == f"hub.license: {said}"
     meet_hub(tiny(HUB, "hub.license=apache-2.0"))
 
 
@@ -155,7 +157,11 @@ def test_a_run_is_pushed_by_hand(hub: LoopbackHub, saved: Configure, capsys: pyt
     moved = run.rename(run.with_name("moved"))
     assert main([str(moved), "--repo-id", "tester/x4", "--license", "mit"]) == 0
     commit = hub.repos["tester/x4"].main
-    assert f"step 6 is on tester/x4 (commit {commit.oid[:7]}).\n" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        "asking the hub for tester/x4, 30 s at most.\n"
+        "waiting for step 6 to reach tester/x4, 300 s at most.\n"
+        f"step 6 is on tester/x4 (commit {commit.oid[:7]}).\n"
+    )
     assert hub.repos["tester/x4"].private
     assert b"license: mit" in commit.files["README.md"]
     weights = (moved / "checkpoints" / "step-00000006" / "generator_ema.safetensors").read_bytes()
@@ -163,6 +169,10 @@ def test_a_run_is_pushed_by_hand(hub: LoopbackHub, saved: Configure, capsys: pyt
 
     assert main([str(moved), "--repo-id", "tester/shown", "--public"]) == 0
     assert not hub.repos["tester/shown"].private
+
+    for option, value, wrong in (("--license", "mine", "--license"), ("--repo-id", "others/x4", "--repo-id")):
+        assert main([str(moved), "--repo-id", "tester/x4", option, value]) == 2
+        assert capsys.readouterr().err.startswith(f"error: {wrong}: ")
 
 
 def test_by_hand_the_best_is_pushed_where_that_is_the_strategy(hub: LoopbackHub, saved: Configure) -> None:
@@ -177,10 +187,21 @@ def test_a_push_by_hand_that_fails_says_so_by_its_status(
 ) -> None:
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path} is no run folder: it has no config.yaml.\n"
-    config = saved(HUB, "hub.wait_minutes=0.02")
-    hub.faults = [Fault("/commit/", 503, times=99)]
-    assert main([str(folder_of(config).path)]) == 1
-    assert "step 6 is not known to be on tester/x4 (" in capsys.readouterr().out
+    config = saved(HUB)
+    run = str(folder_of(config).path)
+    hub.faults = [Fault("/commit/", 403)]
+    assert main([run]) == 1
+    _, _, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("step 6 is not known to be on tester/x4 (HTTP 403: injected): the same command, or ")
+    hub.faults = [Fault("/repos/create", 503)]
+    assert main([run]) == 1
+    said = "error: tester/x4 cannot be reached: HTTP 503: injected; try the same command later.\n"
+    assert capsys.readouterr().err == said
+    hub.faults = [Fault("/commit/", 503)]
+    assert main([run]) == 0
+    _, _, why, last = capsys.readouterr().out.splitlines()  # what is waited for is said when it begins
+    assert why == "step 6 could not be pushed to tester/x4: HTTP 503: injected; it is tried again."
+    assert last.startswith("step 6 is on tester/x4")
     shutil.rmtree(folder_of(config).checkpoints)
     assert main([str(folder_of(config).path)]) == 2
     assert capsys.readouterr().err.endswith("holds no checkpoint to push.\n")

@@ -1,5 +1,6 @@
 """Whole runs that are pushed while they train: whatever the hub does, they are not harmed."""
 
+import json
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from launcher import ROOT, RUN, TINY, command, environment, launch
 from loopback import Fault, LoopbackHub
+
+from trainer.networks import SRVGGNetCompact
 
 pytestmark = pytest.mark.launch
 HUB = "hub={repo_id: tester/x4, strategy: every_save}"
@@ -99,6 +102,16 @@ def test_a_run_that_dies_during_a_push_pushes_again_when_it_is_resumed(hub: Loop
     assert said[-1].startswith(f"step {last} is on tester/x4")
     assert hub.repos["tester/x4"].main.files[WEIGHTS] == (newest / "generator_ema.safetensors").read_bytes()
     assert [path.name for path in (folder / "hub").iterdir()] == ["pushed.json"]
+
+
+def test_a_run_notes_what_it_found_on_the_hub_and_its_card_names_it(hub: LoopbackHub, tmp_path: Path) -> None:
+    SRVGGNetCompact(4, num_feat=8, num_conv=1).save_pretrained(tmp_path / "base")
+    hub.add("tester/base").main.files.update({file.name: file.read_bytes() for file in (tmp_path / "base").iterdir()})
+    for steps in (3, 6):  # what is resumed reads no weights to begin with
+        run(1, hub, tmp_path, "init.generator=tester/base", f"max_train_steps={steps}", "validation=null")
+        assert b"base_model: tester/base\n" in hub.repos["tester/x4"].main.files["README.md"]
+    starts = (tmp_path / "outputs" / "tiny" / "starts.jsonl").read_text().splitlines()
+    assert [json.loads(start).get("hub_names") for start in starts] == [["tester/base"], None]
 
 
 def test_a_run_that_is_asked_to_stop_does_not_wait_for_the_hub(hub: LoopbackHub, tmp_path: Path) -> None:

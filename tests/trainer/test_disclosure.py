@@ -1,15 +1,20 @@
 """What of a configuration is told elsewhere, and when two sources are plainly two."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from trainer.disclosure import are_apart, is_hub_id, public
+from trainer.config import RunConfig
+from trainer.config_io import load_config
+from trainer.disclosure import are_apart, as_trained, hub_id, hub_names, is_hub_id, public
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import Pairs
 from trainer.images.sources import Folder, Package
 from trainer.images.stream import StreamedDataset
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 PHOTOS = Package(package="skimage", folder="data", files=("a.png", "b.png"))
 
 
@@ -19,6 +24,39 @@ def test_what_is_a_name_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert is_hub_id("timm/vgg19.tv_in1k")
     for path in ("photos/train", "../train", "/train", "a/b/c", "a", "a/b.pth", "a/b.parquet", "a/*"):
         assert not is_hub_id(path), path
+
+
+def test_only_what_the_run_found_on_the_hub_is_a_name_elsewhere(
+    tiny: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run reads `data/train` here; where it is pushed from there may be no such folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    config = tiny(
+        "images.source={type: dataset, path: data/train}",
+        "validation.source={type: dataset, path: someone/photos}",
+        "init.generator=weights/net.pth",
+        "losses.perceptual={type: vgg, weight: 1}",
+        "lr_scheduler={type: plateau, metric: training/loss}",
+        "hub={repo_id: me/net}",
+    )
+    found = hub_names(config)
+    assert found == {"someone/photos", "timm/vgg19.tv_in1k"}
+    monkeypatch.chdir("/")
+    known = as_trained(config, found)
+    assert (known.images.source.path, hub_id(known.images.source)) == ("./data/train", None)
+    assert hub_id(known.validation.source) == "someone/photos"
+    assert replace(known, images=config.images) == config
+    assert as_trained(config, set()).losses.perceptual.weights == "./timm/vgg19.tv_in1k"
+    assert hub_names({"a": ["b/c", 7, None], "d": ("e/f",)}) == {"b/c", "e/f"}
+    assert as_trained({"a": ["b/c", 7, None], "d": ("e/f",)}, {"b/c"}) == {"a": ["b/c", 7, None], "d": ("./e/f",)}
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_configuration_that_is_shipped_can_be_told(file: Path) -> None:
+    config = load_config(RunConfig, file)
+    assert not hub_names(as_trained(config, set()))
+    assert as_trained(config, hub_names(config)) == config
 
 
 @pytest.mark.parametrize(

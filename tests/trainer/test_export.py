@@ -12,7 +12,6 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
 
 from trainer.assemble import assemble
 from trainer.checkpoint import Checkpoints
@@ -20,16 +19,14 @@ from trainer.config import RunConfig
 from trainer.config_io import dump_config
 from trainer.export import main
 from trainer.exports import onnx_file
-from trainer.exports.check import largest_difference
 from trainer.exports.openmodeldb import entry
 from trainer.exports.origin import Origin, open_origin
 from trainer.exports.release import stem_of
-from trainer.exports.weights_file import results_of_weights
 from trainer.loop import fit
-from trainer.mistakes import Failure
-from trainer.networks import ImportedNetwork, RRDBNet, SRResNet, SRVGGNetCompact
+from trainer.networks import RRDBNet, SRResNet, SRVGGNetCompact
 from trainer.ranks import make_accelerator
 from trainer.released import open_generator
+from trainer.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data" / "weights"
@@ -148,6 +145,41 @@ def test_a_checkpoint_of_a_run_may_be_named(run: Path) -> None:
     assert all(torch.equal(value, found[name]) for name, value in compact(3).state_dict().items())
 
 
+def test_the_export_of_a_run_is_the_runs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run / "export")
+    for origin in (str(run / "export"), "."):
+        assert main([origin]) == 0
+        opened = open_origin(origin)
+        assert (opened.name, opened.step, opened.facts()["step"]) == ("My_run", 6, "6")
+    assert {file.name for file in (run / "release").iterdir()} == {"4x-My-run.safetensors", "4x-My-run.json"}
+    compact(7).save_pretrained(run / "export")  # its checkpoint is there no more
+    facts = open_origin(str(run / "export")).facts()
+    assert (facts["name"], "step" in facts, json.loads(facts["run"])["gt_size"]) == ("My_run", False, 32)
+    assert main([str(run / "export"), "--out", str(run / "newer")]) == 0
+    assert "trainingIterations" not in json.loads((run / "newer" / "4x-My-run.json").read_text())
+
+
+def test_names_that_the_run_did_not_find_on_the_hub_are_local(tiny: Tiny, tmp_path: Path) -> None:
+    config = tiny("images.source={type: dataset, path: secret/train}", "init.generator=someone/net")
+    checkpoints, folder = Checkpoints(tmp_path / "tiny" / "checkpoints"), RunFolder(tmp_path / "tiny")
+    checkpoints.begin(3)
+    checkpoints.write(3, 0, {"generator_ema": compact().state_dict()})
+    checkpoints.complete(3, ranks=1)
+    folder.config.write_text(dump_config(config))
+    folder.begin(0, 1, {"someone/net"})
+    facts = open_origin(str(folder.path)).facts()
+    assert "secret" not in str(facts)
+    assert json.loads(facts["run"])["init"]["generator"] == "someone/net"
+
+
+def test_exports_into_one_folder_are_not_in_each_others_way(run: Path) -> None:
+    (run / "release" / ".partial").mkdir(parents=True)
+    before = run / "release" / ".partial" / "4x-My-run.safetensors"
+    before.write_text("half of it")
+    assert main([str(run)]) == 0
+    assert before.read_text() == "half of it"
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_exported(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,52 +238,6 @@ def test_spandrel_opens_both_files(tmp_path: Path, spandrel: Any, net: Any) -> N
         assert torch.allclose(opened(picture), net.eval()(picture).clamp(0, 1), atol=1e-6)
 
 
-class Drifting(nn.Module):
-    """A network that never gives the same result twice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return x * self.weight * self.calls
-
-
-def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    ImportedNetwork(f"{__name__}.Drifting", {}).save_pretrained(tmp_path / "net")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "1x-net.safetensors").write_text("what was there before")
-    assert main([str(tmp_path / "net"), "--out", str(tmp_path / "out")]) == 1
-    assert "1x-net.safetensors does not compute what the network does: the largest diff" in capsys.readouterr().err
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["1x-net.safetensors"]
-    assert (tmp_path / "out" / "1x-net.safetensors").read_text() == "what was there before"
-
-
-@pytest.mark.parametrize(
-    ("got", "fits"),
-    [
-        (torch.full((2, 2), 1.00009), True),
-        (torch.full((2, 2), 1.0002), False),
-        (torch.full((2, 2), float("nan")), False),
-        (torch.ones(2, 3), False),
-    ],
-)
-def test_what_counts_as_the_same(got: Tensor, fits: bool) -> None:
-    if fits:
-        assert largest_difference([torch.ones(2, 2)], [got], torch.float32, Path("f")) == pytest.approx(9e-5, rel=0.01)
-        return
-    with pytest.raises(Failure, match="f does not compute what the network does"):
-        largest_difference([torch.ones(2, 2)], [got], torch.float32, Path("f"))
-
-
-def test_a_file_with_other_weights_is_a_failure(tmp_path: Path) -> None:
-    torch.save({"params_ema": compact(1).state_dict()}, tmp_path / "net.pth")
-    with pytest.raises(Failure, match=r"net\.pth does not hold the weights"):
-        results_of_weights(Origin(compact(0), "net", "2026-01-01"), torch.float32, tmp_path / "net.pth", [])
-
-
 def test_the_entry_is_what_openmodeldb_asks_for(run: Path) -> None:
     assert main([str(run), "--to", "pth,safetensors", "--author", "somebody", "--license", "CC-BY-4.0"]) == 0
     found = json.loads((run / "release" / "4x-My-run.json").read_text())
@@ -303,7 +289,7 @@ def test_models_are_named_as_openmodeldb_wants_it(name: str) -> None:
         (["{net}"], "--out: must be given, as {net} is no run folder."),
         (["absent.pth", "--out", "o"], "RUN: absent.pth does not exist."),
         (["{young}"], "RUN: the run in {young} has no complete checkpoint yet."),
-        (["{net}", "--out", "{net}/config.json"], "--out: {net}/config.json cannot be written to: Not a directory."),
+        (["{net}", "--out", "{net}/config.json"], "--out: {net}/config.json is a file; wanted a folder."),
         (["{net}", "--to", "onnx", "--dtype", "bfloat16"], "--dtype: onnx can be float32 or float16"),
     ],
 )

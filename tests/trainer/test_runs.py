@@ -105,10 +105,15 @@ def test_starts_are_noted_with_the_job_that_they_belong_to(tmp_path: Path, monke
     folder.begin(0, 4)
     monkeypatch.setenv("SLURM_JOB_ID", "15")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "2")
-    folder.begin(52, 8)
+    folder.begin(52, 8, {"me/b", "me/a"})
     first, second = (json.loads(line) for line in folder.starts.read_text().splitlines())
     assert {**first, "time": None} == {"time": None, "step": 0, "processes": 4}
-    assert {**second, "time": None} == {"time": None, "step": 52, "processes": 8, "job": "15", "requeues": 2}
+    told = {"step": 52, "processes": 8, "job": "15", "requeues": 2, "hub_names": ["me/a", "me/b"]}
+    assert {**second, "time": None} == {"time": None, **told}
+    with folder.starts.open("a") as file:
+        file.write('{"time": "2026-01-01", "step": 60, "hub_na')  # where a death cut it short
+    assert folder.hub_names() == {"me/a", "me/b"}
+    assert RunFolder(tmp_path / "none").hub_names() == set()
     task = {"SLURM_JOB_ID": "16", "SLURM_ARRAY_JOB_ID": "15", "SLURM_ARRAY_TASK_ID": "0"}
     assert slurm_job(task) == {"job": "15_0", "requeues": 0}
 

@@ -1,11 +1,13 @@
 """The command: which files, into which, what is skipped, and what is said of those that failed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from torch import nn
 
 from trainer.images import png16
@@ -13,7 +15,8 @@ from trainer.networks import ImportedNetwork, SRVGGNetCompactConfig
 from trainer.upscale import main
 from trainer.upscaler import Upscaler
 
-ODD = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "odd_inputs"
+ROOT = Path(__file__).parents[2]
+ODD = ROOT.parent / "shared" / "data" / "bench" / "odd_inputs"
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,17 @@ def test_frames_and_pages_that_are_lost_are_told(
     assert f"b.{kind}" not in caplog.text
 
 
+def test_where_nobody_watches_lines_are_all_that_is_said(model: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "green")]
+    for name in "ab":
+        frames[0].save(tmp_path / f"{name}.webp", save_all=True, append_images=frames[1:])
+    command = [sys.executable, "-m", "trainer.upscale", "--model", model, "--output", str(tmp_path / "out"), "--input"]
+    files = [str(tmp_path / f"{name}.webp") for name in "ab"]
+    ended = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    told = [f"{file}: of its 2 frames or pages only the first is taken\n" for file in files]
+    assert sorted(ended.stderr.splitlines(keepends=True)) == told
+
+
 def test_outscale_and_tile(model: str, photos: Path, tmp_path: Path) -> None:
     assert (
         upscale(model, photos / "a.png", tmp_path / "out", "--outscale", "1.5", "--tile", "4", "--dtype", "bf16") == 0
@@ -143,6 +157,19 @@ def test_a_folder_in_the_place_of_a_result_does_not_count_as_made(
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     assert upscale(model, photos, tmp_path / "out") == 1
     assert f"{tmp_path / 'out' / 'a.png'} cannot be written: Is a directory\n" in capsys.readouterr().err
+
+
+def test_without_rasterio_a_geotiff_is_a_failure_of_its_file_alone(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    placed = TiffImagePlugin.ImageFileDirectory_v2()
+    placed[33550] = (10.0, 10.0, 0.0)  # the size of a pixel on the ground
+    Image.new("RGB", (9, 7)).save(photos / "scene.tif", tiffinfo=placed)
+    assert upscale(model, photos, tmp_path / "out") == 1
+    reason = "rasters are read by rasterio; `pip install 'wildsr[geo]'` brings it"
+    assert capsys.readouterr().err.endswith(f"error: 1 failed:\n  {photos / 'scene.tif'}: {reason}\n")
+    assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep/c.webp"]
 
 
 class Reflecting(nn.Sequential):

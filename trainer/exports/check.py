@@ -26,8 +26,19 @@ def pictures_for(net: Generator) -> list[Tensor]:
 
 @torch.no_grad()
 def results_of(net: nn.Module, pictures: Sequence[Tensor]) -> list[Tensor]:
-    """What `net` makes of the pictures, float32."""
-    return [net(picture).float() for picture in pictures]
+    """What `net` makes of the pictures, float32; Failure where it takes none of some size, as a foreign one may."""
+    results = []
+    for picture in pictures:
+        try:
+            results.append(net(picture).float())
+        except Exception as error:  # whatever a network raises
+            height, width = picture.shape[2:]
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise Failure(
+                f"{type(net).__name__} takes no picture of {width}x{height} ({type(error).__name__}: {reason}): is the "
+                f"`multiple` in its config.json what the sides of its input must be a multiple of?"
+            ) from error
+    return results
 
 
 def largest_difference(wanted: Sequence[Tensor], got: Sequence[Tensor], dtype: torch.dtype, file: Path) -> float:

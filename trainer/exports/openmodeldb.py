@@ -63,8 +63,8 @@ def _description(origin: Origin) -> str:
 def _training(origin: Origin) -> dict[str, Any]:
     if (config := origin.config) is None:
         return {}
-    facts: dict[str, Any] = {
-        "trainingIterations": origin.step,
+    facts: dict[str, Any] = {} if origin.step is None else {"trainingIterations": origin.step}
+    facts |= {
         "trainingBatchSize": config.batch.global_size,
         "trainingHRSize": config.gt_size,
         "trainingOTF": config.high_order_degradation,

@@ -1,6 +1,7 @@
 """What is handed on: a generator, and what is known of how it was trained."""
 
 import dataclasses
+import filecmp
 import json
 import sys
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 from trainer.checkpoint import NAME, Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import load_config
-from trainer.disclosure import public
+from trainer.disclosure import as_trained, public
 from trainer.mistakes import Mistake
 from trainer.networks import Generator
 from trainer.released import open_generator
 from trainer.run_folder import RunFolder
+from trainer.state_dicts import WEIGHTS
 
 KEY = "RUN"  # what the command line calls the origin
 
@@ -33,7 +35,7 @@ class Origin:
     config: RunConfig | None = None
     """How the run was configured; None where it is not known."""
     step: int | None = None
-    """Optimizer steps taken; None likewise."""
+    """Optimizer steps taken; None likewise, and for the export of a run that has no such checkpoint any more."""
 
     def facts(self) -> dict[str, str]:
         """What the metadata of a file says: `config` is the network's, as in config.json, `run` the run's."""
@@ -43,8 +45,10 @@ class Origin:
             "scale": str(self.net.config.scale),
             "config": json.dumps(json.loads(self.net.to_json_string())),
         }
-        if self.config and self.step is not None:
-            facts |= {"name": self.name, "step": str(self.step), "date": self.date}
+        if self.step is not None:
+            facts["step"] = str(self.step)
+        if self.config:
+            facts |= {"name": self.name, "date": self.date}
             facts["run"] = json.dumps(public(dataclasses.asdict(self.config)))
         return facts
 
@@ -55,15 +59,36 @@ def open_origin(origin: str) -> Origin:
     Raises Mistake where there is none.
     """
     path = Path(origin)
+    if run := run_of_export(path):
+        net, weights = open_generator(origin, KEY), path / WEIGHTS
+        config = as_trained(load_config(RunConfig, run.config), run.hub_names())
+        return Origin(net, config.name, _day(weights.stat().st_mtime), config, _step_of(weights, run))
     run, checkpoint = _run_of(path)
     if run is None or checkpoint is None:
         net = open_generator(origin, KEY)
         written = path.stat().st_mtime if path.exists() else None
         return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
     match = NAME.match(checkpoint.name)
-    config = load_config(RunConfig, run.config)
+    config = as_trained(load_config(RunConfig, run.config), run.hub_names())
     net = open_generator(str(checkpoint), KEY)
     return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, int(match[1]) if match else None)
+
+
+def run_of_export(path: Path) -> RunFolder | None:
+    """The run whose `export` folder a path is; None for any other."""
+    run = RunFolder(path.resolve().parent)
+    is_export = path.resolve() == run.export and (path / WEIGHTS).is_file() and run.config.is_file()
+    return run if is_export else None
+
+
+def _step_of(weights: Path, run: RunFolder) -> int | None:
+    """The step of the checkpoint that exported weights are of; None where the run has it no more."""
+    checkpoints = Checkpoints(run.checkpoints)
+    for step in reversed(checkpoints.steps()):
+        smoothed = checkpoints.path(step) / "generator_ema.safetensors"
+        if smoothed.is_file() and filecmp.cmp(weights, smoothed, shallow=False):
+            return step
+    return None
 
 
 def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:

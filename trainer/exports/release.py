@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor
 from trainer.exports.check import TOLERANCES, largest_difference, pictures_for, results_of
 from trainer.exports.onnx_file import OPSET, check_onnx, results_of_onnx, write_onnx
 from trainer.exports.openmodeldb import entry
-from trainer.exports.origin import Origin, open_origin
+from trainer.exports.origin import Origin, open_origin, run_of_export
 from trainer.exports.weights_file import results_of_weights, write_diffusers, write_pth, write_safetensors
 from trainer.mistakes import Mistake
 from trainer.released import scale_of
@@ -58,27 +59,24 @@ def release(options: Namespace) -> None:
         _check_target(folder / f"{stem}{FORMATS[name].suffix}", Path(options.run))
     pictures = pictures_for(origin.net)
     wanted = results_of(origin.net, pictures)
-    aside = folder / ".partial"
     files = []
     try:
-        for name in formats:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            made = aside / f"{stem}{FORMATS[name].suffix}"
-            FORMATS[name].write(origin, dtype, made)
-            results = FORMATS[name].results(origin, dtype, made, pictures)
-            difference = largest_difference(wanted, results, dtype, made)
-            files.append(_named(made, folder))
-            print(
-                f"{files[-1]}: {FORMATS[name].words}, {options.dtype}; within {difference:.1e} of torch "
-                f"({TOLERANCES[dtype]:.0e} is allowed)",
-                flush=True,
-            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as aside:  # of this export alone
+            for name in formats:
+                made = Path(aside) / f"{stem}{FORMATS[name].suffix}"
+                FORMATS[name].write(origin, dtype, made)
+                results = FORMATS[name].results(origin, dtype, made, pictures)
+                difference = largest_difference(wanted, results, dtype, made)
+                files.append(_named(made, folder))
+                print(
+                    f"{files[-1]}: {FORMATS[name].words}, {options.dtype}; within {difference:.1e} of torch "
+                    f"({TOLERANCES[dtype]:.0e} is allowed)",
+                    flush=True,
+                )
         _write_entry(origin, [file for file in files if file.is_file()], folder / f"{stem}.json", options)
     except OSError as error:
         raise Mistake(f"--out: {folder} cannot be written to: {error.strerror}.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def stem_of(origin: Origin) -> str:
@@ -98,8 +96,11 @@ def _formats(text: str) -> list[str]:
 
 def _folder(options: Namespace) -> Path:
     if options.out:
-        return Path(options.out)
-    if (run := RunFolder(Path(options.run))).config.is_file():
+        if (folder := Path(options.out)).is_file():
+            raise Mistake(f"--out: {folder} is a file; wanted a folder.")
+        return folder
+    path = Path(options.run)
+    if (run := run_of_export(path) or RunFolder(path)).config.is_file():
         return run.release
     raise Mistake(f"--out: must be given, as {options.run} is no run folder.")
 

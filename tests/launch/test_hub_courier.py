@@ -1,0 +1,73 @@
+"""The process that goes to the hub: when it ends, what it answers, and how long it is rested between two."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from threading import Event
+
+import pytest
+from launcher import ROOT
+from loopback import Fault, LoopbackHub, until
+
+from trainer.claim import folder_of
+from trainer.config import RunConfig
+from trainer.courier import complaints
+from trainer.hub import Answer, errand
+from trainer.pusher import FIRST_PAUSE, LONGEST_PAUSE, back_off
+
+SENDER = """
+import sys
+from threading import Event
+from trainer.hub import errand
+errand({"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}, 100.0, Event())
+"""
+
+
+def test_a_courier_does_not_outlive_its_sender(hub: LoopbackHub, saved: Callable[..., RunConfig]) -> None:
+    hub.add("tester/x4")
+    hub.faults = [Fault("/preupload/", "hang", times=9)]
+    folder = folder_of(saved()).export
+    sender = subprocess.Popen([sys.executable, "-c", SENDER, str(folder)], cwd=ROOT)
+    until(lambda: any("preupload" in request for request in hub.requests))
+    (courier,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
+    assert b"courier.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
+    sender.kill()
+    sender.wait()
+    until(lambda: not alive(courier))
+
+
+def alive(pid: str) -> bool:
+    """Whether a process is there and is not only waited for."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert errand({"errand": "dance"}, 30, Event()) == Answer(error="courier.py ended with status 1")
+    cancelled = Event()
+    cancelled.set()
+    assert errand({"errand": "push"}, 30, cancelled) == Answer(error="cut off")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
+    assert asdict(errand({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
+        Answer(error="HF_HUB_OFFLINE is set", refused=True)
+    )
+
+
+def test_pauses_grow_up_to_a_limit_and_differ_between_runs() -> None:
+    for failures in range(1, 40):
+        full = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
+        pauses = [back_off(failures, f"run {number}") for number in range(200)]
+        assert all(full / 2 < pause <= full for pause in pauses)
+        assert max(pauses) - min(pauses) > 0.45 * full
+        assert pauses == [back_off(failures, f"run {number}") for number in range(200)]
+
+
+def test_what_the_hub_says_of_a_card_is_a_line() -> None:
+    answer = '{"errors": [{"message": "one"}, {"message": "two\\nlines."}], "warnings": []}'
+    assert complaints(answer) == "one; two lines"
+    for other in ("a proxy's page", "[]", '{"errors": 3}'):
+        assert complaints(other) == other
