@@ -35,6 +35,12 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
+def leave() -> None:
+    """Take this process out of its group: a thread of gloo's that still runs at Python's end can abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
     """Do `work` on rank 0 and give every rank its result, or the same Mistake."""
     outcome: list[T | Mistake | None] = [None]

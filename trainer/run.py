@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
+        from trainer.ranks import leave
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
@@ -85,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Mistake, Failure) as mistake:
         if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
             print(f"error: {mistake}", file=sys.stderr, flush=True)
+        leave()
         return 2 if isinstance(mistake, Mistake) else 1
+    leave()
     return 0
 
 

@@ -88,8 +88,6 @@ if __name__ == "__main__":
     answers, *overrides = sys.argv[1:]
     found: dict[str, object] = dict(weights_of_all_ranks())
     found["game"] = game_of_all_ranks(answers)
-    status = main([str(TINY), *overrides])
     rank = torch.distributed.get_rank()
+    status = main([str(TINY), *overrides])
     Path(answers, f"rank-{rank}.json").write_text(json.dumps({**found, "status": status}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()

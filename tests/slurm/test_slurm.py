@@ -92,7 +92,7 @@ def sweep(user: User, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     file.write_text("# a sweep\n\n" + "\n".join(LINES) + "\n")
     where = ("--array=0-2", "--nodes=2", "--gpus-per-node=2")
     job = user.submit("sweep", *where, str(file), str(TINY), *SETTINGS, f"output_dir={folder}")
-    user.wait_for_step(f"{job}_2", folder / "lines-2", 5)
+    user.wait_for_step(f"{job}_2", 5)
     user.stop(f"{job}_2")
     assert user.facts(f"{job}_2")["JobId"] == job  # so to requeue its SLURM_JOB_ID would be to requeue all
     user.wait(f"{job}_1", "COMPLETED")
@@ -165,7 +165,7 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
 
     # Slurm signals everything in the job, so the processes that read pictures too: they must not heed it.
     job = user.submit("train", *words, "images.dataloader_num_workers=1", MAX_REQUEUES="0")
-    user.wait_for_step(job, run, 3)
+    user.wait_for_step(job, 3)
     user.stop(job)
     user.wait(job, "FAILED")
     assert f"error: job {job} is not requeued: it was started again 0 times, and MAX_REQUEUES is 0." in user.log(job)
@@ -173,7 +173,7 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
     assert user.facts(job)["Restarts"] == "0"
 
     job = user.submit("train", *words)
-    with user.at_step(job, run, 22):
+    with user.at_step(job, 22):
         (rank,) = user.ranks(job, "n2")
         assert rank.environ()["IN_CONTAINER"] == "1"
         rank.kill()
@@ -184,7 +184,7 @@ def test_one_run_through_a_limit_a_crash_and_a_preemption(
     assert not (run / "DONE").exists()
 
     job = user.submit("train", *words)
-    with user.at_step(job, run, 25):
+    with user.at_step(job, 25):
         where = ("--partition=urgent", "--nodes=2", "--exclusive")
         urgent = user.do("sbatch", "--parsable", *where, "--output=/dev/null", "--wrap=true").strip()
         wait_until(lambda: user.facts(job)["JobState"] != "RUNNING", PATIENCE)
@@ -207,7 +207,7 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
     words = ("--nodes=1-2", "--gpus-per-node=1", str(TINY), *SETTINGS, "seed=3", f"output_dir={tmp_path}")
 
     chain = user.submit("chain", "--array=1-3%1", *words)
-    with user.at_step(f"{chain}_1", run, 22):
+    with user.at_step(f"{chain}_1", 22):
         user.do("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
         user.wait(f"{chain}_1", "NODE_FAIL")
     wait_until(lambda: "resumes at step" in user.log(f"{chain}_2"), PATIENCE)
@@ -219,7 +219,7 @@ def test_a_chain_goes_on_by_segments_on_whatever_nodes_there_are(
     wait_until(lambda: user.do("sinfo", "-h", "-n", "n2", "-p", "normal", "-o", "%t") == "idle\n", PATIENCE)
 
     chain = user.submit("chain", "--array=1-3%1", *words)
-    user.wait_for_step(f"{chain}_1", run, steps(run) + 3)
+    user.wait_for_step(f"{chain}_1", steps(run) + 3)
     user.stop(f"{chain}_1")
     for segment in (1, 2, 3):
         user.wait(f"{chain}_{segment}", "COMPLETED")

@@ -51,18 +51,22 @@ class User:
         wait_until(lambda: self.facts(job)["JobState"] in OVER | {state}, PATIENCE)
         assert self.facts(job)["JobState"] == state, self.log(job)
 
-    def wait_for_step(self, job: str, run: Path, step: int) -> None:
-        """Wait until the job has reported a step; fails where it ends before."""
-        wait_until(lambda: steps(run) >= step or self.facts(job)["JobState"] in OVER, PATIENCE)
-        assert steps(run) >= step, self.log(job)
+    def wait_for_step(self, job: str, step: int) -> None:
+        """Wait until the job itself has reported a step; fails where it ends before."""
+
+        def reported() -> bool:
+            return any(int(number) >= step for number in re.findall(r"^step (\d+)/", self.log(job), re.MULTILINE))
+
+        wait_until(lambda: reported() or self.facts(job)["JobState"] in OVER, PATIENCE)
+        assert reported(), self.log(job)
 
     @contextmanager
-    def at_step(self, job: str, run: Path, step: int) -> Iterator[None]:
+    def at_step(self, job: str, step: int) -> Iterator[None]:
         """When the job has reported a step, its first node's ranks stand still, and so all do, while the context lasts.
 
         A fast machine would be done with the few steps that are left before Slurm acts.
         """
-        self.wait_for_step(job, run, step)
+        self.wait_for_step(job, step)
         ranks = self.ranks(job, "n1")
         assert ranks, self.log(job)
         for rank in ranks:
