@@ -67,7 +67,7 @@ def rank_0_says_it() -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
+    """Run the command line; the exit status: 0, or 2 for a mistake and 1 for a failure, which a sentence explains."""
     options = parse(arguments)
     try:
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
@@ -81,15 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
 
+    status = 0
     try:
         execute(options)
     except (Mistake, Failure) as mistake:
         if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
             print(f"error: {mistake}", file=sys.stderr, flush=True)
-        leave()
-        return 2 if isinstance(mistake, Mistake) else 1
+        status = 2 if isinstance(mistake, Mistake) else 1
     leave()
-    return 0
+    return status
 
 
 if __name__ == "__main__":
