@@ -1,5 +1,7 @@
 """Given pairs, to train and validate on; and what validation looks at, the same every time."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -8,6 +10,8 @@ from torch import Tensor
 
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset, Rows
+from trainer.images.lists import examples, prove_there, read_list
+from trainer.images.matching import named, partner, template_of, without_ending
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.images.sources import Files, Folder, ImageSource, Package, find_images
 from trainer.mistakes import Mistake
@@ -50,45 +54,88 @@ class PairSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pairs:
-    """Two folders of pictures with the same names: good ones, and poor ones of the same scenes."""
+    """Two folders of pictures, matched by their names: good ones, and poor ones of the same scenes."""
 
     gt: str
     """The folder of the good pictures (ground truth), each exactly `scale` times as large as its partner."""
     lq: str
-    """The folder of the poor pictures (low quality), with the same names; the endings may differ."""
+    """The folder of the poor pictures (low quality); the endings of partners may differ."""
+    lq_name: str = "{}"
+    """What the partner of a good picture is called, {} being the good one's name without its ending: '{}x4' pairs
+    0001.png with 0001x4.png, as in DIV2K (upstream's `filename_tmpl`)."""
+    list: str | None = None
+    """A text file that says which pairs there are: on each line `gt, lq`, names in the two folders, which may then be
+    one; or `gt` alone, whose partner `lq_name` tells (upstream's `meta_info`). null takes all."""
     radiometry: Radiometry | None = None
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["pairs"] = "pairs"
 
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"[^{}/]*\{\}[^{}/]*", self.lq_name) is None:
+            raise ValueError(f"lq_name: got {self.lq_name!r}; must be a name with one {{}} in it, as in '{{}}x4'")
+
     def open(self) -> PairSource:
-        """Match the two folders.
+        """Match the two folders, or find the pairs of `list`.
 
         Raises:
-            Mistake: a folder is missing or has no picture, two pictures share a name, or one has no partner.
+            Mistake: a folder is missing or has no picture, two pictures share a name, or one has no partner; see
+                `read_list` and `prove_there` for those about a list.
         """
         if self.radiometry:
             raster_library()
-        gt, lq = self._named("gt", self.gt), self._named("lq", self.lq)
-        alone = [f"{Path(self.gt, gt[stem])}" for stem in sorted(gt.keys() - lq.keys())]
-        alone += [f"{Path(self.lq, lq[stem])}" for stem in sorted(lq.keys() - gt.keys())]
-        if alone:
-            examples = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
-            raise Mistake(f"lq: {len(alone)} pictures of {self.gt!r} and {self.lq!r} have no partner: {examples}.")
-        return PairSource(self._files("gt", self.gt, gt), self._files("lq", self.lq, lq), "gt")
+        if self.list is not None:
+            return self._source(self._listed(self.list))
+        gt, lq = named(self.gt, "gt"), named(self.lq, "lq")
+        if Path(self.gt).samefile(self.lq):
+            partners = {partner(stem, self.lq_name) for stem in gt}
+            gt = {stem: file for stem, file in gt.items() if stem not in partners}
+            lq = {stem: file for stem, file in lq.items() if stem in partners}
+            if not gt:
+                raise Mistake(f"lq: {self.lq!r} is the folder of gt too; wanted another, or lq_name, or a list.")
+        wanted = {partner(stem, self.lq_name): stem for stem in gt}
+        if wanted.keys() != lq.keys():
+            raise Mistake(self._alone(gt, lq, wanted))
+        return self._source([(gt[stem], lq[partner(stem, self.lq_name)]) for stem in sorted(gt)])
 
-    def _files(self, key: str, folder: str, named: dict[str, str]) -> Files:
-        files = tuple(named[stem] for stem in sorted(named))
-        return Files(f"folder {folder!r}", key, folder, files, self.radiometry)
+    def _listed(self, path: str) -> Sequence[tuple[str, str]]:
+        """The pairs of a list, good and poor, in its order."""
+        lines = read_list(path)
+        there = find_images(self.gt, "gt"), find_images(self.lq, "lq")
+        prove_there(path, self.gt, (names[0] for names in lines), there[0])
+        if any(len(names) == 1 for names in lines):
+            poor = named(self.lq, "lq")
+            alone = [name for name, *rest in lines if not rest and self._partner(name) not in poor]
+            if alone:
+                raise Mistake(f"lq: {self._missing(alone, len(lines))}.")
+            lines = [names if len(names) == 2 else [names[0], poor[self._partner(names[0])]] for names in lines]
+        prove_there(path, self.lq, (names[1] for names in lines), there[1])
+        return [(good, bad) for good, bad in lines]
 
-    def _named(self, key: str, folder: str) -> dict[str, str]:
-        """Relative path without its ending -> relative path."""
-        named: dict[str, str] = {}
-        for file in find_images(folder, key):
-            stem = str(PurePosixPath(file).with_suffix(""))
-            if stem in named:
-                raise Mistake(f"{key}: {named[stem]!r} and {file!r} in folder {folder!r} have the same name.")
-            named[stem] = file
-        return named
+    def _partner(self, file: str) -> str:
+        return partner(without_ending(file), self.lq_name)
+
+    def _alone(self, gt: dict[str, str], lq: dict[str, str], wanted: dict[str, str]) -> str:
+        """The sentence about pictures without partners, on either side, with the `lq_name` that would pair them."""
+        lonely = sorted(gt[stem] for name, stem in wanted.items() if name not in lq)
+        others = sorted(lq[stem] for stem in lq.keys() - wanted.keys())
+        told = [self._missing(lonely, len(gt))] if lonely else []
+        if others:
+            told.append(f"{len(others)} of the {len(lq)} of {self.lq!r} are no partner of any: {examples(others)}")
+        hint = template_of(gt, lq)
+        remedy = f"; lq_name: '{hint}' would pair them all" if hint and hint != self.lq_name else ""
+        return f"lq: {'; '.join(told)}{remedy}."
+
+    def _missing(self, files: Sequence[str], of: int) -> str:
+        looked_for = "" if self.lq_name == "{}" else f", named {self.lq_name!r}"
+        count = f"{len(files)} of the {of} pictures of {self.gt!r}"
+        return f"{count} have no partner in {self.lq!r}{looked_for}: {examples(files)}"
+
+    def _source(self, pairs: Sequence[tuple[str, str]]) -> PairSource:
+        good, poor = (
+            Files(f"folder {folder!r}", key, folder, tuple(pair[side] for pair in pairs), self.radiometry)
+            for side, (key, folder) in enumerate((("gt", self.gt), ("lq", self.lq)))
+        )
+        return PairSource(good, poor, "gt")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from trainer.images.decode import Unreadable, decode
+from trainer.images.lists import chosen
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
 
@@ -83,18 +84,24 @@ class Folder:
 
     path: str
     """The folder. Its sub-folders count too; names that begin with a dot do not."""
+    list: str | None = None
+    """A text file that chooses among its pictures, a name on each line (upstream's `meta_info`). null takes all."""
     radiometry: Radiometry | None = None
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["folder"] = "folder"
 
     def open(self) -> Files:
-        """List the pictures, sorted by relative path so that every machine numbers them alike.
+        """List the pictures, sorted by relative path so that every machine numbers them alike, or as `list` has them.
 
         Raises:
-            Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs.
+            Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs; see `read_list` and
+                `chosen` for those about a list.
         """
         if self.radiometry:
             raster_library()
+        if self.list is not None:
+            files = chosen(self.list, self.path, find_images(self.path, "path"))
+            return Files(f"folder {self.path!r}", "path", self.path, files, self.radiometry)
         inside = {entry.name.lower(): entry.name for entry in list_folder(self.path, "path")}
         for gt, lq in (("gt", "lq"), ("hr", "lr")):
             if gt in inside and lq in inside:
