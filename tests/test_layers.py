@@ -29,6 +29,7 @@ LAYERS = (
         "measures",
         "stopwatch",
         "stop",
+        "waiting",
         "courier",
         "tiles",
         "conveyor",

@@ -14,6 +14,7 @@ from trainer.loop import fit
 from trainer.opening import open_images
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.ranks import make_accelerator, on_main
+from trainer.waiting import WATCH
 
 
 def execute(options: Namespace) -> None:
@@ -22,12 +23,14 @@ def execute(options: Namespace) -> None:
     if options.print:
         print(dump_config(config), end="")
         return
+    WATCH.limit = 60 * config.distributed.timeout_minutes
     done = None if options.fresh else folder_of(config).steps_done()
     if options.check is not None:
         for change in [] if options.fresh else check(config, options.check):
             print(f"resuming with another setting: {change}")
         print(folder_of(config).path)
         return
+    WATCH.start()
     accelerator = make_accelerator(config)
     if options.dry_run:
         dry_run(assemble(config, accelerator))

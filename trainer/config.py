@@ -20,6 +20,7 @@ from trainer.player import OptimizerConfig
 from trainer.schedule import Constant
 from trainer.telemetry import TelemetryConfig
 from trainer.validate import ValidationConfig
+from trainer.waiting import DistributedConfig
 from trainer.weights import InitConfig
 
 _EACH = "{0} and adversarial.{0}"
@@ -141,6 +142,7 @@ class RunConfig:
     """null trains without validation, and so without pictures."""
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     hub: HubConfig | None = None
     """Where the run is pushed to while it trains; null keeps it here."""
 
@@ -275,6 +277,7 @@ RESUMABLE = (
     "validation",
     "checkpoints",
     "telemetry",
+    "distributed",
     "hub",
 )
 """What a resumed run may change. The rest (data, degradation, seed, global batch, network) is what the run *is*."""

@@ -119,7 +119,7 @@ def end_with_sender() -> None:
 
 def main() -> None:
     """Do what the request says and answer, whatever happens."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)  # they are sent to the whole job; the sender decides what they mean here
     os.nice(NICENESS)
     request = json.loads(sys.stdin.readline())

@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
         from trainer.ranks import leave
+        from trainer.waiting import WATCH
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
@@ -89,6 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1
     leave()
+    WATCH.stop()
     return status
 
 

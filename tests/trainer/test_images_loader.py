@@ -99,10 +99,10 @@ if __name__ == "__main__":
     batches = ImageLoader(TrainingImages(folder.open(), config, seed=1), positions, pin_memory=False)
     next(batches)
     heard = []
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda number, frame: heard.append(number))
     print("ready", flush=True)
-    while len(heard) < 4:
+    while len(heard) < 5:
         time.sleep(0.01)
     for _ in range(20):
         position = int(next(batches).positions[0])
@@ -129,7 +129,7 @@ def test_workers_survive_stop_signals_and_end_with_the_trainer(folder: Folder, t
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
             os.killpg(process.pid, number)
         assert process.stdout.readline() == "trained on 80\n"
         assert process.wait(timeout=20) == (1 if end == "raised" else -signal.SIGKILL)

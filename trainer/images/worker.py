@@ -10,22 +10,24 @@ from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
-from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, pthread_sigmask
+from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from threading import Thread
 
-STOP_SIGNALS = (SIGINT, SIGTERM, SIGUSR1, SIGUSR2)
-"""What asks a run to stop. Launchers and Slurm send it to every process of the job; only the training process
-answers, with a last checkpoint, and until then it needs its batches."""
+from trainer.stop import SIGNALS
 
 
 def fork_server() -> ForkServerContext:
-    """The context for workers that stop signals do not reach, with torch loaded before they are forked."""
+    """The context for workers that stop signals do not reach, with torch loaded before they are forked.
+
+    Launchers and Slurm send what asks a run to stop to every process of the job; only the training process answers,
+    with a last checkpoint, and until then it needs its batches.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.images.crops"])
     # What is blocked stays blocked in children, across exec too. Here a signal is only late, never lost.
-    before = pthread_sigmask(SIG_BLOCK, STOP_SIGNALS)
+    before = pthread_sigmask(SIG_BLOCK, SIGNALS)
     resource_tracker.ensure_running()
-    pthread_sigmask(SIG_BLOCK, STOP_SIGNALS)  # again: starting the tracker unblocks two of them
+    pthread_sigmask(SIG_BLOCK, SIGNALS)  # again: starting the tracker unblocks two of them
     forkserver.ensure_running()
     pthread_sigmask(SIG_SETMASK, before)
     return context
