@@ -14,6 +14,7 @@ LAYERS = (
     # leaves: each knows its subject only
     {
         "mistakes",
+        "durable",
         "levels",
         "batch",
         "schedule",

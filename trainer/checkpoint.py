@@ -16,7 +16,6 @@ written, so that may happen in a thread.
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -29,6 +28,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from trainer.durable import atomically, settle, write_atomically
 
 NAME = re.compile(r"step-(\d{8,})$")
 POOL = re.compile(r"pool-(\d{8,})-(\d{8,})$")
@@ -115,10 +116,9 @@ class Checkpoints:
             files = {}
             for name, part in parts.items():
                 file = _write_part(folder, name, part)
-                _flush(file)
                 files[file.name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
             _write_json(report, {"files": files})
-        except OSError as error:
+        except Exception as error:  # OSError, SafetensorError, RuntimeError of torch's writer: whatever the disk caused
             _write_json(report, {"error": f"rank {rank}: {error}"})
             raise
 
@@ -141,9 +141,7 @@ class Checkpoints:
             files |= outcome["files"]
             report.unlink()
         _write_json(folder / MANIFEST, {"step": step, "files": dict(sorted(files.items()))})
-        _flush(folder)
-        folder.rename(self.path(step))
-        _flush(self.folder)
+        settle(folder, self.path(step))
         return self.path(step)
 
     def load(self, step: int) -> dict[str, dict[str, Any]]:
@@ -217,38 +215,23 @@ def on_host(part: Any) -> Any:
 
 
 def _write_part(folder: Path, name: str, part: Mapping[str, Any]) -> Path:
-    """Tensors as safetensors, anything else by torch.save; readable for all, where safetensors would say 0600."""
+    """Tensors as safetensors, anything else by torch.save; the file, flushed to the disk."""
     if all(isinstance(value, Tensor) for value in part.values()):
         file = folder / f"{name}.safetensors"
         tensors = {key: value.detach().contiguous() for key, value in part.items()}
-        try:
-            safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
-        except safetensors.SafetensorError as error:  # what it says where the disk is full
-            raise OSError(str(error)) from error
+        with atomically(file) as aside:
+            safetensors.torch.save_file(tensors, aside, metadata={"format": "pt"})
     else:
         file = folder / f"{name}.pt"
-        with file.open("wb") as stream:  # a file object: torch's own writer aborts on a full disk with RuntimeError
+        with atomically(file) as aside, aside.open("wb") as stream:  # else torch's own writer aborts on a full disk
             torch.save(dict(part), stream)
-    file.chmod(0o644)
     return file
 
 
 def _write_json(file: Path, content: Any) -> None:
-    aside = file.with_suffix(".aside")
-    aside.write_text(json.dumps(content, indent=1))
-    _flush(aside)
-    aside.replace(file)
+    write_atomically(file, json.dumps(content, indent=1))
 
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Wait until `path` (a file, or a folder's entries) is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

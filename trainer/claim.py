@@ -7,12 +7,13 @@ from tempfile import TemporaryFile
 from trainer.checkpoint import Checkpoints
 from trainer.config import RESUMABLE, RunConfig
 from trainer.config_io import differences, dump_config, load_config
+from trainer.durable import ASIDE, sweep, write_atomically
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.weights import InitConfig
 
-BEGUN = {RunFolder.LOCK, "config.partial"}
-"""What a run that died while it took the folder over may have left."""
+BEGUN = {RunFolder.LOCK}
+"""What a run that died while it took the folder over may have left, besides what `sweep` removes."""
 
 
 def check_folder(config: RunConfig) -> list[str]:
@@ -23,7 +24,7 @@ def check_folder(config: RunConfig) -> list[str]:
     folder = folder_of(config)
     _check_writable(folder.path)
     there = {entry.name for entry in folder.path.iterdir()} if folder.path.exists() else set()
-    if there <= BEGUN:
+    if all(name in BEGUN or name.startswith(ASIDE) for name in there):
         return []
     if not folder.config.is_file():
         raise Mistake(
@@ -50,9 +51,8 @@ def open_folder(config: RunConfig) -> RunFolder:
     folder = folder_of(config)
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.lock()
-    aside = folder.config.with_suffix(".partial")
-    aside.write_text(dump_config(config))
-    aside.replace(folder.config)  # before anything else is in the folder: it says whose it is
+    sweep(folder.path)
+    write_atomically(folder.config, dump_config(config))  # before anything else is in the folder: it says whose it is
     folder.samples.mkdir(exist_ok=True)
     folder.checkpoints.mkdir(exist_ok=True)
     return folder

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
+from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 
@@ -112,6 +113,4 @@ class Pushed:
 
     def write(self, folder: RunFolder) -> None:
         """Put this in the place of the last one."""
-        aside = folder.hub / "pushed.partial"
-        aside.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        aside.replace(folder.hub / "pushed.json")
+        write_atomically(folder.hub / "pushed.json", json.dumps(asdict(self), indent=1) + "\n")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.durable import atomically
 from trainer.images.decode import Unreadable
 from trainer.images.photographs import FORMATS, read_photograph, write_photograph
 from trainer.images.picture import Picture
@@ -90,14 +91,10 @@ def write_picture(path: Path, picture: Picture) -> None:
 
     Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.
     """
-    aside = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with atomically(path) as aside:
             _write(aside, path.suffix.lower(), picture)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 from trainer.checkpoint import Checkpoints
+from trainer.durable import sweep
 from trainer.hub import Answer, HubConfig, Pushed, errand
 from trainer.run_folder import RunFolder
 from trainer.stop import REQUEST
@@ -69,6 +70,7 @@ class Pusher:
         """Clear away what dead pushes left, and push what they owe. For who holds the run folder's lock."""
         for stale in self.folder.hub.glob("step-*"):
             shutil.rmtree(stale, ignore_errors=True)
+        sweep(self.folder.hub)
         self.catch_up({"end": None, "best": best, "every_save": newest}[self.config.strategy])
 
     def finish(self, newest: int | None, best: int | None) -> bool:

@@ -5,19 +5,22 @@ from pathlib import Path
 
 from torch import nn
 
+from trainer.durable import aside_of, remove, settle
+from trainer.state_dicts import WEIGHTS
+
 
 def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
     """Write the smoothed generator of a complete checkpoint to `folder`, and replace what lay there.
 
-    `generator` is the diffusers model whose configuration goes with it. Two renames stand between the old export and
-    the new one; a death between them leaves both beside `folder`, and the next checkpoint puts it right.
+    `generator` is the diffusers model whose configuration goes with it. Raises OSError where the disk refuses; what lay
+    in `folder` is then there still.
     """
-    fresh, old = folder.with_name(f"{folder.name}.partial"), folder.with_name(f"{folder.name}.old")
-    for stale in (fresh, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    generator.save_config(fresh)  # type: ignore[operator]
-    shutil.copy(checkpoint / "generator_ema.safetensors", fresh / "diffusion_pytorch_model.safetensors")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    fresh = aside_of(folder)
+    fresh.mkdir()
+    try:
+        generator.save_config(fresh)  # type: ignore[operator]
+        shutil.copy(checkpoint / "generator_ema.safetensors", fresh / WEIGHTS)
+        settle(fresh, folder)
+    except BaseException:
+        remove(fresh)
+        raise

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
 
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
@@ -77,7 +78,7 @@ class RunFolder:
 
     def finish(self, step: int) -> None:
         """Say that the run has taken its last step."""
-        self.done.write_text(f"{step}\n")
+        write_atomically(self.done, f"{step}\n")
 
     def begin(self, step: int, processes: int, hub_names: Collection[str] = ()) -> None:
         """Take away the marks of an earlier end, and note the start, with the names that were found on the hub."""
@@ -100,7 +101,7 @@ class RunFolder:
 
     def interrupt(self, step: int, reason: str) -> None:
         """Say that the run stopped on request, saved, and can be resumed."""
-        self.stopped.write_text(f"step {step}: {reason}\n")
+        write_atomically(self.stopped, f"step {step}: {reason}\n")
 
     def steps_done(self) -> int | None:
         """The steps of a run that has ended, else None."""

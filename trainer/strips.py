@@ -11,6 +11,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from trainer.durable import atomically
+
 NARROWEST, WIDEST = 320, 640
 """Limits for the width of a column: a caption with step, PSNR and SSIM fits one line of the least, and three columns
 of the largest fit a screen. A smaller picture is enlarged by a whole number, so that its pixels stay true."""
@@ -104,9 +106,8 @@ def sheet(strips: Sequence[Tensor]) -> Tensor:
 def save_png(picture: Tensor, path: Path) -> None:
     """Write uint8 [3, H, W] as a PNG that is there completely or not at all; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}")
-    _to_image(picture).save(aside, format="PNG")
-    aside.replace(path)
+    with atomically(path) as aside:
+        _to_image(picture).save(aside, format="PNG")
 
 
 def _fitted(picture: Tensor) -> Image.Image:

@@ -22,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from trainer.digest import digest
+from trainer.durable import write_atomically
 from trainer.health import Health
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
@@ -227,9 +228,7 @@ def truncate_metrics(folder: RunFolder, step: int) -> list[dict[str, float | Non
                 figures.append(known)
         except (ValueError, KeyError, TypeError):  # not JSON, or not one of our lines
             break
-    aside = folder.metrics.with_suffix(".partial")
-    aside.write_text("".join(kept))
-    aside.replace(folder.metrics)
+    write_atomically(folder.metrics, "".join(kept))
     return figures
 
 

@@ -40,9 +40,12 @@ def test_a_newer_export_replaces_the_older_and_leaves_nothing_behind(tmp_path: P
     assert {file.stat().st_mode & 0o777 for file in (tmp_path / "export").iterdir()} == {0o644}
 
 
-@pytest.mark.parametrize("left", ["export.partial", "export.old"])
-def test_what_a_death_left_is_put_right(tmp_path: Path, left: str) -> None:
-    (tmp_path / left).mkdir()
-    (tmp_path / left / "half.safetensors").write_text("")
+def test_an_export_that_cannot_be_made_leaves_the_one_before(tmp_path: Path) -> None:
     export(checkpoint(tmp_path, network(1), 1), network(0), tmp_path / "export")
+    newer = checkpoint(tmp_path, network(2), 2)
+    (newer / "generator_ema.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        export(newer, network(0), tmp_path / "export")
+    opened = SRVGGNetCompact.from_pretrained(tmp_path / "export").state_dict()
+    assert all(torch.equal(value, opened[name]) for name, value in network(1).state_dict().items())
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "export"}

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trainer.durable import ASIDE, settle, write_atomically
 from trainer.exports.check import TOLERANCES, largest_difference, pictures_for, results_of
 from trainer.exports.onnx_file import OPSET, check_onnx, results_of_onnx, write_onnx
 from trainer.exports.openmodeldb import entry
@@ -62,7 +62,7 @@ def release(options: Namespace) -> None:
     files = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as aside:  # of this export alone
+        with tempfile.TemporaryDirectory(prefix=ASIDE, dir=folder) as aside:  # of this export alone
             for name in formats:
                 made = Path(aside) / f"{stem}{FORMATS[name].suffix}"
                 FORMATS[name].write(origin, dtype, made)
@@ -116,9 +116,8 @@ def _check_target(target: Path, origin: Path) -> None:
 def _named(made: Path, folder: Path) -> Path:
     """Move what was written aside, and found good, to its place in `folder`."""
     final = folder / made.name
-    if final.is_dir():
-        shutil.rmtree(final)
-    return made.replace(final)
+    settle(made, final)
+    return final
 
 
 def _write_entry(origin: Origin, files: list[Path], file: Path, options: Namespace) -> None:
@@ -126,6 +125,6 @@ def _write_entry(origin: Origin, files: list[Path], file: Path, options: Namespa
     if found is None:
         print(f"no entry for OpenModelDB: it does not know {type(origin.net).__name__} with these bands")
         return
-    file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(file, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
     unknown = [key for key in ("author", "license") if found[key] is None]
     print(f"{file}: an entry for OpenModelDB" + (f"; give it --{' and --'.join(unknown)}" if unknown else ""))

@@ -7,6 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from trainer.durable import atomically
 from trainer.exports.check import results_of
 from trainer.exports.origin import Origin
 from trainer.mistakes import Failure
@@ -16,8 +17,8 @@ from trainer.state_dicts import WEIGHTS, read
 
 def write_safetensors(origin: Origin, dtype: torch.dtype, file: Path) -> None:
     """One file with its configuration and training facts in the metadata: spandrel and its users open it, so do we."""
-    safetensors.torch.save_file(_tensors(origin.net, dtype), file, metadata={"format": "pt", **origin.facts()})
-    file.chmod(0o644)  # safetensors would have 0600
+    with atomically(file) as aside:  # which has the permissions of other files, where safetensors would say 0600
+        safetensors.torch.save_file(_tensors(origin.net, dtype), aside, metadata={"format": "pt", **origin.facts()})
 
 
 def write_pth(origin: Origin, dtype: torch.dtype, file: Path) -> None:
