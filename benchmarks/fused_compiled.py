@@ -32,7 +32,7 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TYPES = {
     "sizes": "*i64", "targets": "*i64", "spans": "*i64", "present": "*i32", "pixels": "*fp32", "kernels": "*fp32",
     "steps": "*fp32", "strengths": "*fp32", "tables": "*fp32", "gains": "*fp32", "numbers": "*fp32", "sines": "*fp32",
-    "options": "*fp64", "options1": "*fp64", "options2": "*fp64", "scales": "*fp64", "whole": "*i64", "flags": "*i1",
+    "settings": "*fp64", "settings1": "*fp64", "settings2": "*fp64", "scales": "*fp64", "whole": "*i64", "flags": "*i1",
     "sigmas_x": "*fp32", "sigmas_y": "*fp32", "thetas": "*fp32", "betas": "*fp32", "omegas": "*fp32", "out": "*fp32",
     "halves": "*fp16", "band": "*fp16", "planes": "*u8", "masks": "*u8", "lines": "*i64", "modes": "*i64",
     "kinds": "*i64", "qualities": "*i64", "positions": "*i64", "tops": "*i64", "lefts": "*i64",

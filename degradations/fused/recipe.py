@@ -40,9 +40,9 @@ _LANES = 32
 
 
 @triton.jit
-def _option(options, place):
+def _option(settings, place):
     """One option as float32, rounded as PyTorch rounds a number that meets a float32 tensor."""
-    return tl.load(options + place).to(tl.float32)
+    return tl.load(settings + place).to(tl.float32)
 
 
 @triton.jit
@@ -64,86 +64,86 @@ def _size(uniform, count):
 
 
 @triton.jit
-def _blur(options, seed_low, seed_high, position, shared, purpose):
+def _blur(settings, seed_low, seed_high, position, shared, purpose):
     """`BlurKernels.draw`: kind, size, both sigmas, theta, beta, omega."""
     u0, u1, u2, u3 = _four(0, seed_low, seed_high, position, purpose)
     u4, u5, u6, u7 = _four(1, seed_low, seed_high, position, purpose)
     u8 = _four(2, seed_low, seed_high, position, purpose)[0]
     u9 = _four(2, seed_low, seed_high, shared, purpose)[1]
-    size = _size(u0, _option(options, 0))
+    size = _size(u0, _option(settings, 0))
     kind = position * 0
-    for family in range(tl.load(options + 9).to(tl.int32)):
-        number = tl.load(options + 11 + 2 * family).to(tl.int64)
-        kind = tl.where(u2 >= _option(options, 10 + 2 * family), number, kind)
+    for family in range(tl.load(settings + 9).to(tl.int32)):
+        number = tl.load(settings + 11 + 2 * family).to(tl.int64)
+        kind = tl.where(u2 >= _option(settings, 10 + 2 * family), number, kind)
     plateau = kind // 2 == 2
-    low = tl.where(plateau, _option(options, 7), _option(options, 5))
-    high = tl.where(plateau, _option(options, 8), _option(options, 6))
+    low = tl.where(plateau, _option(settings, 7), _option(settings, 5))
+    high = tl.where(plateau, _option(settings, 8), _option(settings, 6))
     beta = tl.where(u6 < 0.5, low + u7 * (1.0 - low), 1.0 + u7 * (high - 1.0))
     lowest = tl.where(size < 13, _PI / 3, _PI / 5)
-    kind = tl.where(u1 < _option(options, 1), _SINC, kind)
-    kind = tl.where(u9 < _option(options, 2), kind, _PULSE)
-    sigma, span = _option(options, 3), _option(options, 4)
+    kind = tl.where(u1 < _option(settings, 1), _SINC, kind)
+    kind = tl.where(u9 < _option(settings, 2), kind, _PULSE)
+    sigma, span = _option(settings, 3), _option(settings, 4)
     omega = lowest - u8 * (lowest - _PI)
     return kind, size, sigma + u3 * span, sigma + u4 * span, u5 * (2 * _PI) - _PI, beta, omega
 
 
 @triton.jit
-def _resize(options, seed_low, seed_high, position, purpose):
+def _resize(settings, seed_low, seed_high, position, purpose):
     """`Resize.draw`: factor, height, width, mode."""
     drawn = _four(0, seed_low, seed_high, position, purpose)
     place = drawn[1].to(tl.float64)
-    low, high = tl.load(options + 2), tl.load(options + 3)
-    kept = tl.where(drawn[0] < _option(options, 1), low + place * (1.0 - low), 1.0)
-    factor = tl.where(drawn[0] < _option(options, 0), 1.0 + place * (high - 1.0), kept)
-    height = tl.maximum(tl.floor(factor * tl.load(options + 4)).to(tl.int64), 1)
-    width = tl.maximum(tl.floor(factor * tl.load(options + 5)).to(tl.int64), 1)
+    low, high = tl.load(settings + 2), tl.load(settings + 3)
+    kept = tl.where(drawn[0] < _option(settings, 1), low + place * (1.0 - low), 1.0)
+    factor = tl.where(drawn[0] < _option(settings, 0), 1.0 + place * (high - 1.0), kept)
+    height = tl.maximum(tl.floor(factor * tl.load(settings + 4)).to(tl.int64), 1)
+    width = tl.maximum(tl.floor(factor * tl.load(settings + 5)).to(tl.int64), 1)
     return factor, height, width, tl.floor(drawn[2] * 3).to(tl.int64)
 
 
 @triton.jit
-def _noise(options, seed_low, seed_high, position, shared, purpose):
+def _noise(settings, seed_low, seed_high, position, shared, purpose):
     """`Noise.draw`: kind, strength, gray."""
     drawn = _four(0, seed_low, seed_high, position, purpose)
-    gaussian = _four(0, seed_low, seed_high, shared, purpose)[0] < _option(options, 0)
-    sigma = _option(options, 1) + drawn[1] * _option(options, 2)
-    factor = _option(options, 3) + drawn[1] * _option(options, 4)
-    kind = tl.where(drawn[3] < _option(options, 6), tl.where(gaussian, _GAUSSIAN, _POISSON), _NONE)
-    return kind.to(tl.int64), tl.where(gaussian, sigma, factor), drawn[2] < _option(options, 5)
+    gaussian = _four(0, seed_low, seed_high, shared, purpose)[0] < _option(settings, 0)
+    sigma = _option(settings, 1) + drawn[1] * _option(settings, 2)
+    factor = _option(settings, 3) + drawn[1] * _option(settings, 4)
+    kind = tl.where(drawn[3] < _option(settings, 6), tl.where(gaussian, _GAUSSIAN, _POISSON), _NONE)
+    return kind.to(tl.int64), tl.where(gaussian, sigma, factor), drawn[2] < _option(settings, 5)
 
 
 @triton.jit
-def _quality(options, seed_low, seed_high, position, purpose):
+def _quality(settings, seed_low, seed_high, position, purpose):
     """`Jpeg.draw` for libjpeg."""
     u0 = _four(0, seed_low, seed_high, position, purpose)[0]
-    drawn = tl.floor(_option(options, 0) + u0 * _option(options, 1)).to(tl.int64)
-    return tl.minimum(drawn, tl.load(options + 2).to(tl.int64))
+    drawn = tl.floor(_option(settings, 0) + u0 * _option(settings, 1)).to(tl.int64)
+    return tl.minimum(drawn, tl.load(settings + 2).to(tl.int64))
 
 
 @triton.jit
 def _draw_filters(
-    options, options1, options2, whole, numbers, seed_low, seed_high, position, shared, stride, held
+    settings, settings1, settings2, whole, numbers, seed_low, seed_high, position, shared, stride, held
 ):  # fmt: skip
     """Rows of the three filters: `whole` kinds, then sizes; `numbers` sigmas, theta, beta, omega."""
     for order in tl.static_range(2):
         if order == 0:
-            drawn = _blur(options1, seed_low, seed_high, position, position, _BLUR_1)
+            drawn = _blur(settings1, seed_low, seed_high, position, position, _BLUR_1)
         else:
-            drawn = _blur(options2, seed_low, seed_high, position, shared, _BLUR_2)
+            drawn = _blur(settings2, seed_low, seed_high, position, shared, _BLUR_2)
         tl.store(whole + order * stride, drawn[0], mask=held)
         tl.store(whole + (3 + order) * stride, drawn[1], mask=held)
         for number in tl.static_range(5):
             tl.store(numbers + (3 * number + order) * stride, drawn[2 + number], mask=held)
     drawn = _four(0, seed_low, seed_high, position, _SINC_FILTER)
-    tl.store(whole + 2 * stride, tl.where(drawn[1] < _option(options, 0), _SINC, _PULSE).to(tl.int64), mask=held)
-    tl.store(whole + 5 * stride, _size(drawn[0], _option(options, 1)), mask=held)
+    tl.store(whole + 2 * stride, tl.where(drawn[1] < _option(settings, 0), _SINC, _PULSE).to(tl.int64), mask=held)
+    tl.store(whole + 5 * stride, _size(drawn[0], _option(settings, 1)), mask=held)
     for number in tl.static_range(4):  # theta is zero, sigmas and beta are one
         tl.store(numbers + (3 * number + 2) * stride, drawn[0] * 0 + (0.0 if number == 2 else 1.0), mask=held)
-    tl.store(numbers + 14 * stride, _option(options, 2) + drawn[2] * _option(options, 3), mask=held)
+    tl.store(numbers + 14 * stride, _option(settings, 2) + drawn[2] * _option(settings, 3), mask=held)
 
 
 @triton.jit(do_not_specialize=("seed_low", "seed_high", "batch", "stride"))
 def _draw(
-    positions, options, options1, options2, whole, sizes, numbers, scales, flags, seed_low, seed_high, batch, stride,
+    positions, settings, settings1, settings2, whole, sizes, numbers, scales, flags, seed_low, seed_high, batch, stride,
     SHARED: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Rows of the tables in the order in which `draw` reads them, `stride` elements apart. SHARED: ``draws: batch``."""
@@ -157,13 +157,13 @@ def _draw(
     whole, sizes, numbers = whole + sample, sizes + 2 * sample, numbers + sample
     scales, flags = scales + sample, flags + sample
     _draw_filters(
-        options + _FILTER, options1, options2, whole, numbers, seed_low, seed_high, position, shared, stride, held
+        settings + _FILTER, settings1, settings2, whole, numbers, seed_low, seed_high, position, shared, stride, held
     )
     for order in tl.static_range(2):
         resize, noise, jpeg = (
-            options + _RESIZES + 6 * order,
-            options + _NOISES + 7 * order,
-            options + _JPEGS + 3 * order,
+            settings + _RESIZES + 6 * order,
+            settings + _NOISES + 7 * order,
+            settings + _JPEGS + 3 * order,
         )
         if order == 0:
             factor, height, width, mode = _resize(resize, seed_low, seed_high, shared, _RESIZE_1)
@@ -182,7 +182,7 @@ def _draw(
         tl.store(numbers + (15 + order) * stride, strength, mask=held)
         tl.store(flags + order * stride, gray, mask=held)
 
-    last = options + _END  # of the last resize: factor, height, width; of the crop: room down and to the right
+    last = settings + _END  # of the last resize: factor, height, width; of the crop: room down and to the right
     tl.store(scales + 2 * stride, nothing.to(tl.float64) + tl.load(last), mask=held)
     tl.store(sizes + 4 * stride, nothing + tl.load(last + 1).to(tl.int64), mask=held)
     tl.store(sizes + 4 * stride + 1, nothing + tl.load(last + 2).to(tl.int64), mask=held)
