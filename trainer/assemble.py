@@ -172,8 +172,8 @@ def check(config: RunConfig, processes: int) -> list[str]:
 def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     """Build the run. Raises Mistake, on every rank alike, for anything a person can put right."""
     batch = plan_batch(config.batch, accelerator.num_processes)
-    on_main(accelerator, lambda: check_folder(config))
-    source, pictures = on_main(accelerator, lambda: open_images(config))
+    on_main(accelerator, lambda: check_folder(config), "checking the run folder")
+    source, pictures = on_main(accelerator, lambda: open_images(config), "opening the pictures")
     folder = folder_of(config)
     set_numerics(config)
 
@@ -185,7 +185,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     if config.adversarial and config.adversarial.adaptive_d:
         state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
     if config.compile:
-        on_main(accelerator, lambda: check_compiler(accelerator.device))
+        on_main(accelerator, lambda: check_compiler(accelerator.device), "trying the compiler")
         notes.append(COST)
         for player in state.players.values():
             compile_in_place(player.module)

@@ -1,11 +1,14 @@
 """What the options of the command line do."""
 
+import os
 from argparse import Namespace
+from functools import partial
 
 from accelerate import Accelerator
 
 from trainer.assemble import assemble, check
 from trainer.batch import plan_batch
+from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of, move_aside
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
@@ -14,6 +17,7 @@ from trainer.loop import fit
 from trainer.opening import open_images
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.ranks import make_accelerator, on_main
+from trainer.run_folder import RunFolder
 from trainer.waiting import WATCH
 
 
@@ -23,7 +27,7 @@ def execute(options: Namespace) -> None:
     if options.print:
         print(dump_config(config), end="")
         return
-    WATCH.limit = 60 * config.distributed.timeout_minutes
+    WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
     done = None if options.fresh else folder_of(config).steps_done()
     if options.check is not None:
         for change in [] if options.fresh else check(config, options.check):
@@ -38,7 +42,7 @@ def execute(options: Namespace) -> None:
     if options.fresh:
         set_aside(config, accelerator)
     if done is not None and done >= config.max_train_steps:
-        on_main(accelerator, lambda: check_folder(config))
+        on_main(accelerator, lambda: check_folder(config), "checking the run folder")
         if accelerator.is_main_process:
             folder = folder_of(config)
             print(
@@ -48,15 +52,25 @@ def execute(options: Namespace) -> None:
             if pusher := make_pusher(config):
                 pusher.finish(*newest_and_best(folder))
         return
-    on_main(accelerator, lambda: meet_hub(config))
+    on_main(accelerator, lambda: meet_hub(config), "asking the hub")
     fit(assemble(config, accelerator))
+
+
+def last_words(folder: RunFolder) -> str:
+    """What is saved of a run that ends while it waits; rank 0 marks the run as stopped, so that a job is requeued."""
+    steps = Checkpoints(folder.checkpoints).steps()
+    if os.environ.get("RANK", "0") == "0" and folder.config.is_file() and not folder.locked():
+        folder.interrupt(steps[-1] if steps else 0, "signal")
+    if not steps:
+        return f"No checkpoint is in {folder.checkpoints} yet."
+    return f"The newest checkpoint is {folder.checkpoints}/step-{steps[-1]:08d}; the same command resumes the run."
 
 
 def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
     """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
     plan_batch(config.batch, accelerator.num_processes)
-    on_main(accelerator, lambda: open_images(config))
-    on_main(accelerator, lambda: meet_hub(config, fresh=True))
-    aside = on_main(accelerator, lambda: move_aside(config))
+    on_main(accelerator, lambda: open_images(config), "opening the pictures")
+    on_main(accelerator, lambda: meet_hub(config, fresh=True), "asking the hub")
+    aside = on_main(accelerator, lambda: move_aside(config), "moving the earlier run aside")
     if aside and accelerator.is_main_process:
         print(f"the earlier run is now {aside}")

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.stop import REQUEST, StopRequest
+from trainer.waiting import WATCH
 
 
 class LateNumber:
@@ -61,7 +62,7 @@ class Control:
     def __init__(self, folder: Path, max_hours: float | None, request: StopRequest = REQUEST) -> None:
         self.stop_file, self.request = folder / "STOP", request
         self.deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
-        self.group = dist.new_group(backend="gloo") if dist.is_initialized() else None
+        self.group = dist.new_group(backend="gloo", timeout=WATCH.patience) if dist.is_initialized() else None
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.sent = torch.zeros(2, dtype=torch.int64)
         self.work: dist.Work | None = None

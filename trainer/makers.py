@@ -18,6 +18,7 @@ from trainer.objective import Objective
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
 from trainer.ranks import on_main, once_per_machine
+from trainer.waiting import WATCH
 from trainer.weights import InitConfig, load_weights
 
 
@@ -40,7 +41,9 @@ def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discr
 
 def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
     """The networks with their optimizers, and sentences on how they begin and what to know of them."""
-    net, critic, loaded = make_networks(config, on_main(accelerator, lambda: origins(config)))
+    net, critic, loaded = make_networks(
+        config, on_main(accelerator, lambda: origins(config), "verifying the checkpoints")
+    )
     loaded += notes_on_statistics(net, accelerator.num_processes)
     generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:
@@ -73,7 +76,9 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
     """The losses, with the networks that some need; their weights are fetched once on each machine and read by all."""
     settings, game, perceptual = config.losses.perceptual, config.adversarial, None
     if settings:
-        once_per_machine(accelerator, lambda: settings.fetch("losses.perceptual"))
+        once_per_machine(
+            accelerator, lambda: settings.fetch("losses.perceptual"), "fetching the weights of losses.perceptual"
+        )
         perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
     if game is None:
         return Objective(config.losses, perceptual)
@@ -102,5 +107,5 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
     side = config.gt_size // config.scale
     bands, dtype = config.images.bands, torch.uint16 if config.images.radiometry else torch.uint8
     shape = PairShape((bands, side, side), (bands, config.gt_size, config.gt_size), dtype)
-    group = torch.distributed.new_group() if accelerator.num_processes > 1 else None
+    group = torch.distributed.new_group(timeout=WATCH.patience) if accelerator.num_processes > 1 else None
     return Pool(layout, shape, config.seed, accelerator.device, group)

@@ -1,31 +1,48 @@
 """The processes of a run: how they join, and how one works for all."""
 
 import os
-from collections.abc import Callable
+import socket
+import traceback
+from collections.abc import Callable, Iterable
+from itertools import count
 from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, broadcast_object_list, gather_object
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
+    ProjectConfiguration,
+    broadcast_object_list,
+    gather_object,
+)
 
 from trainer.claim import folder_of
 from trainer.config import RunConfig
-from trainer.mistakes import Mistake
+from trainer.mistakes import Failure, Mistake
 from trainer.telemetry import trackers
+from trainer.waiting import WATCH
 
 T = TypeVar("T")
+
+GRACE = 5.0
+"""Seconds after a stop request until work before the first step is ended: there is nothing to save."""
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
     """Join the processes that the launcher started; Mistake if Accelerate sees another number of them."""
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=config.mixed_precision,
-        log_with=trackers(config.telemetry) or None,
-        project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
-        step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
-    )
+    with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=config.mixed_precision,
+            log_with=trackers(config.telemetry) or None,
+            project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
+            step_scheduler_with_optimizer=False,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+                InitProcessGroupKwargs(timeout=WATCH.patience),
+            ],
+        )
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise Mistake(
@@ -35,33 +52,87 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
+def _where_to_join() -> str:
+    """Where the processes look for each other; for several machines also what to set where they do not find them."""
+    world, near = os.environ.get("WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE")
+    said = f"{world} at {os.environ.get('MASTER_ADDR', 'this machine')}, port {os.environ.get('MASTER_PORT', 'any')}"
+    if near == world or "GLOO_SOCKET_IFNAME" in os.environ:
+        return said
+    try:
+        address = socket.gethostbyname(name := socket.gethostname())
+    except OSError:
+        address = "no address"
+    return (
+        f"{said}; this machine offers {name}, which is {address}: where the others cannot reach that, set "
+        "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network between the machines, such as eth0"
+    )
+
+
 def leave() -> None:
     """Take this process out of its group: a thread of gloo's that still runs at Python's end can abort it."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def on_main(accelerator: Accelerator, work: Callable[[], T]) -> T:
-    """Do `work` on rank 0 and give every rank its result, or the same Mistake."""
-    outcome: list[T | Mistake | None] = [None]
+def on_main(accelerator: Accelerator, work: Callable[[], T], what: str = "doing work for all") -> T:
+    """Do `work` on rank 0 and give every rank its result; what it raises, every rank raises.
+
+    However long it takes, no collective waits for it. `what` names it in the words that follow "rank 0 is".
+    """
+    outcome: list[T | Exception | None] = [None]
     if accelerator.is_main_process:
-        try:
-            outcome = [work()]
-        except Mistake as mistake:
-            outcome = [mistake]
+        with WATCH.phase(what, grace=GRACE):
+            outcome = [_outcome(work)]
+    meet(f"waiting for rank 0, which is {what}", [0])
     broadcast_object_list(outcome)
-    if isinstance(outcome[0], Mistake):
+    if isinstance(outcome[0], Exception):
         raise outcome[0]
     return outcome[0]  # type: ignore[return-value]
 
 
-def once_per_machine(accelerator: Accelerator, work: Callable[[], object]) -> None:
-    """Do `work` on one rank of each machine, before any other goes on; Mistake, on every rank, where one failed."""
-    said: list[str] = []
+def once_per_machine(accelerator: Accelerator, work: Callable[[], object], what: str) -> None:
+    """Do `work` on one rank of each machine, before any other goes on; where one failed, every rank raises that."""
+    failed: list[Exception] = []
     if accelerator.is_local_main_process:
-        try:
-            work()
-        except Mistake as mistake:
-            said = [str(mistake)]
-    if problems := gather_object(said):
-        raise Mistake(problems[0])
+        with WATCH.phase(what, grace=GRACE):
+            failed = [answer for answer in [_outcome(work)] if isinstance(answer, Exception)]
+    meet(f"waiting for the first rank of each machine, which is {what}", range(accelerator.num_processes))
+    if failed := gather_object(failed):
+        raise failed[0]
+
+
+def _outcome(work: Callable[[], T]) -> T | Exception:
+    """What `work` returns, or what it raises: a sentence as it is, anything else as a Failure."""
+    try:
+        return work()
+    except (Mistake, Failure) as error:
+        return error
+    except Exception as error:  # of any kind: the other ranks wait for an answer
+        traceback.print_exc()
+        return Failure(f"{WATCH.rank}: {type(error).__name__}: {error}")
+
+
+_MEETINGS = count()
+
+
+def meet(what: str, ranks: Iterable[int]) -> None:
+    """Wait until `ranks` have come here, which all ranks do in the same order. No collective, so no timeout of one.
+
+    Raises:
+        Stopped, Failure: see `Watch.until`; a Failure too where rank 0, which keeps the list, is gone.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    store, number = torch.distributed.distributed_c10d._get_default_store(), next(_MEETINGS)
+    store.set(f"wildsr/{number}/{torch.distributed.get_rank()}", "here")
+    missing = {rank: f"wildsr/{number}/{rank}" for rank in ranks}
+
+    def all_here() -> bool | None:
+        for rank in [rank for rank, key in missing.items() if store.check([key])]:
+            del missing[rank]
+        return not missing or None
+
+    try:
+        WATCH.until(all_here, what, lambda: f"rank {', '.join(map(str, missing))} is not there", pause=0.05)
+    except torch.distributed.DistError as error:
+        raise Failure(f"{WATCH.rank}: {what}: the store that rank 0 keeps is gone: {error}") from error

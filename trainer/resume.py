@@ -16,9 +16,9 @@ from trainer.weights import InitConfig
 
 def begin(x: Experiment) -> None:
     """Take over the run folder, take up the newest intact checkpoint or fill the pool, and open the records."""
-    changes = on_main(x.accelerator, lambda: check_folder(x.config))
-    on_main(x.accelerator, lambda: open_folder(x.config))
-    step, complaints = on_main(x.accelerator, x.saver.checkpoints.newest)
+    changes = on_main(x.accelerator, lambda: check_folder(x.config), "checking the run folder")
+    on_main(x.accelerator, lambda: open_folder(x.config), "taking over the run folder")
+    step, complaints = on_main(x.accelerator, x.saver.checkpoints.newest, "verifying the checkpoints")
     for line in (*x.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
         x.telemetry.say(line)
     if step is None:

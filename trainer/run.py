@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
         from trainer.ranks import leave
-        from trainer.waiting import WATCH
+        from trainer.waiting import WATCH, Stopped
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
@@ -86,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         execute(options)
     except (Mistake, Failure) as mistake:
+        if isinstance(mistake, Stopped):
+            mistake = Failure(f"{mistake} {WATCH.last_words()}")
         if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Event, Thread
 from typing import TypeVar
 
@@ -39,9 +40,10 @@ class Stopped(Failure):
 
 @dataclass
 class Phase:
-    """What the main thread is in, and since when."""
+    """What the main thread is doing, and since when."""
 
     what: str
+    """In the words that follow "is": "waiting for a batch"."""
     where: Callable[[], str]
     """More about it, such as a file, asked for when it is said."""
     grace: float | None
@@ -52,7 +54,7 @@ class Phase:
     def told(self, now: float) -> str:
         """In words."""
         detail = self.where()
-        return f"{self.what}{f' ({detail})' if detail else ''}, since {now - self.since:.0f} s"
+        return f"{self.what}{f' ({detail})' if detail else ''}, for {now - self.since:.0f} s"
 
 
 class Watch:
@@ -62,15 +64,20 @@ class Watch:
     ----------
     minute : seconds until a wait is mentioned, and between mentions
     limit : seconds that any wait may last: `distributed.timeout_minutes`
-    newest : a sentence on the newest complete checkpoint, for the last words
+    last_words : called where the watch ends the process; a sentence on what is saved
     """
 
     def __init__(self, request: StopRequest = REQUEST, minute: float = 60.0) -> None:
         self.request, self.minute = request, minute
         self.limit = 60 * DistributedConfig().timeout_minutes
-        self.newest: Callable[[], str] = lambda: ""
+        self.last_words: Callable[[], str] = str
         self.phases: list[Phase] = []
         self.done = Event()
+
+    @property
+    def patience(self) -> timedelta:
+        """The limit, for a process group."""
+        return timedelta(seconds=self.limit)
 
     @property
     def rank(self) -> str:
@@ -79,7 +86,7 @@ class Watch:
 
     @contextmanager
     def phase(self, what: str, where: Callable[[], str] = str, grace: float | None = None) -> Iterator[None]:
-        """The main thread is in `what` ("validation"), and `where` tells more, such as the file in hand.
+        """The main thread is doing `what` ("validating"), and `where` tells more, such as the file in hand.
 
         With `grace` the process ends so many seconds after a stop request, if the phase has not.
         """
@@ -92,20 +99,27 @@ class Watch:
             self.phases.remove(phase)
 
     def until(
-        self, poll: Callable[[], T | None], what: str, where: Callable[[], str] = str, *, pause: float = 0.02
+        self,
+        poll: Callable[[], T | None],
+        what: str,
+        where: Callable[[], str] = str,
+        *,
+        grace: float = 0.0,
+        pause: float = 0.02,
     ) -> T:
-        """What `poll` returns, once that is not None. It is asked again and again, so it must not wait for long.
+        """What `poll` returns, once that is not None. It is asked again after `pause` seconds; it must not wait long.
 
         Raises:
-            Stopped: the run was asked to stop.
+            Stopped: the run was asked to stop, and `grace` seconds did not bring it.
             Failure: nothing came within the limit.
         """
         with self.phase(what, where):
             begin = time.monotonic()
             while (found := poll()) is None:
-                if self.request.name is not None:
+                waited = time.monotonic() - begin
+                if self.request.name is not None and waited >= grace:
                     raise Stopped(f"{self.rank}: {self.request.name} while {self.told()}.")
-                if time.monotonic() - begin > self.limit:
+                if waited > self.limit:
                     raise Failure(
                         f"{self.rank}: {self.told()}: longer than distributed.timeout_minutes, {self.limit / 60:g}."
                     )
@@ -116,7 +130,7 @@ class Watch:
     def told(self) -> str:
         """The innermost phase in words."""
         phases = self.phases[-1:]
-        return phases[0].told(time.monotonic()) if phases else "working"
+        return phases[0].told(time.monotonic()) if phases else "at work"
 
     def remind(self) -> None:
         """Say what is waited for, where that is due."""
@@ -124,7 +138,7 @@ class Watch:
         for phase in self.phases[-1:]:
             if now - phase.said >= self.minute:
                 phase.said = now
-                say(f"{self.rank} is still waiting: {phase.told(now)}.")
+                say(f"{self.rank} is still {phase.told(now)}.")
 
     def start(self, tick: float = 1.0) -> None:
         """Look after the main thread from a thread, every `tick` seconds, until `stop`."""
@@ -146,7 +160,9 @@ class Watch:
         now = time.monotonic()
         for phase in self.phases[-1:]:
             if phase.grace is not None and now - max(phase.since, self.request.since) > phase.grace:
-                say(f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now. {self.newest()}")
+                say(
+                    f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now. {self.last_words()}"
+                )
                 os._exit(1)
 
 

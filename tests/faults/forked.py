@@ -6,22 +6,24 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trainer.command  # noqa: F401 - imported before the forks, so that they need not
 from trainer.run import main
 from trainer.stop import REQUEST
 
+Work = Callable[[Sequence[str]], int]
 TINY = Path(__file__).parents[1] / "launch" / "tiny.yaml"
 
 
 class Job:
     """The processes of one run; each writes what it says to `log`."""
 
-    def __init__(self, world: int, log: Path, arguments: Sequence[str]) -> None:
+    def __init__(self, world: int, log: Path, arguments: Sequence[str] = (), work: Work = main) -> None:
+        """Start `world` ranks, each of which does `work(arguments)`: the command line."""
         port = _free_port()
-        self.processes = [_fork(rank, world, port, log, arguments) for rank in range(world)]
+        self.processes = [_fork(rank, world, port, log, lambda: work(arguments)) for rank in range(world)]
         self.codes: dict[int, int] = {}
 
     def kill(self, rank: int, number: int = signal.SIGKILL) -> None:
@@ -59,7 +61,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _fork(rank: int, world: int, port: int, log: Path, arguments: Sequence[str]) -> int:
+def _fork(rank: int, world: int, port: int, log: Path, work: Callable[[], int]) -> int:
     child = os.fork()
     if child:
         return child
@@ -71,10 +73,11 @@ def _fork(rank: int, world: int, port: int, log: Path, arguments: Sequence[str])
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)  # pytest's go elsewhere
     code = 70
     try:
         REQUEST.listen()
-        code = main(arguments)
+        code = work()
     except BaseException:
         traceback.print_exc()
     finally:

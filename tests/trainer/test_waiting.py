@@ -65,14 +65,14 @@ def test_a_long_wait_is_said_again_and_again_with_rank_phase_and_file(
     monkeypatch.setenv("RANK", "3")
     watch = Watch(StopRequest(), minute=0)
     watch.until(answers(None, None, 7), "waiting for a batch", lambda: "/data/a.png", pause=0)
-    line = "rank 3 is still waiting: waiting for a batch (/data/a.png), since 0 s.\n"
+    line = "rank 3 is still waiting for a batch (/data/a.png), for 0 s.\n"
     assert capfd.readouterr().err == 2 * line
 
 
 def test_a_wait_ends_at_its_limit_and_names_the_key() -> None:
     watch = Watch(StopRequest())
     watch.limit = 0
-    with pytest.raises(Failure, match=r"waiting for a number, since 0 s: longer than distributed.timeout_minutes, 0"):
+    with pytest.raises(Failure, match=r"waiting for a number, for 0 s: longer than distributed.timeout_minutes, 0"):
         watch.until(lambda: None, "waiting for a number", pause=0.001)
     assert not watch.phases
 
@@ -80,7 +80,7 @@ def test_a_wait_ends_at_its_limit_and_names_the_key() -> None:
 def test_a_stop_request_ends_a_wait_at_once() -> None:
     watch = Watch(request := StopRequest())
     request.heard("SIGTERM")
-    with pytest.raises(Stopped, match=r"rank 0: SIGTERM while waiting for a number, since 0 s"):
+    with pytest.raises(Stopped, match=r"rank 0: SIGTERM while waiting for a number, for 0 s"):
         watch.until(lambda: None, "waiting for a number")
 
 
@@ -95,11 +95,11 @@ def hangs_in_c(grace: float | None) -> Callable[[], None]:
 
     def work() -> None:
         watch = Watch(request := StopRequest(), minute=0.05)
-        watch.newest = lambda: "The newest complete checkpoint is step-00000012."
+        watch.last_words = lambda: "The newest complete checkpoint is step-00000012."
         request.listen()
         watch.start(tick=0.01)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # of this thread: another one takes them
-        with watch.phase("an exchange with the others", grace=grace):
+        with watch.phase("exchanging with the others", grace=grace):
             ctypes.CDLL(None).sleep(60)
 
     return work
@@ -107,17 +107,17 @@ def hangs_in_c(grace: float | None) -> Callable[[], None]:
 
 def test_a_stop_request_is_heard_while_the_main_thread_sits_in_c(tmp_path: Path) -> None:
     child = forked(hangs_in_c(grace=0.05), log := tmp_path / "log")
-    wait_for("rank 0 is still waiting: an exchange with the others, since 0 s.", log)
+    wait_for("rank 0 is still exchanging with the others, for 0 s.", log)
     os.kill(child, signal.SIGTERM)
     assert ended(child) == 1
-    assert "error: rank 0: SIGTERM while an exchange with the others" in log.read_text()
+    assert "error: rank 0: SIGTERM while exchanging with the others" in log.read_text()
     assert "it ends now. The newest complete checkpoint is step-00000012.\n" in log.read_text()
 
 
 def test_a_second_signal_ends_even_that_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.stop.ECHO", 0.0)
     child = forked(hangs_in_c(grace=None), log := tmp_path / "log")
-    wait_for("still waiting", log)
+    wait_for("still exchanging", log)
     os.kill(child, signal.SIGHUP)
     time.sleep(0.1)  # two signals at the same instant may be one
     os.kill(child, signal.SIGTERM)
