@@ -6,23 +6,32 @@ from trainer.assemble import Experiment
 from trainer.config import RunConfig
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
+from trainer.validate import Validator
 
 
 def banner(x: Experiment) -> str:
     """The run in a few lines: device, batch, data, sizes, and where it stands."""
     config = x.config
     parameters = sum(p.numel() for p in x.generator.module.parameters())
-    validation = f"{len(x.validator)} pairs to validate on" if x.validator else "no validation"
     start = f"resumes at step {x.state.step}" if x.state.step else "starts at step 0"
     rows = {
         "run": f"{x.folder.path}, {start} of {config.max_train_steps}",
         "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
         "batch": str(x.batch),
-        "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {validation}",
+        "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {to_validate_on(x.validator)}",
         "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
     }
     width = max(map(len, rows))
     return "\n".join(f"{name:>{width}}  {text}" for name, text in rows.items())
+
+
+def to_validate_on(validator: Validator | None) -> str:
+    """How much is validated on."""
+    if validator is None:
+        return "no validation"
+    what, count = "pair" if validator.config.has_gt else "picture", len(validator)
+    without = "" if validator.config.has_gt else " without ground truth"
+    return f"{count} {what}{'' if count == 1 else 's'}{without} to validate on"
 
 
 def crops(config: RunConfig) -> str:

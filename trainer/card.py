@@ -112,12 +112,8 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
     """The whole card, Markdown."""
     sections = [
         f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
-        "![Bicubic, this network and the ground truth](samples/validation.png)\n\n"
-        f"*{'Held-out pictures' if is_held_out(config) else 'Pictures'}: bicubic upsampling, this network, the ground "
-        "truth.*"
-        if facts.sheet
-        else "",
-        f"## How well it does\n\n{table(config, facts.figures)}" if facts.figures else "",
+        strips(config) if facts.sheet else "",
+        f"## How well it does\n\n{table(config, facts.figures)}" if METRICS.keys() & facts.figures.keys() else "",
         f"## How to use it\n\n{usage(config, hub.repo_id)}",
         f"## Data\n\n{data(config, facts)}",
         f"## Degradation\n\n{degradation(config)}",
@@ -125,6 +121,15 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
         f"## Licence\n\n{f'{hub.license}.' if hub.license else 'None is stated: ask the author before you use it.'}",
     ]
     return metadata(config, hub, facts.figures) + "\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def strips(config: RunConfig) -> str:
+    """The sheet of samples, and what is seen there."""
+    truth = config.validation is None or config.validation.has_gt
+    seen = "bicubic upsampling, this network, the ground truth" if truth else "bicubic upsampling, this network"
+    alternative = "Bicubic, this network and the ground truth" if truth else "Bicubic and this network"
+    pictures = "Held-out pictures" if is_held_out(config) else "Pictures"
+    return f"![{alternative}](samples/validation.png)\n\n*{pictures}: {seen}.*"
 
 
 def summary(config: RunConfig, facts: Facts) -> str:
@@ -201,7 +206,8 @@ def data(config: RunConfig, facts: Facts) -> str:
     lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
     if config.validation:
         apart = ", which it was not trained on" if is_held_out(config) else ""
-        lines.append(f"Measured on {told(config.validation.source)}{apart}.")
+        how = "Measured" if config.validation.has_gt else "Tried"
+        lines.append(f"{how} on {told(config.validation.source)}{apart}.")
     return "\n".join(lines)
 
 
@@ -219,7 +225,11 @@ def told(source: Any) -> str:
         return f"the dataset [{name}](https://huggingface.co/datasets/{name}) ({source.split})"
     if isinstance(source, Package):
         return f"pictures that the Python package {source.package} ships"
-    kinds = {"folder": "a private folder of pictures", "pairs": "private folders of pairs"}
+    kinds = {
+        "folder": "a private folder of pictures",
+        "lq": "a private folder of low-quality pictures",
+        "pairs": "private folders of pairs",
+    }
     return kinds.get(source.type, "a private dataset")
 
 

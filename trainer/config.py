@@ -193,8 +193,14 @@ class RunConfig:
         if self.init.discriminator and not self.adversarial:
             found.append("init.discriminator: there is no adversarial section for it")
         found += self._problems_of_plateaus()
-        if self.hub and self.hub.strategy == "best" and not (self.validation and self.checkpoints.keep_best):
-            found.append("hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best")
+        if (
+            self.hub
+            and self.hub.strategy == "best"
+            and not (self.validation and self.validation.best_by and self.checkpoints.keep_best)
+        ):
+            found.append(
+                "hub.strategy: got 'best'; it needs a validation section with ground truth, and checkpoints.keep_best"
+            )
         if self.images.source and self.gt_size > self.images.crop_size:
             found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
         return found

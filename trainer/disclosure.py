@@ -11,8 +11,8 @@ from trainer.images.sources import Package
 
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 FILES = frozenset({".parquet", ".pt", ".pth", ".safetensors", ".tar"})
-LOCAL_KEYS = frozenset({"output_dir", "gt", "lq", "data_files"})
-LOCAL_TYPES = frozenset({"folder", "pairs"})
+LOCAL_KEYS = frozenset({"output_dir", "gt", "list", "lq", "data_files"})
+LOCAL_TYPES = frozenset({"folder", "lq", "pairs"})
 NO_PLACES = frozenset({"hub", "metric"})
 """Fields with a slash that is none of a place: where the run itself goes, and the figure that a plateau watches."""
 

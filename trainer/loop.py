@@ -1,6 +1,9 @@
 """The training loop. Nothing here knows which network, loss or degradation is in use."""
 
 import math
+from functools import partial
+
+from torch import Tensor
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
@@ -43,13 +46,15 @@ def validate(x: Experiment) -> bool:
     """Measure the smoothed generator, show it, and say whether it is to be kept as the best so far."""
     assert x.validator is not None, "validation is due without anything to validate on"
     with x.telemetry.watch.host("validation"):
-        outcome = x.validator(x.state.ema.ema_model, x.state.step)
+        outcome = x.validator(x.state.ema.ema_model, x.state.step, keep=partial(keep_result, x))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
         save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
     x.telemetry.note(outcome.figures, pictures)
     x.watch_plateaus()
-    metric, measured = x.validator.config.best_metric, x.validator.config.measure
+    metric, measured = x.validator.config.best_by, x.validator.config.measure
+    if metric is None:
+        return False
     if x.phase(x.state.step - 1).pretrain:
         measured += " in pretraining"  # whose figures the game, which buys texture with them, would never reach
     value = outcome.figures[f"validation/{metric}"]
@@ -58,3 +63,9 @@ def validate(x: Experiment) -> bool:
         return False
     x.state.best = Best(metric, value, x.state.step, measured)
     return x.config.checkpoints.keep_best
+
+
+def keep_result(x: Experiment, name: str, picture: Tensor) -> None:
+    """Save the result of a validation, uint8 [3, H, W], under its relative name: on the rank that made it."""
+    folder = x.folder.samples / f"step-{x.state.step:08d}"
+    save_png(picture, folder / f"{name}.png")

@@ -5,7 +5,7 @@ outputs/<name>/
     metrics.jsonl     one line per report
     starts.jsonl      one line per start: when, at which step, processes, job, and what came from the hub
     tensorboard/      the same as curves, and images
-    samples/          step-*.png: bicubic | result | ground truth
+    samples/          step-*.png: bicubic | result | ground truth; step-*/: every result, if asked
     checkpoints/      step-*/, complete or absent
     export/           the newest smoothed generator, `from_pretrained` opens it
     release/          what `python -m trainer.export` made of it

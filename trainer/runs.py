@@ -85,6 +85,7 @@ def summarize(path: Path, root: Path) -> Summary:
 def summary_of(folder: RunFolder, name: str) -> Summary:
     """The same, where every file that is there can be read."""
     config = configuration(folder)
+    settings = config.get("validation")
     reports = text_of(folder.metrics).splitlines()
     last = next(entries(reversed(reports)), {})
     trained = next(entries(line for line in reversed(reports) if SPEED in line), {})
@@ -94,7 +95,7 @@ def summary_of(folder: RunFolder, name: str) -> Summary:
         step=last.get("step", 0),
         of=config.get("max_train_steps"),
         images_per_second=trained.get(SPEED),
-        best=best(reports, (config.get("validation") or {}).get("best_metric", "")),
+        best=best(reports, settings.get("best_metric") or "psnr") if settings else None,
         checkpoint=newest_checkpoint(folder),
         requeues=requeues(folder),
         age=time.time() - folder.metrics.stat().st_mtime if last else None,

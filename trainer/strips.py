@@ -74,12 +74,13 @@ def strip(columns: Sequence[Column], title: str, note: str = "") -> Tensor:
     return _to_tensor(paper)
 
 
-def composite(pictures: Sequence[Tensor], bands: Bands) -> list[Tensor]:
+def composite(pictures: Sequence[Tensor], bands: Bands, reference: int = -1) -> list[Tensor]:
     """Multi-band pictures of one scene as a person can look at them.
 
     Args:
-        pictures: [C, H, W] of any numeric type and one size; the last is the reference.
+        pictures: [C, H, W] of any numeric type and one size.
         bands: the numbers of those to show as red, green and blue; None shows all three, or the only one, as they are.
+        reference: the place of the one by which all are stretched; the last, unless said.
 
     Returns:
         uint8 [3, H, W] each. A band's 2nd and 98th percentile in the reference are its black and white in all of them,
@@ -88,7 +89,8 @@ def composite(pictures: Sequence[Tensor], bands: Bands) -> list[Tensor]:
     chosen = [
         (picture if bands is None else torch.stack([picture[band] for band in bands])).float() for picture in pictures
     ]
-    limits = torch.quantile(chosen[-1].flatten(1)[:, :: max(1, chosen[-1][0].numel() // SAMPLED)], LIMITS, dim=1)
+    by = chosen[reference]
+    limits = torch.quantile(by.flatten(1)[:, :: max(1, by[0].numel() // SAMPLED)], LIMITS, dim=1)
     low, high = limits[0, :, None, None], limits[1, :, None, None]
     shares = [(picture - low) / (high - low).clamp(min=1e-6) for picture in chosen]
     return [(share.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1) for share in shares]

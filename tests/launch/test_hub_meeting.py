@@ -144,7 +144,10 @@ def test_a_wrong_hub_section_is_named(override: str, tiny: Configure) -> None:
 def test_the_best_can_only_be_pushed_where_it_is_known_and_kept(override: str, tiny: Configure) -> None:
     with pytest.raises(Mistake) as caught:
         tiny(HUB, "hub.strategy=best", override)
-    assert "hub.strategy: got 'best'; it needs a validation section and checkpoints.keep_best" in str(caught.value)
+    assert (
+        "hub.strategy: got 'best'; it needs a validation section with ground truth, and checkpoints.keep_best"
+        in str(caught.value)
+    )
 
 
 def test_a_run_is_pushed_by_hand(hub: LoopbackHub, saved: Configure, capsys: pytest.CaptureFixture[str]) -> None:

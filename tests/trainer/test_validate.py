@@ -1,6 +1,9 @@
 """Validation: figures that anyone can compute again, the same for all steps and draws, and no trace on the weights."""
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,21 @@ from torch import nn
 
 from degradations.draws import Keys
 from degradations.second_order import SecondOrder
+from trainer.assemble import assemble
+from trainer.banner import banner
+from trainer.card import Facts, card
+from trainer.config import RunConfig
 from trainer.ema import EMAConfig, smoothed
-from trainer.images.pairs import Pairs, ValidationSource, open_validation
+from trainer.hub import HubConfig
+from trainer.images.pairs import LowQuality, Pairs, ValidationSource, open_validation
+from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
+from trainer.loop import fit
+from trainer.mistakes import Mistake
 from trainer.networks import SRVGGNetCompactConfig, StochasticSRResNetConfig
 from trainer.networks.noise import noise_of
+from trainer.ranks import make_accelerator
+from trainer.runs import summarize
 from trainer.synthesis import Synthesis
 from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic, colour_drift
 
@@ -163,6 +176,128 @@ def test_there_are_as_many_strips_as_wished(accelerator: Accelerator, pairs: Pai
         assert outcome.sheet is not None
         assert outcome.sheet.dtype == torch.uint8
         assert outcome.sheet.shape[0] == 3
+
+
+def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Accelerator, pairs: Pairs) -> None:
+    alone = LowQuality(path=pairs.lq)
+    there = validator(accelerator, alone, num_samples=3)
+    outcome = there(network(), 1)
+    assert (
+        list(outcome.figures)
+        == there.config.figures(SCALE)
+        == [f"validation/colour_drift{which}" for which in ("", "_band1", "_band2", "_band3")]
+    )
+    measured = validator(accelerator, pairs, num_samples=3)(network(), 1)
+    assert all(outcome.figures[name] == measured.figures[name] for name in outcome.figures)
+    assert outcome.sheet is not None
+    assert measured.sheet is not None
+    assert outcome.sheet.shape[2] < 0.75 * measured.sheet.shape[2], "bicubic and the result, two columns of three"
+    assert there.config.best_by is None
+    assert ValidationConfig(source=pairs).best_by == "psnr"
+
+
+def test_of_large_pictures_without_truth_the_middle_is_taken(accelerator: Accelerator, pairs: Pairs) -> None:
+    lq, gt, _ = validator(accelerator, LowQuality(path=pairs.lq), max_side=20)._pair(0)
+    whole = np.asarray(Image.open(Path(pairs.lq, "0.png")))
+    assert torch.equal(lq, torch.from_numpy(whole[5:15, 7:17].copy()).permute(2, 0, 1))
+    assert gt is None
+
+
+@pytest.mark.parametrize("of", ["lq", "pairs", "clean"])
+def test_every_result_is_kept_whole_under_a_name_of_its_own(accelerator: Accelerator, pairs: Pairs, of: str) -> None:
+    sources = {"lq": LowQuality(path=pairs.lq), "pairs": pairs, "clean": Folder(path=pairs.gt)}
+    (Path(pairs.lq) / "2.png").rename(Path(pairs.lq) / "2.bmp")
+    kept: dict[str, torch.Tensor] = {}
+    draws = 2 if of == "clean" else 1
+    there = validator(accelerator, sources[of], num_samples=0, save_images=True, draws=draws)
+    there(network(), 1, keep=kept.__setitem__)
+    wanted = [str(number) for number in range(3)]
+    assert list(kept) == (wanted if draws == 1 else [f"{name}-draw{draw}" for draw in range(2) for name in wanted])
+    lq = there._pair(1)[0]
+    assert torch.equal(kept["1-draw0" if draws == 2 else "1"], there._upscaled(network(), lq, 1))
+    there(network(), 1, pairs=1, keep=(only := {}).__setitem__)
+    assert len(only) == 1
+    kept.clear()
+    validator(accelerator, sources[of])(network(), 1, keep=kept.__setitem__)
+    assert not kept, "unless asked for"
+
+
+def test_results_of_pictures_with_one_name_are_apart(pairs: Pairs) -> None:
+    (Path(pairs.lq) / "sub").mkdir()
+    for name in ("0.bmp", "sub/0.png"):
+        (Path(pairs.lq) / name).write_bytes((Path(pairs.lq) / "0.png").read_bytes())
+    names = open_validation(LowQuality(path=pairs.lq), SCALE, None).results()
+    assert names == ["0-00000000", "0-00000001", "1", "2", "sub/0"]
+
+
+def test_what_does_not_go_without_ground_truth_is_told(pairs: Pairs) -> None:
+    alone = LowQuality(path=pairs.lq)
+    assert list(ValidationConfig(source=alone, save_images=True).problems(None)) == []
+    assert list(ValidationConfig(source=alone, best_metric="psnr").problems(None)) == [
+        "best_metric: got 'psnr'; must be null without ground truth: nothing is measured"
+    ]
+    bands = Radiometry(bands=(1,), white=255)
+    assert list(ValidationConfig(source=replace(alone, radiometry=bands), save_images=True).problems(bands)) == [
+        "save_images: must be false for multi-band pictures, which `python -m trainer.upscale` writes"
+    ]
+
+
+def test_a_picture_without_truth_that_cannot_serve_is_named(pairs: Pairs) -> None:
+    alone = LowQuality(path=pairs.lq)
+    Image.new("RGB", (2, 1)).save(Path(pairs.lq) / "0.png")
+    with pytest.raises(Mistake, match=r"^path: .*0.png has a side below 2, too small to validate on"):
+        open_validation(alone, SCALE, None, lq_multiple=2)
+    (Path(pairs.lq) / "0.png").write_bytes(b"torn")
+    with pytest.raises(Mistake, match=r"^path: a picture to validate on cannot be used, .*0\.png: "):
+        open_validation(alone, SCALE, None)
+
+
+ALONE = ("images.crop_size=64", "gt_size=32", "telemetry.report_to=none", "queue_size=0", "max_train_steps=2")
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_run_on_pictures_without_truth_shows_and_saves_every_result(
+    tiny: Callable[..., RunConfig], tmp_path: Path, pairs: Pairs
+) -> None:
+    alone = f"validation={{source: {{type: lq, path: '{pairs.lq}'}}, save_images: true, validation_steps: 1}}"
+    config = tiny(*ALONE, alone)
+    x = assemble(config, make_accelerator(config))
+    assert "; 3 pictures without ground truth to validate on" in banner(x)
+    fit(x)
+    lines = [json.loads(line) for line in x.folder.metrics.read_text().splitlines()]
+    assert [{key for key in line if key.startswith("validation/")} for line in lines] == [
+        {*config.validation.figures(config.scale)}  # type: ignore[union-attr]
+    ] * 2
+    files = [str(path.relative_to(x.folder.samples)) for path in sorted(x.folder.samples.rglob("*.png"))]
+    wanted = [f"step-{step:08d}{name}.png" for step in (1, 2) for name in ("", "/0", "/1", "/2")]
+    assert sorted(files) == sorted(wanted)
+    with Image.open(x.folder.samples / "step-00000002" / "1.png") as image:
+        assert image.size == tuple(config.scale * side // SCALE for side in SIZE)
+    assert x.state.best is None
+    assert summarize(x.folder.path, tmp_path).best is None
+    hub = replace(config, hub=HubConfig(repo_id="a/b"))
+    assert hub.hub is not None
+    told = card(hub, hub.hub, Facts(step=2, pictures=2, parameters=9, figures=lines[-1], sheet=True))
+    assert "How well it does" not in told
+    assert "Tried on a private folder of low-quality pictures" in told
+    assert "*Held-out pictures: bicubic upsampling, this network.*" in told
+    assert pairs.lq not in told
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("lr_scheduler={type: plateau, metric: validation/psnr}", "lr_scheduler.metric: got validation/psnr; a valid"),
+        ("validation.best_metric=ssim", "validation.best_metric: got 'ssim'; must be null without ground truth"),
+        ("hub={repo_id: a/b, strategy: best}", "hub.strategy: got 'best'; it needs a validation section with ground"),
+    ],
+)
+def test_nothing_waits_for_figures_that_never_come(
+    tiny: Callable[..., RunConfig], override: str, sentence: str
+) -> None:
+    with pytest.raises(Mistake) as caught:
+        tiny("validation={source: {type: lq, path: photographs}}", override)
+    assert sentence in str(caught.value)
 
 
 def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelerator: Accelerator, pairs: Pairs) -> None:

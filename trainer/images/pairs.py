@@ -1,6 +1,7 @@
 """Given pairs, to train and validate on; and what validation looks at, the same every time."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from trainer.images.hub_dataset import HubDataset, Rows
 from trainer.images.lists import examples, prove_there, read_list
 from trainer.images.matching import named, partner, template_of, without_ending
 from trainer.images.radiometry import Radiometry, raster_library
-from trainer.images.sources import Files, Folder, ImageSource, Package, find_images
+from trainer.images.sources import Files, Folder, ImageSource, Package, files_of, find_images
 from trainer.mistakes import Mistake
 
 
@@ -177,10 +178,27 @@ class DatasetPairs:
             raise Mistake(str(mistake).replace("image_column:", f"{key}:", 1)) from None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LowQuality:
+    """A folder of low-quality pictures whose ground truth nobody has, such as photographs as they are found."""
+
+    path: str
+    """The folder. Its sub-folders count too; names that begin with a dot do not."""
+    list: str | None = None
+    """A text file that chooses among its pictures, a name on each line (`meta_info_file`). null takes all."""
+    radiometry: Radiometry | None = None
+    """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
+    type: Literal["lq"] = "lq"
+
+    def open(self) -> Files:
+        """List the pictures; Mistake as for a `Folder`."""
+        return files_of(self.path, self.list, self.radiometry)
+
+
 GivenPairs = Pairs | DatasetPairs
 """Pairs to train on; a configuration chooses by `type`."""
 
-ValidationSource = Folder | Package | HubDataset | Pairs | DatasetPairs
+ValidationSource = Folder | Package | HubDataset | Pairs | DatasetPairs | LowQuality
 """What can be validated on; a configuration chooses by `type`."""
 
 
@@ -191,8 +209,8 @@ class ValidationPair:
     name: str
     lq: Tensor | None
     """[C, h, w], uint8 or uint16; None where the caller is to make it from `gt` by a keyed degradation."""
-    gt: Tensor
-    """[C, scale*h, scale*w] of the same type, contiguous."""
+    gt: Tensor | None
+    """[C, scale*h, scale*w] of the same type, contiguous; None where there is no ground truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +226,8 @@ class ValidationImages:
     lq_multiple: int
     least: int = 1
     """The least side of ground truth that can be measured."""
+    alone: bool = False
+    """The pictures are of low quality, and there is no ground truth."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -215,19 +235,34 @@ class ValidationImages:
     @property
     def paired(self) -> bool:
         """Whether the low-quality pictures are given."""
-        return isinstance(self.source, PairSource)
+        return self.alone or isinstance(self.source, PairSource)
 
     def name(self, index: int) -> str:
         """Picture `index` for a caption, without what only this machine knows: the end of its path, or its row."""
         pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
         return f"row {index}" if isinstance(pictures, Rows) else PurePosixPath(pictures.name(index)).name
 
+    def results(self) -> list[str]:
+        """What files of results are called, by the pictures' numbers: relative paths without an ending, no two alike.
+
+        A low-quality picture that is given names its result.
+        """
+        pictures = self.source.lq if isinstance(self.source, PairSource) else self.source
+        if not isinstance(pictures, Files):
+            return [f"row-{index:08d}" for index in range(len(self))]
+        stems = [without_ending(file) for file in pictures.files]
+        shared = Counter(stems)
+        return [stem if shared[stem] == 1 else f"{stem}-{index:08d}" for index, stem in enumerate(stems)]
+
     def __getitem__(self, index: int) -> ValidationPair:
-        """Pair `index`: given pictures whole, a clean one cut to `max_side`, up to what does not divide.
+        """Pair `index`: given pairs whole, others cut so that the result has at most `max_side`, up to what does not
+        divide.
 
         Raises:
             Mistake: it cannot be decoded, is too small, or not a pair at this scale.
         """
+        if self.alone:
+            return self._alone(index)
         try:
             if isinstance(self.source, PairSource):
                 lq, gt = self.source.read(index, self.scale)
@@ -243,6 +278,19 @@ class ValidationImages:
             cut = f" once cut to max_side, {self.max_side}" if was_cut else ""
             raise Mistake(f"{self.source.key}: {name} has a side below {least}{cut}, too small to validate on.")
         return ValidationPair(self.name(index), lq, gt.contiguous())
+
+    def _alone(self, index: int) -> ValidationPair:
+        """Low-quality picture `index`."""
+        assert not isinstance(self.source, PairSource)
+        longest = None if self.max_side is None else max(self.max_side // self.scale, self.lq_multiple)
+        try:
+            lq = trimmed(self.source.read(index), self.lq_multiple, longest)
+        except Unreadable as error:
+            raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
+        if min(lq.shape[1:]) < self.lq_multiple:
+            name = self.source.name(index)
+            raise Mistake(f"{self.source.key}: {name} has a side below {self.lq_multiple}, too small to validate on.")
+        return ValidationPair(self.name(index), lq.contiguous(), None)
 
 
 def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
@@ -266,14 +314,15 @@ def open_validation(
     Args:
         source: where the pictures are.
         scale: how many times larger ground truth is than its LQ.
-        max_side: the largest side of a clean picture, whose middle is taken; None for all of it.
+        max_side: the largest side of a clean picture, or of a result without ground truth: of larger ones the middle is
+            taken; None for all of it.
         lq_multiple: what the network asks of the sides of its input.
         least: the least side of ground truth that can be measured.
 
     Raises:
         Mistake: see `open` of the source and `ValidationImages`.
     """
-    images = ValidationImages(source.open(), scale, max_side, lq_multiple, least)
+    images = ValidationImages(source.open(), scale, max_side, lq_multiple, least, isinstance(source, LowQuality))
     for index in range(len(images)):
         images[index]
     return images

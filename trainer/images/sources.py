@@ -97,11 +97,8 @@ class Folder:
             Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs; see `read_list` and
                 `chosen` for those about a list.
         """
-        if self.radiometry:
-            raster_library()
         if self.list is not None:
-            files = chosen(self.list, self.path, find_images(self.path, "path"))
-            return Files(f"folder {self.path!r}", "path", self.path, files, self.radiometry)
+            return files_of(self.path, self.list, self.radiometry)
         inside = {entry.name.lower(): entry.name for entry in list_folder(self.path, "path")}
         for gt, lq in (("gt", "lq"), ("hr", "lr")):
             if gt in inside and lq in inside:
@@ -110,7 +107,16 @@ class Folder:
                     "would be taken for good ones; name the folder of the good ones, "
                     f"{str(Path(self.path, inside[gt]))!r}."
                 )
-        return Files(f"folder {self.path!r}", "path", self.path, find_images(self.path, "path"), self.radiometry)
+        return files_of(self.path, None, self.radiometry)
+
+
+def files_of(path: str, list_file: str | None, radiometry: Radiometry | None) -> Files:
+    """The pictures of a folder, all or those of a list; Mistake as `Folder.open` says."""
+    if radiometry:
+        raster_library()
+    there = find_images(path, "path")
+    files = there if list_file is None else chosen(list_file, path, there)
+    return Files(f"folder {path!r}", "path", path, files, radiometry)
 
 
 def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
