@@ -157,16 +157,17 @@ class Experiment:
 
 
 def check(config: RunConfig, processes: int) -> list[str]:
-    """All that can be wrong before training, found without starting it; what a resumed run changes, a sentence each."""
+    """All that can be wrong before training, found without starting it; sentences on what a resumed run changes, and on
+    the weights that a run begins with."""
     plan_batch(config.batch, processes)
     trackers(config.telemetry)
-    changes = check_folder(config)
+    changes = [f"resuming with another setting: {change}" for change in check_folder(config)]
     meet_hub(config)
     open_images(config)
-    make_networks(config, origins(config))
+    *_, loaded = make_networks(config, origins(config))
     if config.losses.perceptual:
         config.losses.perceptual.fetch("losses.perceptual")
-    return changes
+    return changes + loaded
 
 
 def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:

@@ -30,8 +30,8 @@ def execute(options: Namespace) -> None:
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
     done = None if options.fresh else folder_of(config).steps_done()
     if options.check is not None:
-        for change in [] if options.fresh else check(config, options.check):
-            print(f"resuming with another setting: {change}")
+        for note in [] if options.fresh else check(config, options.check):
+            print(note)
         print(folder_of(config).path)
         return
     WATCH.start()

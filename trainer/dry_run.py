@@ -5,16 +5,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
+import torch
+
 from trainer.assemble import Experiment
 from trainer.banner import banner
-from trainer.steps import train_step
+from trainer.mistakes import Failure
+from trainer.steps import Report, train_step
 from trainer.synthesis import Pairs
 from trainer.telemetry import peak_memory
 
 
 def dry_run(x: Experiment) -> None:
     """One optimizer step of each phase and one validation picture; then what they cost, in words."""
-    x.telemetry.say(banner(x))
+    x.telemetry.say("\n".join((banner(x), *x.notes)))
     if x.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
         x.pool.rows[:] = x.pool.shape.rows(next(replace(x, pool=None).pairs()))[:1]
     pairs = x.pairs()
@@ -48,12 +51,23 @@ def trial(x: Experiment, step: int, pairs: Iterator[Pairs]) -> str:
     for player in x.state.players.values():
         player.set_rate(step, total)
     report = train_step(x, pairs)
+    check_losses(x, report)
     figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
     seconds = time.perf_counter() - begin
     x.state.advance(x.batch.global_size)
     learns = "both learn" if phase.train_generator else "the discriminator learns"
     which = f" ({learns if phase.train_discriminator else 'pretraining'})" if x.discriminator else ""
     return f"one step{which}: {seconds:.1f} s with start-up, {figures}"
+
+
+def check_losses(x: Experiment, report: Report) -> None:
+    """Failure, on all ranks together, where a loss of any of them is no finite number."""
+    losses = {name: value for name, value in report.items() if "/loss" in name}
+    lost = x.accelerator.gather(torch.stack([~value.isfinite() for value in losses.values()]).int()[None]).any(dim=0)
+    if names := [name for name, is_lost in zip(losses, lost.tolist(), strict=True) if is_lost]:
+        raise Failure(
+            f"dry run: {names[0]} is no finite number at step {x.state.step}: look at init, and at the losses."
+        )
 
 
 def exchanged_bytes(x: Experiment) -> float:

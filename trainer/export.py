@@ -26,6 +26,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--to", default="safetensors", metavar="LIST", help="of safetensors, pth, diffusers, onnx")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
     parser.add_argument("--out", metavar="DIR", help="where to write; release/ of the run by default")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a class, module or package that RUN may have imported and run; may be given again",
+    )
     parser.add_argument("--author", metavar="ID", help="a user of OpenModelDB, for the entry")
     parser.add_argument("--license", metavar="SPDX", help="such as CC-BY-4.0, for the entry")
     return parser.parse_args(arguments)

@@ -23,19 +23,19 @@ from trainer.weights import InitConfig, load_weights
 
 
 def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discriminator | None, list[str]]:
-    """Both networks, and a sentence for each that does not start from random weights but from those of `init`."""
+    """Both networks, and sentences on each that does not start from random weights but from those of `init`."""
     torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
     game, loaded = config.adversarial, []
     with _buildable("generator"):
         net = config.generator.build(config.scale, bands=config.images.bands)
     if origin := init.generator:
-        loaded.append(load_weights(net, origin, "init.generator"))
+        loaded += load_weights(net, origin, "init.generator", partial=init.partial)
     if game is None:
         return net, None, loaded
     with _buildable("adversarial.discriminator"):
         critic = game.discriminator.build(config.gt_size, bands=config.images.bands)
     if origin := init.discriminator:
-        loaded.append(load_weights(critic, origin, "init.discriminator", "discriminator"))
+        loaded += load_weights(critic, origin, "init.discriminator", "discriminator", partial=init.partial)
     return net, critic, loaded
 
 

@@ -1,31 +1,37 @@
 """A generator from wherever one lies: its architecture from what came with it, else from the shapes of its tensors."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_args
 
 from torch import Tensor
 
 from trainer.mistakes import Mistake
 from trainer.networks import Generator, ImportedNetwork, RRDBNet, ShuffleRRDBNet, SRResNet, SRVGGNetCompact
-from trainer.state_dicts import Stored, read
+from trainer.state_dicts import Stored, check_finite, read
 
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
 
+MOST_SCALE = 8
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What is raised where sizes are read from tensors, or a network is built by sizes, that do not go together."""
+OF_THE_RUN = frozenset({"scale", "num_in_ch", "num_out_ch"})
+"""Sizes that the run's scale and bands give."""
 State = dict[str, Tensor]
 Sizes = dict[str, int]
 
 
-def open_generator(origin: str, key: str) -> Generator:
+def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Generator:
     """The generator at `origin` as a diffusers model: float32, on the CPU, in evaluation mode.
 
     `origin` is a run folder, an export, a checkpoint, a .pth or .safetensors file, or a hub id. Raises Mistake, naming
-    the configuration or command-line `key`, where it is none of these or holds no generator that this program has.
-    The configuration of an `ImportedNetwork` names a class of an installed package, which is imported: open that from
-    people you trust.
+    the configuration or command-line `key`, where it is none of these or holds no generator that this program has,
+    where a weight is no finite number, or where it names a class that would have to be imported and neither that nor
+    a module that it lies in is in `trust`.
     """
     stored = read(origin, key)
-    net = _described(stored, key) or _recognised(stored, key)
+    check_finite(stored, key)
+    net = _described(stored, key, trust) or _recognised(stored, key)
     try:
         net.load_state_dict(stored.tensors)
     except RuntimeError as error:
@@ -52,16 +58,28 @@ def multiple_of(net: Generator) -> int:
     return int(net.config.multiple) if isinstance(net, ImportedNetwork) else 1
 
 
-def _described(stored: Stored, key: str) -> Generator | None:
+def _described(stored: Stored, key: str, trust: Collection[str]) -> Generator | None:
     """The network that a configuration of ours speaks of; None without one."""
-    cls = CLASSES.get((stored.config or {}).get("_class_name", ""))
-    if cls is None:
+    config = stored.config or {}
+    if (cls := CLASSES.get(str(config.get("_class_name")))) is None:
         return None
     try:
-        net: Generator = cls.from_config(stored.config)
-    except (TypeError, ValueError) as error:
+        if cls is ImportedNetwork:
+            net: Generator = cls.from_config(config, trust=trust)
+        else:
+            _check_sizes(config, stored.tensors)
+            net = cls.from_config(config)
+    except UNFIT as error:
         raise Mistake(f"{key}: the configuration of {stored.place} builds no {cls.__name__}: {error}.") from error
     return net
+
+
+def _check_sizes(config: dict[str, Any], state: State) -> None:
+    """ValueError for a number that such tensors do not bear out: it would be built, however large, before all else."""
+    most = max(len(state), MOST_SCALE, *(side for value in state.values() for side in value.shape))
+    for name, value in config.items():
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"its {name} is {value}, and its weights are {len(state)} tensors of at most {most} rows")
 
 
 def _recognised(stored: Stored, key: str) -> Generator:
@@ -72,11 +90,29 @@ def _recognised(stored: Stored, key: str) -> Generator:
         if state.keys() >= signs:
             try:
                 net: Generator = cls(**sizes(state))
-            except (ValueError, KeyError) as error:
+            except UNFIT as error:
                 reason = f"it lacks {error}" if isinstance(error, KeyError) else error
                 raise Mistake(f"{known}: {reason}.") from error
             return net
     raise Mistake(f"{known} ({', '.join(CLASSES)}); its tensors begin with {', '.join(list(state)[:3])}.")
+
+
+def section_of(stored: Stored) -> str | None:
+    """The `generator` section that stored weights are whole for, by their configuration or shapes; None if unknown."""
+    config = stored.config or {}
+    cls, sizes = config.get("_class_name"), {name: value for name, value in config.items() if name[0] != "_"}
+    if cls not in CLASSES:
+        try:
+            cls, sizes = next((known.__name__, sizes_of(stored.tensors)) for known, signs, sizes_of in ARCHITECTURES
+                              if stored.tensors.keys() >= signs)  # fmt: skip
+        except (StopIteration, *UNFIT):
+            return None
+    elif cls == ImportedNetwork.__name__:
+        cls, sizes = "module", {"path": config.get("path")}
+    inner = {name: value for name, value in sizes.items() if name not in OF_THE_RUN}
+    words = ", ".join(f"{name}: {value}" for name, value in {"type": cls, **inner}.items())
+    scale = f" with scale: {sizes['scale']}" if "scale" in sizes else ""
+    return f"{{{words}}}{scale}"
 
 
 def _rrdb(state: State) -> Sizes:
@@ -141,8 +177,13 @@ ARCHITECTURES: tuple[tuple[Any, set[str], Callable[[State], Sizes]], ...] = (
 
 
 def _count(state: State, stack: str) -> int:
-    """How many numbered layers `stack` has."""
-    return 1 + max(int(name.split(".")[1]) for name in state if name.startswith(f"{stack}."))
+    """How many numbered layers `stack` has; ValueError where there are fewer tensors than that."""
+    layers = {int(name.split(".")[1]) for name in state if name.startswith(f"{stack}.")}
+    if max(layers) > len(state):
+        raise ValueError(
+            f"its layers {stack} have the numbers {min(layers)} to {max(layers)}, and there are {len(layers)}"
+        )
+    return 1 + max(layers)
 
 
 def _side(channels: int, bands: int) -> int:

@@ -72,6 +72,13 @@ def read(origin: str, key: str, role: Role = "generator") -> Stored:
     return Stored(_renamed(tensors), _config(file, metadata), place)
 
 
+def check_finite(stored: Stored, key: str) -> None:
+    """Mistake, naming the first such tensor, where a weight is no finite number in float32."""
+    for name, value in stored.tensors.items():
+        if not value.float().isfinite().all():
+            raise Mistake(f"{key}: {stored.place} has numbers in {name} that are not finite; take an earlier save.")
+
+
 def _find(origin: str, key: str, role: Role) -> Path:
     path = Path(origin)
     if path.is_file():
@@ -192,13 +199,13 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
         return _parsed(metadata["config"])
     run = file.absolute().parent.parent.parent  # of a checkpoint's file
     config = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": run / "export" / CONFIG}.get(file.name)
-    return _parsed(config.read_text()) if config and config.is_file() else None
+    return _parsed(config.read_bytes()) if config and config.is_file() else None
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
+def _parsed(text: str | bytes) -> dict[str, Any] | None:
     """None for what is no JSON object: other programs have other uses for the name."""
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is brackets without end
         return None
     return content if isinstance(content, dict) else None

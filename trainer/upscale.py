@@ -62,6 +62,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--suffix", default="", metavar="TEXT", help="what is put behind the files' names (nothing)")
     add("--format", default="same", choices=("same", "png", "jpg", "webp", "tif"), help="of the results (same: that of "
         "the file, or png where it is none of these)")  # fmt: skip
+    add("--trust", action="append", default=[], metavar="MODULE", help="a class, module or package that the file of a "
+        "model may have imported and run; may be given again")  # fmt: skip
     add("--overwrite", action="store_true", help="make also what is already there")
     add("--black", type=float, metavar="X", help="the number in a TIFF that means 0 (0)")
     add("--white", type=float, metavar="X", help="the number in a TIFF that means 1, such as 10000 (255 if it has 8 "
@@ -148,7 +150,7 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
     check_device(options.device)
     strength = 1.0 if options.denoise_strength is None else options.denoise_strength
     upscaler = Upscaler(
-        open_mixture(options.model, options.denoise_model, strength, ("--model", "--denoise-model")),
+        open_mixture(options.model, options.denoise_model, strength, ("--model", "--denoise-model"), options.trust),
         device=options.device,
         dtype=options.dtype and getattr(torch, options.dtype),
         tile=options.tile,

@@ -1,7 +1,7 @@
 """A network as people use it: a picture in, a larger one out, whatever its size, depth and channels."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 
@@ -80,7 +80,13 @@ class Upscaler:
 
     @classmethod
     def from_pretrained(
-        cls, model: str, *, denoise_model: str | None = None, denoise_strength: float = 1.0, **options: Any
+        cls,
+        model: str,
+        *,
+        denoise_model: str | None = None,
+        denoise_strength: float = 1.0,
+        trust: Collection[str] = (),
+        **options: Any,
     ) -> Self:
         """Open a run folder, an export, a file or a hub id; `options` are those of the class.
 
@@ -88,9 +94,10 @@ class Upscaler:
         weight by weight (Wang et al. 2019, Deep Network Interpolation). So upstream regulates how much
         realesr-general-x4v3 denoises, with its sister realesr-general-wdn-x4v3.
 
-        Raises Mistake where there are no such networks.
+        Raises Mistake where there are no such networks, or one is a class of another package that is not in `trust`:
+        dotted paths of classes, modules or packages that a file may have imported.
         """
-        return cls(open_mixture(model, denoise_model, denoise_strength), **options)
+        return cls(open_mixture(model, denoise_model, denoise_strength, trust=trust), **options)
 
     def __call__(self, picture: Shown, outscale: float | None = None) -> Shown:
         """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
@@ -216,12 +223,16 @@ class Upscaler:
 
 
 def open_mixture(
-    model: str, other: str | None, strength: float, keys: tuple[str, str] = ("model", "denoise_model")
+    model: str,
+    other: str | None,
+    strength: float,
+    keys: tuple[str, str] = ("model", "denoise_model"),
+    trust: Collection[str] = (),
 ) -> Generator:
     """The network at `model`, mixed with that at `other` if there is one; Mistake, naming one of `keys`, if not."""
-    net = open_generator(model, keys[0])
+    net = open_generator(model, keys[0], trust)
     if other is not None:
-        interpolate(net, open_generator(other, keys[1]), strength, keys[1])
+        interpolate(net, open_generator(other, keys[1], trust), strength, keys[1])
     return net
 
 

@@ -11,12 +11,14 @@ from torch import nn
 from trainer.assemble import assemble, check
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
+from trainer.dry_run import dry_run
 from trainer.loop import fit
 from trainer.makers import make_players
-from trainer.mistakes import Mistake
-from trainer.networks import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
+from trainer.mistakes import Failure, Mistake
+from trainer.networks import RRDBNetConfig, ShuffleRRDBNet, UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
 from trainer.ranks import make_accelerator
+from trainer.released import open_generator
 from trainer.weights import load_weights
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
@@ -47,7 +49,8 @@ def test_weights_come_from_anywhere(tmp_path: Path, place: str) -> None:
     else:
         torch.save(state if place == "plain" else {place: state, "iter": 5}, origin)
     said = load_weights(ours, str(origin), "init.generator")
-    assert said.startswith(f"init.generator: 8 of 8 tensors from {origin}")
+    assert len(said) == 1
+    assert said[0].startswith(f"init.generator: 8 of 8 tensors from {origin}")
     assert equal(theirs, ours)
 
 
@@ -65,11 +68,100 @@ def test_what_trainers_wrap_networks_in_is_taken_off(tmp_path: Path, prefix: str
     assert equal(theirs, ours)
 
 
-def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
-    state = net(1).state_dict()
-    state["body.0.weight"] = torch.zeros(8, 12, 3, 3)  # as from x4 to x2, whose first convolution is wider
-    torch.save(state, tmp_path / "wider.pth")
-    assert load_weights(net(2), str(tmp_path / "wider.pth"), "k") == f"k: 7 of 8 tensors from {tmp_path / 'wider.pth'}"
+def saved(theirs: nn.Module, file: Path, **more: torch.Tensor) -> str:
+    torch.save({"params": theirs.state_dict() | more}, file)
+    return str(file)
+
+
+def test_ends_that_do_not_fit_are_named_one_by_one(tmp_path: Path) -> None:
+    """x2 from x4, whose first convolution reads fewer channels; more bands; another scale under a pixel shuffle."""
+    x4, x2 = (RRDBNetConfig(num_feat=4, num_block=1, num_grow_ch=2).build(scale, 3) for scale in (4, 2))
+    file, count = saved(x4, tmp_path / "x4.pth"), len(x2.state_dict())
+    assert load_weights(x2, file, "k") == [
+        f"k: {count - 1} of {count} tensors from {file}, 1 of whose {count} are not used",
+        "k: random weights stay in conv_first.weight ([4, 12, 3, 3], there [4, 3, 3, 3])",
+    ]
+    assert torch.equal(x2.conv_body.weight, x4.conv_body.weight)
+    bands = SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(4, bands=4)
+    said = load_weights(bands, saved(net(1), tmp_path / "rgb.pth"), "k")[1]
+    assert [part.split(" ")[0] for part in said.split("stay in ")[1].split("), ")] == [
+        "body.0.weight",
+        "body.4.weight",
+        "body.4.bias",
+    ]
+    shuffled = ShuffleRRDBNet(4, n_channels=4, n_blocks=1, growth_channels=2)
+    file = saved(shuffled, tmp_path / "shuffled.pth")
+    said = load_weights(ShuffleRRDBNet(2, n_channels=4, n_blocks=1, growth_channels=2), file, "k")[-1]
+    assert said == "k: the network has no upsampler.3.weight, upsampler.3.bias, upsampler.5.weight"
+
+
+SECTION = "{type: SRVGGNetCompact, num_feat: 8, num_conv: 1} with scale: 4"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ({"num_conv": 2}, "6 of 11 tensors"),  # the file is shallower
+        ({"num_conv": 0}, "3 of 5 tensors"),  # the file is deeper
+        ({"num_feat": 4}, "1 of 8 tensors"),  # and of another width: only the bias of the head fits
+    ],
+)
+def test_a_body_that_does_not_fit_is_a_mistake_unless_it_is_asked_for(
+    tmp_path: Path, sizes: dict[str, int], counts: str
+) -> None:
+    """All five tensors of a shallow network may be in a file of eight, and still it is another network."""
+    ours = SRVGGNetCompactConfig(**({"num_feat": 8, "num_conv": 1} | sizes)).build(4, 3)  # type: ignore[arg-type]
+    file = saved(net(1), tmp_path / "theirs.pth")
+    before = [value.clone() for value in ours.state_dict().values()]
+    with pytest.raises(Mistake) as mistake:
+        load_weights(ours, file, "init.generator")
+    assert str(mistake.value).startswith(f"init.generator: only {counts} from {file}, ")
+    assert str(mistake.value).endswith(f"; the file is of generator: {SECTION}; init.partial: true takes what fits.")
+    assert all(torch.equal(*pair) for pair in zip(before, ours.state_dict().values(), strict=True))
+    said = load_weights(ours, file, "init.generator", partial=True)
+    assert said[0].startswith(f"init.generator: {counts} from {file}, ")
+
+
+def test_tensors_of_another_network_in_the_file_are_named_and_no_mistake(tmp_path: Path) -> None:
+    """As a Lightning checkpoint holds the critic beside the generator."""
+    file = saved(net(1), tmp_path / "both.pth", **{"discriminator.conv.weight": torch.zeros(1)})
+    assert load_weights(ours := net(2), file, "k") == [
+        f"k: 8 of 8 tensors from {file}, 1 of whose 9 are not used",
+        "k: the network has no discriminator.conv.weight",
+    ]
+    assert equal(ours, net(1))
+
+
+def test_what_a_long_list_does_not_name_it_counts(tmp_path: Path) -> None:
+    more = {f"other.{number}": torch.zeros(1) for number in range(8)}
+    said = load_weights(net(2), saved(net(1), tmp_path / "more.pth", **more), "k")
+    assert said[-1] == "k: the network has no other.0, other.1, other.2, other.3, other.4 and 3 more"
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(torch.nan, torch.float32), (torch.inf, torch.float16), (1e300, torch.float64)]
+)
+def test_a_number_that_is_not_finite_is_a_mistake_that_names_its_tensor(
+    tmp_path: Path, value: float, dtype: torch.dtype
+) -> None:
+    theirs = net(1).to(dtype)
+    theirs.body[2].bias.data[3] = value
+    file = saved(theirs, tmp_path / "lost.pth")
+    for opened in (lambda: load_weights(net(2), file, "k"), lambda: open_generator(file, "k")):
+        with pytest.raises(Mistake, match=rf"^k: {file} has numbers in body\.2\.bias that are not finite"):
+            opened()
+
+
+def test_weights_of_a_known_network_say_which_section_would_take_them(tmp_path: Path) -> None:
+    """From the shapes, else from the configuration; that of a class of another package is not imported for it."""
+    rrdb = RRDBNetConfig(num_feat=6, num_block=1, num_grow_ch=2).build(2, 3)
+    with pytest.raises(Mistake, match=r"fits the network's 8; .*; the file is of generator: \{type: RRDBNet, "
+                       r"num_feat: 6, num_block: 1, num_grow_ch: 2\} with scale: 2\.$"):  # fmt: skip
+        load_weights(net(2), saved(rrdb, tmp_path / "rrdb.pth"), "k")
+    safetensors.torch.save_file({"w": torch.zeros(1)}, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text('{"_class_name": "ImportedNetwork", "path": "evil.Net", "scale": 3}')
+    with pytest.raises(Mistake, match=r"the file is of generator: \{type: module, path: evil\.Net\}\.$"):
+        load_weights(net(2), str(tmp_path), "k")
 
 
 def test_nothing_that_fits_is_a_mistake(tmp_path: Path) -> None:
@@ -127,7 +219,7 @@ def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
 def test_a_released_file_loads() -> None:
     whole = SRVGGNetCompactConfig().build(4, 3)
     said = load_weights(whole, str(SHARED / "realesr-animevideov3.fromncnn.pth"), "init.generator")
-    assert said.startswith(f"init.generator: {len(whole.state_dict())} of {len(whole.state_dict())} tensors")
+    assert said[0].startswith(f"init.generator: {len(whole.state_dict())} of {len(whole.state_dict())} tensors")
 
 
 def discriminator(seed: int) -> UNetDiscriminatorSN:
@@ -152,7 +244,7 @@ def test_a_run_folder_gives_the_discriminator_of_its_newest_checkpoint(tmp_path:
     ours = discriminator(7)
     said = load_weights(ours, str(origin), "init.discriminator", "discriminator")
     wanted = discriminator(6).state_dict()
-    assert said == f"init.discriminator: {len(wanted)} of {len(wanted)} tensors from {file}"
+    assert said == [f"init.discriminator: {len(wanted)} of {len(wanted)} tensors from {file}"]
     assert all(torch.equal(value, wanted[name]) for name, value in ours.state_dict().items())
 
 
@@ -197,7 +289,7 @@ def test_a_run_that_resumes_needs_what_it_began_from_no_more(tiny: Callable[...,
     assert x.notes[-1].startswith(f"init.generator: 8 of 8 tensors from {file}")
     fit(x)
     file.unlink()
-    assert check(config(2), 1) == ["max_train_steps is now 2 (was 1)"]
+    assert check(config(2), 1) == ["resuming with another setting: max_train_steps is now 2 (was 1)"]
     x = assemble(config(2), make_accelerator(config(2)))
     fit(x)
     assert x.state.step == 2
@@ -206,3 +298,24 @@ def test_a_run_that_resumes_needs_what_it_began_from_no_more(tiny: Callable[...,
         (x.saver.checkpoints.path(step) / "progress.pt").unlink()
     with pytest.raises(Mistake, match=rf"init\.generator: {file} does not exist\."):
         check(config(2), 1)
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_dry_run_and_a_check_say_what_was_loaded(
+    tiny: Callable[..., RunConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(2, 3), tmp_path / "x2.pth")
+    config = tiny(f"init.generator={file}", "validation=null", "queue_size=0", "telemetry.report_to=none")
+    sentence = "init.generator: random weights stay in body.4.weight ([48, 8, 3, 3], there [12, 8, 3, 3]), body.4.bias"
+    assert any(note.startswith(sentence) for note in check(config, 1))
+    dry_run(assemble(config, make_accelerator(config)))
+    assert sentence in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_dry_run_whose_loss_is_no_number_is_a_failure(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny("validation=null", "queue_size=0", "telemetry.report_to=none")
+    x = assemble(config, make_accelerator(config))
+    x.generator.module.body[0].bias.data.fill_(torch.nan)
+    with pytest.raises(Failure, match=r"^dry run: training/loss is no finite number at step 0: look at init, and at"):
+        dry_run(x)

@@ -4,6 +4,7 @@ import dataclasses
 import filecmp
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -53,24 +54,24 @@ class Origin:
         return facts
 
 
-def open_origin(origin: str) -> Origin:
+def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
     """The generator at `origin`, as `open_generator` finds it: a run folder gives its newest complete checkpoint.
 
     Raises Mistake where there is none.
     """
     path = Path(origin)
     if run := run_of_export(path):
-        net, weights = open_generator(origin, KEY), path / WEIGHTS
+        net, weights = open_generator(origin, KEY, trust), path / WEIGHTS
         config = as_trained(load_config(RunConfig, run.config), run.hub_names())
         return Origin(net, config.name, _day(weights.stat().st_mtime), config, _step_of(weights, run))
     run, checkpoint = _run_of(path)
     if run is None or checkpoint is None:
-        net = open_generator(origin, KEY)
+        net = open_generator(origin, KEY, trust)
         written = path.stat().st_mtime if path.exists() else None
         return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
     match = NAME.match(checkpoint.name)
     config = as_trained(load_config(RunConfig, run.config), run.hub_names())
-    net = open_generator(str(checkpoint), KEY)
+    net = open_generator(str(checkpoint), KEY, trust)
     return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, int(match[1]) if match else None)
 
 

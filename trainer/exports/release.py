@@ -52,7 +52,7 @@ def release(options: Namespace) -> None:
     formats, dtype = _formats(options.to), getattr(torch, options.dtype)
     if "onnx" in formats:
         check_onnx(dtype)
-    origin = open_origin(options.run)
+    origin = open_origin(options.run, options.trust)
     folder = _folder(options)
     stem = f"{stem_of(origin)}{MARKS[dtype]}"
     for name in formats:

@@ -4,21 +4,25 @@ The module is built in this process and trained as it is; its state-dict names a
 """
 
 import importlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.sizes import check_sizes
 
 PREFIX = "net."
 
 
-class ImportedNetwork(ModelMixin, ConfigMixin):
+class ImportedNetwork(Network):
     """The module at a dotted path, built with `arguments`; its state-dict names do not show that it is wrapped.
+
+    A configuration that lies in a file may come from anybody: its path is imported only where `trust` names it, or a
+    module or package that it lies in.
 
     ValueError where there is no such class, it is no module, or it refuses the arguments. `scale`, `num_in_ch` and
     `multiple` are for whoever opens a saved generator: its factor, its bands, what its input's sides must divide by.
@@ -39,14 +43,30 @@ class ImportedNetwork(ModelMixin, ConfigMixin):
         self.register_load_state_dict_pre_hook(_with_prefix)
 
     @classmethod
-    def from_pretrained(cls, origin: Any, **options: Any) -> Any:
+    def from_pretrained(cls, origin: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
         """As in diffusers, but without its shortcut of setting tensors by the names in the file, which hide `net.`."""
-        return super().from_pretrained(origin, **{"low_cpu_mem_usage": False, **options})
+        return super().from_pretrained(origin, **{"low_cpu_mem_usage": False, "trust": trust, **options})
+
+    @classmethod
+    def from_config(cls, config: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
+        """As in diffusers; ValueError for a path that is not trusted."""
+        check_trust(config.get("path"), trust)
+        return super().from_config(config, **options)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """What the module makes of its input."""
         out: Tensor = self.net(*inputs)
         return out
+
+
+def check_trust(path: Any, trust: Collection[str]) -> None:
+    """ValueError unless `trust` has `path`, the dotted path of a class, or what it lies in."""
+    names = [trust] if isinstance(trust, str) else trust
+    if not any(f"{path}.".startswith(f"{name}.") for name in names if name):
+        raise ValueError(
+            f"it names {str(path)!r:.200}, which would be imported and run; if you trust who made it and that module, "
+            f"say so by --trust, or trust=[...] in Python"
+        )
 
 
 def _built(path: str, arguments: dict[str, Any]) -> nn.Module:

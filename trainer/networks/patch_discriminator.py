@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.norms import Norm, norm_layers
 from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d
@@ -14,12 +14,14 @@ from trainer.networks.spectral_norm import SpectralConv2d
 WIDEST = 8  # times num_feat: pix2pix stops doubling there
 
 
-class PatchDiscriminator(ModelMixin, ConfigMixin):
+class PatchDiscriminator(Network):
     """Isola et al. 2017, "Image-to-image translation with conditional adversarial networks", section 3.2.2.
 
     4x4 convolutions: `n_blocks` of stride 2, then two of stride 1. The names are those of pix2pix's
     `NLayerDiscriminator`. Three blocks see 70 x 70 pixels for each logit.
     """
+
+    ends = ("model.0.",)
 
     @register_to_config
     def __init__(

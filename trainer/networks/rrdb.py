@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.sizes import check_sizes
 
 LEAK = 0.2  # negative slope of every LeakyReLU in ESRGAN
@@ -52,13 +52,14 @@ class RRDB(nn.Module):
         return out * 0.2 + x
 
 
-class RRDBNet(ModelMixin, ConfigMixin):
+class RRDBNet(Network):
     """ESRGAN's generator as Real-ESRGAN uses it (BasicSR `rrdbnet_arch.py`): x4, and x2 or x1 behind a pixel-unshuffle.
 
     The sides of an x2 input must be divisible by 2, those of an x1 input by 4; a ValueError says so.
     """
 
     scales: ClassVar[tuple[int, ...]] = (1, 2, 4)
+    ends = ("conv_first.", "conv_last.")
     _repeated_blocks: ClassVar[list[str]] = ["RRDB"]  # diffusers' name for what is compiled once for them all
 
     @register_to_config

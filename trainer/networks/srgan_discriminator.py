@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.norms import Norm, norm_layers
 from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d, SpectralLinear
@@ -14,11 +14,13 @@ from trainer.networks.spectral_norm import SpectralConv2d, SpectralLinear
 POOLED = 6  # side of the features that the dense layers read
 
 
-class SRGANDiscriminator(ModelMixin, ConfigMixin):
+class SRGANDiscriminator(Network):
     """Ledig et al. 2017 (SRGAN, fig. 4), behind an adaptive pooling to 6 x 6 so that any size will do.
 
     3x3 convolutions of stride 1 and 2 in turn, twice as many channels after each pair; norms after all but the first.
     """
+
+    ends = ("features.0.",)
 
     @register_to_config
     def __init__(

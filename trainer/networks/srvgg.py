@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from trainer.networks.icnr import icnr_
+from trainer.networks.network import Network
 from trainer.networks.sizes import check_sizes
 
 Start = Literal["torch", "icnr", "residual"]
@@ -16,7 +16,7 @@ ActType = Literal["prelu", "relu", "leakyrelu"]
 SLOPES = {"prelu": 0.25, "relu": 0.0, "leakyrelu": 0.1}  # for PReLU the initial one
 
 
-class SRVGGNetCompact(ModelMixin, ConfigMixin):
+class SRVGGNetCompact(Network):
     """A plain stack of 3x3 convolutions and PReLUs, a pixel shuffle, and the nearest-upsampled input added to it
     (Real-ESRGAN `srvgg_arch.py`, state-dict names included).
 
@@ -54,6 +54,7 @@ class SRVGGNetCompact(ModelMixin, ConfigMixin):
             layers += [nn.Conv2d(num_feat, num_feat, 3, 1, 1), _activation(act_type, num_feat)]
         layers.append(head := nn.Conv2d(num_feat, num_out_ch * scale**2, 3, 1, 1))
         self.body = nn.ModuleList(layers)
+        self.ends = ("body.0.", f"body.{len(layers) - 1}.")
         if init == "residual":
             self._start_at_the_input(SLOPES[act_type])
         elif init == "icnr":

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.sizes import check_sizes
 from trainer.networks.spectral_norm import SpectralConv2d
 
@@ -15,12 +15,14 @@ LEAK = 0.2
 MULTIPLE = 8  # three halvings, and skips that must meet again
 
 
-class UNetDiscriminatorSN(ModelMixin, ConfigMixin):
+class UNetDiscriminatorSN(Network):
     """Schönfeld et al. 2020 as simplified by Wang et al. 2021 (Real-ESRGAN, fig. 6; BasicSR `discriminator_arch.py`).
 
     Parameter count and state-dict names are upstream's, so released `net_d` files load. Its power iterations are not
     made by the forward: see `trainer.networks.spectral_norm.advance`.
     """
+
+    ends = ("conv0.",)
 
     @register_to_config
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, skip_connection: bool = True) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from diffusers.configuration_utils import ConfigMixin
-from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from trainer.networks.icnr import icnr_
+from trainer.networks.network import Network
 from trainer.networks.sizes import check_sizes
 
 STEPS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
@@ -40,13 +39,14 @@ class Blocks(nn.Sequential):
         return x
 
 
-class ShuffleGenerator(ModelMixin, ConfigMixin):
+class ShuffleGenerator(Network):
     """A head, residual blocks under a long skip, pixel shuffles, and a tail: SRGAN's plan (Ledig et al. 2017, fig. 4).
 
     A subclass makes the parts, under its own registered arguments. ValueError for a scale that has no steps.
     """
 
     scales: ClassVar[tuple[int, ...]] = tuple(STEPS)
+    ends = ("head.", "upsampler.", "tail.")
 
     def __init__(
         self,

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.network import Network
 from trainer.networks.norms import BatchStatistics2d
 from trainer.networks.sizes import check_sizes
 
@@ -16,12 +16,14 @@ STAGES = {128: 5, 256: 6}  # halvings until 4 x 4 features are left
 WIDEST = 8
 
 
-class VGGStyleDiscriminator(ModelMixin, ConfigMixin):
+class VGGStyleDiscriminator(Network):
     """Ten or twelve convolutions with BatchNorm and two dense layers (BasicSR `discriminator_arch.py`, names included).
 
     Its BatchNorms normalise by the micro-batch at hand and keep no running statistics, so its state is the same on all
     ranks (`trainer.networks.norms`); an update still depends on the size of the micro-batches.
     """
+
+    ends = ("conv0_0.",)
 
     @register_to_config
     def __init__(self, num_in_ch: int = 3, num_feat: int = 64, input_size: int = 128) -> None:

@@ -1,0 +1,68 @@
+"""What all networks are: diffusers models that open only files of their own class, whole, and run nobody's code."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from diffusers.configuration_utils import ConfigMixin
+from diffusers.models.modeling_utils import ModelMixin
+
+CONFIG = "config.json"
+READER = logging.getLogger("diffusers.models.modeling_utils")
+
+
+class Network(ModelMixin, ConfigMixin):
+    """A diffusers model that refuses another class's configuration, and weights that are not exactly its own."""
+
+    ends: tuple[str, ...] = ()
+    """What the names of those tensors begin with whose shapes follow from the scale, the bands or the patch: the first
+    and the last layers. All others are its body."""
+
+    @classmethod
+    def from_pretrained(cls, origin: Any, **options: Any) -> Any:
+        """As in diffusers, from safetensors alone; of a run folder it opens the export.
+
+        ValueError where the configuration is another class's or asks for a quantiser, or a tensor is missing or left.
+        """
+        folder = Path(origin)
+        if not (folder / CONFIG).is_file() and (folder / "export" / CONFIG).is_file():
+            origin = folder / "export"
+        wants_info = options.pop("output_loading_info", False)
+        with _only_errors(READER):  # it lists every tensor that does not fit
+            net, info = super().from_pretrained(
+                origin, **{"use_safetensors": True, **options, "output_loading_info": True}
+            )
+        for fault in ("missing", "unexpected"):
+            if names := sorted(info[f"{fault}_keys"]):
+                raise ValueError(
+                    f"the weights in {origin} are not those of the {cls.__name__} in its {CONFIG}: {len(names)} "
+                    f"{fault} tensors, the first is {names[0]}"
+                )
+        return (net, info) if wants_info else net
+
+    @classmethod
+    def load_config(cls, *origin: Any, **options: Any) -> Any:
+        """As in diffusers; ValueError where the configuration is another class's or asks for a quantiser."""
+        loaded = super().load_config(*origin, **options)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        place = origin[0] if origin else options.get("pretrained_model_name_or_path")
+        named = config.get("_class_name", cls.__name__) if isinstance(config, dict) else type(config).__name__
+        if named != cls.__name__:
+            raise ValueError(
+                f"{place} holds a {named!s:.80}, not a {cls.__name__}: open it with the class of that name"
+            )
+        if config.get("quantization_config"):
+            raise ValueError(f"the {CONFIG} of {place} asks for a quantiser, which a {cls.__name__} does not have")
+        return loaded
+
+
+@contextmanager
+def _only_errors(log: logging.Logger) -> Iterator[None]:
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
