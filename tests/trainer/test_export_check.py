@@ -28,12 +28,12 @@ def test_a_network_that_refuses_a_picture_is_a_failure_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ImportedNetwork(f"{__name__}.Windows", {}).save_pretrained(tmp_path / "net")
-    assert main([str(tmp_path / "net"), "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path / "net"), "--trust", __name__, "--out", str(tmp_path / "out")]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: ImportedNetwork takes no picture of 29x17 (RuntimeError: ")
     assert len(said.splitlines()) == 1
     ImportedNetwork(f"{__name__}.Windows", {}, multiple=8).save_pretrained(tmp_path / "net")
-    assert main([str(tmp_path / "net"), "--out", str(tmp_path / "out")]) == 0
+    assert main([str(tmp_path / "net"), "--trust", __name__, "--out", str(tmp_path / "out")]) == 0
 
 
 class Drifting(nn.Module):
@@ -53,7 +53,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path, capsys:
     ImportedNetwork(f"{__name__}.Drifting", {}).save_pretrained(tmp_path / "net")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "1x-net.safetensors").write_text("what was there before")
-    assert main([str(tmp_path / "net"), "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path / "net"), "--trust", __name__, "--out", str(tmp_path / "out")]) == 1
     assert "1x-net.safetensors does not compute what the network does: the largest diff" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["1x-net.safetensors"]
     assert (tmp_path / "out" / "1x-net.safetensors").read_text() == "what was there before"

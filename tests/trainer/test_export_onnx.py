@@ -32,7 +32,8 @@ NETWORKS = [
 def exported(net: Any, folder: Path, *arguments: str) -> Path:
     torch.manual_seed(0)
     net.save_pretrained(folder / "net")
-    assert main([str(folder / "net"), "--to", "onnx", "--out", str(folder), *arguments]) == 0
+    trust = ("--trust", "torch.nn", "--trust", __name__)
+    assert main([str(folder / "net"), *trust, "--to", "onnx", "--out", str(folder), *arguments]) == 0
     return next(folder.glob("*.onnx"))
 
 
@@ -66,7 +67,7 @@ def test_a_network_that_is_no_graph_is_a_failure_in_one_sentence(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     ImportedNetwork(f"{__name__}.Looking", {}).save_pretrained(tmp_path / "net")
-    assert main([str(tmp_path / "net"), "--to", "onnx", "--out", str(tmp_path / "out")]) == 1
+    assert main([str(tmp_path / "net"), "--trust", __name__, "--to", "onnx", "--out", str(tmp_path / "out")]) == 1
     said = capfd.readouterr().err.splitlines()[-1]
     assert said.startswith("error: 1x-net.onnx cannot be made: torch does not trace the network for any size (")
     assert list((tmp_path / "out").iterdir()) == []

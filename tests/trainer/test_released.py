@@ -185,7 +185,7 @@ def test_a_network_of_another_package_opens_with_its_facts(tmp_path: Path) -> No
     config = ImportedGeneratorConfig(path=f"{__name__}.Doubling", scales=(2,), multiple=3, bands_arguments=("bands",))
     net = disturbed(config.build(2, bands=4))
     net.save_pretrained(tmp_path)
-    opened = open_generator(str(tmp_path), "--model")
+    opened = open_generator(str(tmp_path), "--model", [__name__])
     assert (scale_of(opened), bands_of(opened), multiple_of(opened)) == (2, 4, 3)
     assert_same(net, opened)
 

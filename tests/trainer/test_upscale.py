@@ -184,7 +184,7 @@ def test_a_picture_that_a_network_refuses_is_a_failure_of_its_file_alone(
 ) -> None:
     ImportedNetwork(f"{__name__}.Reflecting", {}, scale=2).save_pretrained(tmp_path / "net")
     Image.new("RGB", (4, 4)).save(photos / "small.png")
-    assert upscale(str(tmp_path / "net"), photos, tmp_path / "out") == 1
+    assert upscale(str(tmp_path / "net"), photos, tmp_path / "out", "--trust", __name__) == 1
     captured = capsys.readouterr()
     assert "a sight without a known end: fading into each other" in captured.out
     assert f"error: 1 failed:\n  {photos / 'small.png'}: " in captured.err
