@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from degradations.parse import Degradation
 from degradations.second_order import SecondOrder
 from trainer.adversary import AdversarialConfig
+from trainer.annotations import mistyped
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
@@ -15,6 +16,8 @@ from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
 from trainer.losses import LossesConfig
 from trainer.networks import GeneratorConfig, RRDBNetConfig
+from trainer.paths import PathText
+from trainer.plain_yaml import shorter
 from trainer.plateau import LRSchedule, Plateau
 from trainer.player import OptimizerConfig
 from trainer.schedule import Constant
@@ -69,6 +72,7 @@ NAMES = {
     "perceptual_opt": "losses.perceptual",
     "gan_opt": "adversarial.loss",
     "gan_type": "adversarial.loss.type",
+    **dict.fromkeys(("batch_size", "train_batch_size"), "batch.global_size and batch.per_device"),
     "batch_size_per_gpu": "batch.per_device",
     "num_worker_per_gpu": "images.dataloader_num_workers",
     "val_freq": "validation.validation_steps",
@@ -80,16 +84,28 @@ NAMES = {
 }
 """Keys of the guide's framework, of Real-ESRGAN and of traiNNer-redux that have other names, or places, here."""
 
+RESUMING = "running the same command again resumes the run, from the newest checkpoint in its folder"
+ADVICE = {
+    "adversarial": "configs/realesrgan_x4plus.yaml has such a section",
+    "ema": "ema.decay=0 switches the average off",
+    "mixed_precision": "'no' is fp32",
+    **dict.fromkeys(("resume", "resume_state", "resume_from_checkpoint", "auto_resume"), RESUMING),
+}
+"""What to do instead, behind the sentence against a value of these keys."""
+NAME_BYTES = 200
+"""Of a file system's 255, so that a suffix still fits: a run that is moved aside is NAME.until-20261126-120000."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """One run. Everything that it is follows from this and from the images."""
 
     ELSEWHERE: ClassVar[dict[str, str]] = NAMES
+    ADVICE: ClassVar[dict[str, str]] = ADVICE
 
     name: str
     """The run folder is `output_dir`/`name`."""
-    output_dir: str = "outputs"
+    output_dir: PathText = "outputs"
     """Where run folders lie."""
     seed: int = 0
     """The key of every draw: order, crops, flips, degradations, initial weights."""
@@ -147,8 +163,7 @@ class RunConfig:
     """Where the run is pushed to while it trains; null keeps it here."""
 
     def __post_init__(self) -> None:
-        problems = list(self._problems())
-        if problems:
+        if problems := list(mistyped(self)) or self._problems():
             raise ValueError("\n".join(problems))
 
     def _problems(self) -> list[str]:
@@ -163,8 +178,8 @@ class RunConfig:
                 found.append(f"{key}: got {value}; must be positive")
         if self.queue_size < 0:
             found.append(f"queue_size: got {self.queue_size}; must be at least 0")
-        if not self.name or "/" in self.name or self.name.startswith("."):
-            found.append(f"name: got {self.name!r}; must be a folder's name")
+        if problem := _problem_of_name(self.name):
+            found.append(f"name: got {shorter(repr(self.name))}; {problem}")
         if self.scale not in (allowed := self.generator.scales):
             options = ", ".join(map(str, allowed))
             found.append(f"scale: got {self.scale}; generator.type {self.generator.type} can do {options}")
@@ -257,6 +272,15 @@ class RunConfig:
         if self.validation:
             found += [f"validation.{problem}" for problem in self.validation.problems(images.radiometry)]
         return found
+
+
+def _problem_of_name(name: str) -> str | None:
+    """Why a run cannot be called so; None where it can."""
+    if not name or name[0] in ".-" or name != name.strip() or any(c in "/\\" or not c.isprintable() for c in name):
+        return "must be a folder's name, of printed characters, which does not begin with '.' or '-'"
+    if len(name.encode(errors="replace")) > NAME_BYTES:
+        return f"must be at most {NAME_BYTES} bytes long"
+    return None
 
 
 RESUMABLE = (

@@ -1,4 +1,4 @@
-"""YAML and dotted overrides to one validated RunConfig, and back. The only module that knows pydantic or yaml.
+"""YAML and dotted overrides to one validated RunConfig, and back. The only module that knows pydantic.
 
 pydantic validates values (strictly: "12" is not 12) and runs every `__post_init__`; the walk before it finds what
 pydantic says badly: names that do not exist, with the nearest that do, and unions chosen by their `type`.
@@ -8,49 +8,22 @@ import dataclasses
 import difflib
 import json
 import math
-import re
-import types
+import stat
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from trainer.annotations import chosen, example, is_path, item, keys, may_be_null, members, short_form, tag
 from trainer.mistakes import Mistake
+from trainer.override import apply
+from trainer.paths import expanded
+from trainer.plain_yaml import BYTES, dumped, parsed, shorter, shown
 
 T = TypeVar("T")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without its traps: `1e-4` is a number, `no` is a word, and a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        lines: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            if key in lines:
-                raise Mistake(
-                    f"{node.start_mark.name}: key '{key}' stands on line {lines[key]} and again on line {line}."
-                )
-            lines[key] = line
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|false|False)$"), list("tTfF"))
-_EXPONENT = ("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(*_EXPONENT)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader`, or any other reader of YAML, would take for something else than text: '1e-4', 'no'."""
-
-
-_Dumper.add_implicit_resolver(*_EXPONENT)
+Key = tuple[Any, ...]
 
 WANTED = {
     "bool_type": "must be true or false",
@@ -72,32 +45,47 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     """
     tree = read_tree(path)
     for override in overrides:
-        _apply(tree, override)
+        apply(cls, tree, override)
     return validated(cls, tree, str(path))
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; Mistake where it is none."""
+    """The keys and values of a YAML file; Mistake where it is none, or more than a person would write."""
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _named_loader(path))
+        tree = parsed(_text(path))
     except OSError as error:
         raise Mistake(f"the config {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise Mistake(f"the config {path} is not text in UTF-8.") from None
-    except yaml.YAMLError as error:
-        raise Mistake(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    except ValueError as error:
+        raise Mistake(f"{path}: {error}.") from None
     if not isinstance(tree, dict):
-        raise Mistake(f"{path} must hold keys and values, got {tree!r}.")
+        raise Mistake(f"{path} must hold keys and values, got {shorter(repr(tree))}.")
     return tree
+
+
+def _text(path: Path) -> str:
+    """What a file holds; ValueError for what is no file, as a pipe, on which several processes would wait."""
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise ValueError("it is no file")
+    with path.open("rb") as file:
+        content = file.read(BYTES + 1)
+    if len(content) > BYTES:
+        raise ValueError(f"it is larger than {BYTES // 2**20} MiB, which no config is")
+    return content.decode("utf-8")
 
 
 def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors."""
     elsewhere: Mapping[str, str] = getattr(cls, "ELSEWHERE", {})
-    problems = {**dict(_misnamed(cls, tree, (), elsewhere)), **dict(_endless(tree, ()))}
+    advice: Mapping[str, str] = getattr(cls, "ADVICE", {})
+    tree = _completed(cls, tree)
+    problems = {**dict(_misnamed(cls, tree, (), elsewhere)), **dict(_impossible(cls, tree, ()))}
     try:
         # JSON mode is strict about scalars yet lets a YAML list become a tuple.
-        config = TypeAdapter(cls).validate_json(json.dumps(tree, default=str), strict=True)
+        config: T = _adapter(cls).validate_json(  # type: ignore[arg-type]
+            json.dumps(tree, default=str), strict=True
+        )
     except ValidationError as error:
         for path, message in _values(cls, tree, error):
             if not any(path[: len(known)] == known for known in problems if known):
@@ -109,10 +97,16 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     lines = []
     for path, message in problems.items():
         where = ".".join(map(str, path))
+        message += f"; {advice[where]}" if where in advice else ""
         lines += [f"  {where}: {line}" if where else f"  {line}" for line in message.split("\n")]
     raise Mistake(
         f"{origin}: {len(lines)} {'thing is' if len(lines) == 1 else 'things are'} wrong:\n" + "\n".join(lines)
     )
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)  # takes a tenth of a second to make
 
 
 def dump_config(config: Any) -> str:
@@ -122,9 +116,7 @@ def dump_config(config: Any) -> str:
 
 def dump_tree(tree: dict[str, Any], compact: bool = False) -> str:
     """Keys and values, such as a part of a configuration, as YAML; `compact` writes a list of numbers on one line."""
-    style = None if compact else False
-    plain = json.loads(json.dumps(tree))
-    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=style))
+    return dumped(tree, compact)
 
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
@@ -132,41 +124,6 @@ def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     before, after = dict(_leaves(dataclasses.asdict(old), ())), dict(_leaves(dataclasses.asdict(new), ()))
     keys = [*before, *(key for key in after if key not in before)]
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
-
-
-def _named_loader(path: Path) -> Any:
-    def make(stream: str) -> _Loader:
-        loader = _Loader(stream)
-        loader.name = str(path)
-        return loader
-
-    return make
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    """Set one dotted key of the tree; a number in the path counts into a list."""
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
-        raise Mistake(f"the argument '{override}' should read key.path=value.")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise Mistake(f"the value of '{override}' is not YAML.") from None
-    *parents, last = dotted.split(".")
-    place: Any = tree
-    for key in parents:
-        index = _index(place, key, override)
-        place = place[index] if isinstance(place, list) else place.setdefault(index, {})
-    place[_index(place, last, override)] = value
-
-
-def _index(place: Any, key: str, override: str) -> Any:
-    """What `key` of an override's path is in `place`: a name in a mapping, a number in a list."""
-    if isinstance(place, dict):
-        return key
-    if isinstance(place, list) and key.isdigit() and int(key) < len(place):
-        return int(key)
-    raise Mistake(f"'{override}': there is no '{key}' in {place!r}.")
 
 
 def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -177,71 +134,96 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
         yield ".".join(path), list(tree) if isinstance(tree, tuple) else tree
 
 
-def _members(hint: Any) -> list[type]:
-    """The dataclasses that a field's annotation may hold."""
-    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return [part for part in parts if isinstance(part, type) and dataclasses.is_dataclass(part)]
+def _completed(hint: Any, value: Any) -> Any:
+    """`value` with whole sections where a text stands for one, and with paths whose `~` is the home folder."""
+    if isinstance(value, str):
+        if is_path(hint):
+            return expanded(value)
+        if short := short_form(hint):
+            whole, key = short
+            return _completed(hint, {"type": tag(whole), key: value})
+    if isinstance(value, list):
+        return [_completed(item(hint), below) for below in value]
+    if isinstance(value, dict):
+        section = chosen(members(hint), value)
+        hints = keys(section) if section else {}
+        return {key: _completed(hints.get(key, item(hint)), below) for key, below in value.items()}
+    return value
 
 
-def _item(hint: Any) -> Any:
-    """The annotation of a list's elements, where `hint` is that of a list of any length."""
-    arguments = get_args(hint)
-    return arguments[0] if get_origin(hint) is tuple and arguments[1:] == (Ellipsis,) else None
-
-
-def _tag(cls: type) -> str | None:
-    """The value of `type` that chooses `cls` in a union."""
-    hint = get_type_hints(cls).get("type")
-    return str(get_args(hint)[0]) if get_origin(hint) is Literal else None
-
-
-def _chosen(members: list[type], tree: Any) -> type | None:
-    if len(members) == 1:
-        return members[0]
-    tags = {_tag(member): member for member in members}
-    return tags.get(tree.get("type")) if isinstance(tree, dict) else None
-
-
-def _misnamed(
-    hint: Any, value: Any, path: tuple[Any, ...], elsewhere: Mapping[str, str]
-) -> Iterator[tuple[tuple[Any, ...], str]]:
+def _misnamed(hint: Any, value: Any, path: Key, elsewhere: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
     """Unknown keys and `type`s anywhere in a value that `hint` annotates, with the nearest name that exists.
 
     `elsewhere` says where keys that other programs have are found here.
     """
-    if (item := _item(hint)) is not None and isinstance(value, list):
+    if (inside := item(hint)) is not None and isinstance(value, list):
         for number, element in enumerate(value):
-            yield from _misnamed(item, element, (*path, number), elsewhere)
-    members = _members(hint)
-    if not members or (value is None and type(None) in get_args(hint)):
+            yield from _misnamed(inside, element, (*path, number), elsewhere)
+    sections = members(hint)
+    if not sections or (value is None and may_be_null(hint)):
         return
+    whole = f"{'.'.join(map(str, path))}='{example(sections)}'"
     if not isinstance(value, dict):
-        yield path, f"got {json.dumps(value, default=str)}; {WANTED['dataclass_type']}"
+        yield path, f"got {shown(value)}; {WANTED['dataclass_type']}, such as {whole}"
         return
-    chosen = _chosen(members, value)
-    if chosen is None:
-        tags = [tag for member in members if (tag := _tag(member))]
-        got = f"got {value['type']!r}" if "type" in value else "nothing given"
+    if glued := [key for key, below in value.items() if below is None and ":" in str(key)]:
+        yield path, f"got the key '{shorter(str(glued[0]))}'; a blank must stand after a colon, as in {whole}"
+        return
+    section = chosen(sections, value)
+    if section is None:
+        tags = [name for member in sections if (name := tag(member))]
+        got = f"got {shorter(repr(value['type']))}" if "type" in value else "nothing given"
         yield (*path, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
         return
-    hints = get_type_hints(chosen)
-    hints = {field.name: hints[field.name] for field in dataclasses.fields(chosen)}  # a ClassVar is no key
+    hints = keys(section)
     for key, below in value.items():
+        others = [name for member in sections if key in keys(member) and (name := tag(member))]
         if key in hints:
             yield from _misnamed(hints[key], below, (*path, key), elsewhere)
         elif key in elsewhere:
             yield (*path, key), f"no such key; here it is {elsewhere[key]}"
+        elif others:
+            yield (
+                (*path, key),
+                (
+                    f"no such key with type: {tag(section)}, but with {' or '.join(others)}; to change the type, "
+                    f"replace the whole section: {'.'.join(map(str, path))}='{example([section, *sections])}'"
+                ),
+            )
         else:
             yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
 
 
-def _endless(tree: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """Numbers that are none, such as `.nan`: every comparison with them is false, so no check would refuse them."""
+def _impossible(hint: Any, tree: Any, path: Key) -> Iterator[tuple[Key, str]]:
+    """Values of the right type that nothing can use.
+
+    A number that is none, such as `.nan`: every comparison with it is false, so no check would refuse it. Text with
+    half a character, as a file's name may have, or with the character 0: no file can be written that holds it, and no
+    path can be opened. An empty path.
+    """
     if isinstance(tree, float) and not math.isfinite(tree):
         yield path, f"got {tree}; must be a finite number"
-    elif isinstance(tree, dict | list):
-        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _endless(value, (*path, key))
+    elif isinstance(tree, str):
+        if "\0" in tree or _is_torn(tree):
+            yield path, f"got {shown(tree)}; must be text in UTF-8 without the character 0"
+        elif not tree and is_path(hint):
+            yield path, f"got nothing; must be a path{', or null' if may_be_null(hint) else ''}"
+    elif isinstance(tree, dict):
+        section = chosen(members(hint), tree)
+        hints = keys(section) if section else {}
+        for key, value in tree.items():
+            yield from _impossible(hints.get(key, item(hint)), value, (*path, key))
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _impossible(item(hint), value, (*path, number))
+
+
+def _is_torn(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _suggestion(got: str, allowed: list[str]) -> str:
@@ -250,20 +232,20 @@ def _suggestion(got: str, allowed: list[str]) -> str:
     return f"{hint}allowed: {', '.join(allowed)}"
 
 
-def _values(cls: type, tree: Any, error: ValidationError) -> Iterator[tuple[tuple[Any, ...], str]]:
+def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tuple[Any, ...], str]]:
     """pydantic's errors without the union members that were not meant, in our words."""
-    for item in error.errors(include_url=False):
-        path = _real_path(cls, tree, item["loc"])
-        if path is None:
+    for error in errors.errors(include_url=False):
+        path = _real_path(cls, tree, error["loc"])
+        if path is None or error["type"] == "json_invalid":  # text that is no UTF-8, of which the walk has said it
             continue
-        message = item["msg"].removeprefix("Value error, ").replace("Input should be", "must be").rstrip()
-        if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be").rstrip()
+        if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             message = "must be given"
-        elif item["type"] == "value_error":
+        elif error["type"] == "value_error":
             pass  # our own __post_init__ already says what was got
         else:
-            wanted = WANTED.get(item["type"], message[0].lower() + message[1:])
-            message = f"got {json.dumps(item['input'], default=str)}; {wanted}"
+            wanted = WANTED.get(error["type"], message[0].lower() + message[1:])
+            message = f"got {shown(error['input'])}; {wanted}"
         yield path, message
 
 
@@ -273,15 +255,15 @@ def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[Any, ...] | 
     hint: Any = cls
     rest = list(loc)
     while rest:
-        members = _members(hint)
-        owner = _chosen(members, tree) if members else None
-        if len(members) > 1 and (owner is None or rest.pop(0) != owner.__name__):
+        sections = members(hint)
+        owner = chosen(sections, tree) if sections else None
+        if len(sections) > 1 and (owner is None or rest.pop(0) != owner.__name__):
             return None
         if not rest:
             break
         key = rest.pop(0)
         path.append(key)
-        hint = get_type_hints(owner).get(key) if owner else _item(hint)
+        hint = keys(owner).get(key) if owner else item(hint)
         known = (isinstance(tree, dict) and key in tree) or (isinstance(tree, list) and key in range(len(tree)))
         tree = tree[key] if known else None
     return tuple(path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.mistakes import Mistake
+from trainer.paths import PathText
 from trainer.released import section_of
 from trainer.state_dicts import Role, Stored, check_finite, read
 
@@ -16,9 +17,9 @@ SHOWN = 5
 class InitConfig:
     """What a run starts from, when it does not resume."""
 
-    generator: str | None = None
+    generator: PathText | None = None
     """A run folder, an export, a .safetensors or .pth file, or a hub id; null starts from random weights."""
-    discriminator: str | None = None
+    discriminator: PathText | None = None
     """The same for the discriminator; a run folder gives that of its newest checkpoint."""
     partial: bool = False
     """Take what fits of weights of another depth or width, too; else only the first and last layers may differ, as they

@@ -65,8 +65,8 @@ requeue() {
     sleep 120 # Slurm ends this script
 }
 
-# The lines of a sweep, without comments and blank ones.
-sweep_lines() { grep -vE '^[[:space:]]*(#|$)' "$1"; }
+# The lines of a sweep, without comments and blank ones, and without the \r of an editor on Windows.
+sweep_lines() { sed 's/\r$//' "$1" | grep -vE '^[[:space:]]*(#|$)'; }
 
 # What one task of a sweep trains, an argument a line. The line's own settings come last, so they hold.
 sweep_arguments() { # FILE INDEX CONFIG [key=value ...]
@@ -78,7 +78,7 @@ sweep_arguments() { # FILE INDEX CONFIG [key=value ...]
     fi
     name="$(basename "$file" .txt)"
     # No job's id in it: an array that is submitted again goes on in the same folders.
-    printf '%s\n' "$config" "output_dir=outputs/$name" "name='$name-$index'" "${@:4}"
+    printf '%s\n' "$config" "output_dir=outputs/$name" "name=$name-$index" "${@:4}"
     xargs printf '%s\n' <<<"${lines[index]}" || { # quotes are as in a shell, and nothing is expanded
         echo "error: line $index of $file (counted from 0): ${lines[index]}" >&2
         return 2

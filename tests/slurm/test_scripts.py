@@ -59,9 +59,18 @@ def test_a_line_is_read_as_a_shell_reads_words_but_expands_nothing(tmp_path: Pat
     file = tmp_path / "two words.txt"
     file.write_text("# first\n\n a=1   b='[1, 2]'\n  # second\nc=\"x y\" d=$HOME/* e=`ls`\n")
     assert task(file, 0, "C", "k=v").stdout.splitlines() == [
-        "C", "output_dir=outputs/two words", "name='two words-0'", "k=v", "a=1", "b=[1, 2]",
+        "C", "output_dir=outputs/two words", "name=two words-0", "k=v", "a=1", "b=[1, 2]",
     ]  # fmt: skip
     assert task(file, 1, "C").stdout.splitlines()[3:] == ["c=x y", "d=$HOME/*", "e=`ls`"]
+
+
+def test_text_comes_through_a_sweep_as_it_is_quoted(tmp_path: Path) -> None:
+    file = tmp_path / "0012.txt"
+    file.write_text("\"images.source={type: folder, path: '/d/a  b'}\" 'init.generator=~/x: y #2 *.pth'\r\n")
+    config, *overrides = task(file, 0, str(TINY), "output_dir=/a b/#1").stdout.splitlines()
+    read = load_config(RunConfig, Path(config), overrides)
+    assert (read.name, read.output_dir, read.images.source.path) == ("0012-0", "/a b/#1", "/d/a  b")
+    assert read.init.generator == f"{Path.home()}/x: y #2 *.pth"
 
 
 def test_an_index_without_a_line_and_an_open_quote_are_errors(tmp_path: Path) -> None:

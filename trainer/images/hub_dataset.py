@@ -9,6 +9,7 @@ from torch import Tensor
 from trainer.images.decode import Unreadable, decode
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
+from trainer.paths import PathText
 
 GLOB = frozenset("*?[")
 
@@ -44,7 +45,7 @@ class Rows:
 class HubDataset:
     """A Hugging Face dataset with a column of pictures, read by row number (not streamed)."""
 
-    path: str
+    path: PathText
     """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
     name: str | None = None
     """The configuration (subset) of the dataset, where it has several."""

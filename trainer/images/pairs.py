@@ -16,6 +16,7 @@ from trainer.images.matching import named, partner, template_of, without_ending
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.images.sources import Files, Folder, ImageSource, Package, files_of, find_images
 from trainer.mistakes import Mistake
+from trainer.paths import PathText
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +58,14 @@ class PairSource:
 class Pairs:
     """Two folders of pictures, matched by their names: good ones, and poor ones of the same scenes."""
 
-    gt: str
+    gt: PathText
     """The folder of the good pictures (ground truth), each exactly `scale` times as large as its partner."""
-    lq: str
+    lq: PathText
     """The folder of the poor pictures (low quality); the endings of partners may differ."""
     lq_name: str = "{}"
     """What the partner of a good picture is called, {} being the good one's name without its ending: '{}x4' pairs
     0001.png with 0001x4.png, as in DIV2K (upstream's `filename_tmpl`)."""
-    list: str | None = None
+    list: PathText | None = None
     """A text file that says which pairs there are: on each line `gt, lq`, names in the two folders, which may then be
     one; or `gt` alone, whose partner `lq_name` tells (upstream's `meta_info`). null takes all."""
     radiometry: Radiometry | None = None
@@ -143,7 +144,7 @@ class Pairs:
 class DatasetPairs:
     """A Hugging Face dataset with a column of good pictures and one of poor pictures of the same scenes."""
 
-    path: str
+    path: PathText
     """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
     gt_column: str
     """The column of the good pictures, each exactly `scale` times as large as its partner."""
@@ -182,9 +183,9 @@ class DatasetPairs:
 class LowQuality:
     """A folder of low-quality pictures whose ground truth nobody has, such as photographs as they are found."""
 
-    path: str
+    path: PathText
     """The folder. Its sub-folders count too; names that begin with a dot do not."""
-    list: str | None = None
+    list: PathText | None = None
     """A text file that chooses among its pictures, a name on each line (`meta_info_file`). null takes all."""
     radiometry: Radiometry | None = None
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""

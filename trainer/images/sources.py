@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
@@ -18,6 +18,7 @@ from trainer.images.decode import Unreadable, decode
 from trainer.images.lists import chosen
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
+from trainer.paths import PathText
 
 IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -82,9 +83,11 @@ class Files:
 class Folder:
     """A folder of pictures, with its sub-folders."""
 
-    path: str
+    SHORT: ClassVar[str] = "path"
+
+    path: PathText
     """The folder. Its sub-folders count too; names that begin with a dot do not."""
-    list: str | None = None
+    list: PathText | None = None
     """A text file that chooses among its pictures, a name on each line (upstream's `meta_info`). null takes all."""
     radiometry: Radiometry | None = None
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed
 from trainer.mistakes import Mistake
+from trainer.paths import PathText
 
 SHARDS = {".parquet": "parquet", ".tar": "webdataset"}
 """The loader of `datasets` for each kind of shard that a local path may name."""
@@ -69,7 +70,7 @@ class Shards:
 class StreamedDataset:
     """A Hugging Face dataset with a column of pictures, streamed: for what does not fit on a disk."""
 
-    path: str
+    path: PathText
     """`user/name` on the hub, or parquet files or webdataset archives: `x.tar`, `tiles/*.parquet` or their folder."""
     name: str | None = None
     """The configuration (subset) of the dataset, where it has several."""

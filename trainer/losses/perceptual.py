@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
 from trainer.losses.vgg import NAMES, VGG19Features, read_vgg
+from trainer.paths import PathText
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
@@ -34,7 +35,7 @@ class PerceptualLoss:
     """Shift and scale by ImageNet's mean and deviation, as VGG was trained; the guide's framework does not."""
     fixed_idx: FixedIdx = None
     """Which bands are red, green and blue; pictures with other than one or three must say."""
-    weights: str = "timm/vgg19.tv_in1k"
+    weights: PathText = "timm/vgg19.tv_in1k"
     """A .pth or .safetensors file with torchvision's names, which may end at the deepest layer used, or a hub id."""
 
     def __post_init__(self) -> None:
