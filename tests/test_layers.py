@@ -37,6 +37,11 @@ LAYERS = (
         "courier",
         "tiles",
         "conveyor",
+        "console",
+        "lines",
+        "disk",
+        "chance",
+        "watched",
     },
     {
         "networks",
@@ -53,7 +58,7 @@ LAYERS = (
     {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "pool", "validate", "ahead"},
+    {"digest", "pool", "validate", "ahead", "trackers"},
     {"telemetry", "saving"},
     # configuration
     {"override", "config_io", "figures", "config"},

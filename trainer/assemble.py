@@ -1,20 +1,24 @@
 """From a configuration to the parts of a run: with `makers`, the only place where things are constructed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
 from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
+from trainer.chance import key_generators
+from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of, origins
 from trainer.compiling import COST, check_compiler, compile_in_place
 from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
+from trainer.disk import Disk
 from trainer.ema import smoothed
 from trainer.game import SOLO, Phase
 from trainer.images.crops import TrainingImages
@@ -28,6 +32,7 @@ from trainer.levels import unit
 from trainer.makers import health_of, make_networks, make_objective, make_players, make_pool
 from trainer.objective import Objective, Targets
 from trainer.opening import notes_on_images, open_images, order_of, stream_of
+from trainer.plateau import Plateau
 from trainer.player import Player
 from trainer.pool import Pool
 from trainer.publishing import make_pusher, meet_hub
@@ -38,9 +43,11 @@ from trainer.run_folder import RunFolder
 from trainer.saving import Saver
 from trainer.state import TrainState
 from trainer.synthesis import Pairs, Synthesis
-from trainer.telemetry import Telemetry, trackers
+from trainer.telemetry import Telemetry
+from trainer.trackers import meet_trackers
 from trainer.unreadable import UnreadableImages
 from trainer.validate import Validator
+from trainer.watched import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,7 @@ class Experiment:
     pusher: Pusher | None
     """On rank 0, where the run goes to the hub."""
     control: Control
+    disk: Disk
     skips: LateNumber
     telemetry: Telemetry
     unreadable: UnreadableImages
@@ -79,6 +87,11 @@ class Experiment:
         places = self.batch.places(self.state.step, self.accelerator.process_index, number)
         return Keys(self.config.seed, torch.tensor(places))
 
+    def key_generators(self, number: int, player: str) -> None:
+        """Let what `player`'s networks draw themselves follow from this rank's micro-batch `number` of the step."""
+        first = self.batch.places(self.state.step, self.accelerator.process_index, number)[0]
+        key_generators(self.accelerator.device, self.config.seed, first, player)
+
     def targets(self, pairs: Pairs) -> Targets:
         """What each loss aims at, as the `..._gt_usm` say."""
         config, plain = self.config, unit(pairs.gt)
@@ -86,13 +99,23 @@ class Experiment:
         sharp = usm_sharpen(plain) if any(flags) else plain
         return Targets(*(sharp if flag else plain for flag in flags))
 
-    def watch_plateaus(self) -> None:
-        """Let the players that are being trained see what the validation at this step reported."""
-        game, step, figures = self.config.adversarial, self.state.step, self.telemetry.figures
+    def keep_watched(self, report: Mapping[str, Tensor]) -> None:
+        """Keep what this step's report has for the plateaus. Collective."""
+        if self.state.watched:
+            self.state.watched.add(report, self.phase(self.state.step).objective)
+
+    def watch_plateaus(self, validated: Mapping[str, float]) -> None:
+        """Let the players that are being trained see what came of the steps since the last validation, and of this one.
+
+        Collective. None of it goes through the reports: how often a run reports does not change what it trains.
+        """
+        game, step = self.config.adversarial, self.state.step
+        means = self.state.watched.means() if self.state.watched else {}
+        figures = {**validated, **self.state.rates(), **means}
         phase = self.phase(step - 1)
         if game is None or game.generator_learns(step):
             self.generator.observe(figures, step, phase.objective)
-        paused = figures.get("discriminator/paused") == 1  # at every step of the report, and by all ranks
+        paused = figures.get("discriminator/paused") == 1  # at every step, and by all ranks
         if self.discriminator and phase.train_discriminator and not paused:
             self.discriminator.observe(figures, step)
 
@@ -160,8 +183,8 @@ def check(config: RunConfig, processes: int) -> list[str]:
     """All that can be wrong before training, found without starting it; sentences on what a resumed run changes, and on
     the weights that a run begins with."""
     plan_batch(config.batch, processes)
-    trackers(config.telemetry)
     changes = [f"resuming with another setting: {change}" for change in check_folder(config)]
+    check_trackers(config)
     meet_hub(config)
     open_images(config)
     *_, loaded = make_networks(config, origins(config))
@@ -170,10 +193,17 @@ def check(config: RunConfig, processes: int) -> list[str]:
     return changes + loaded
 
 
+def check_trackers(config: RunConfig) -> None:
+    """Whether the trackers can be had: Mistake where one is not installed, or is away when a run begins."""
+    resumes = bool(Checkpoints(folder_of(config).checkpoints).steps())
+    meet_trackers(config.telemetry.trackers, config.telemetry.tracker_options, resumes)
+
+
 def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     """Build the run. Raises Mistake, on every rank alike, for anything a person can put right."""
     batch = plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
+    on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
     source, pictures = on_main(accelerator, lambda: open_images(config), "opening the pictures")
     folder = folder_of(config)
     set_numerics(config)
@@ -185,6 +215,8 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     if config.adversarial and config.adversarial.adaptive_d:
         state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
+    if watched := [player.schedule.metric for player in state.players.values() if isinstance(player.schedule, Plateau)]:
+        state.watched = Watched(accelerator, [*watched, "discriminator/paused"])
     if config.compile:
         on_main(accelerator, lambda: check_compiler(accelerator.device), "trying the compiler")
         notes.append(COST)
@@ -195,7 +227,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     )
     pool = make_pool(config, batch, accelerator)
     pusher = make_pusher(config) if accelerator.is_main_process else None
-    settings = config.validation
+    settings, disk = config.validation, Disk(config.checkpoints.stop_on_error)
     last = config.max_train_steps
     return Experiment(
         config=config,
@@ -211,9 +243,10 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         pool=pool,
         saver=Saver(accelerator, folder, config.checkpoints, state, pool, pusher),
         pusher=pusher,
-        control=Control(folder.path, config.max_hours),
+        control=Control(folder.path, config.max_hours, disk=disk),
+        disk=disk,
         skips=LateNumber(),
-        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config)),
+        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config), disk),
         unreadable=UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
         cadence=Cadence(

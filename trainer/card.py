@@ -1,6 +1,5 @@
 """The model card of a run: what was trained, on what, how well it does, and how it is used. No local path is in it."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from safetensors import safe_open
 
+from trainer import lines
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree
@@ -66,12 +66,10 @@ def facts(folder: RunFolder, place: Path, step: int) -> Facts:
 def last_validation(metrics: Path, step: int) -> dict[str, float]:
     """The figures of the last validation up to `step`, and that validation's `step`; empty without one."""
     prefix, found = "validation/", {}
-    for line in metrics.read_text().splitlines() if metrics.exists() else []:
-        if prefix in line and line.endswith("}"):  # else a death cut it short
-            row = json.loads(line)
-            if row["step"] <= step:
-                found = {"step": row["step"]}
-                found |= {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+    for row in lines.objects(metrics):
+        figures = {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        if figures and row.get("step", step + 1) <= step:
+            found = {"step": row["step"], **figures}
     return {name: value for name, value in found.items() if value is not None}
 
 

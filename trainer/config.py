@@ -10,7 +10,7 @@ from trainer.annotations import mistyped
 from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
-from trainer.figures import figures_of_training
+from trainer.figures import watchable
 from trainer.hub import HubConfig
 from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
@@ -236,7 +236,7 @@ class RunConfig:
             if metric.startswith("validation/") or "/" not in metric:
                 who, known = "a validation", self.validation.figures(self.scale)
             else:
-                who, known = "the training", figures_of_training(self.losses, self.adversarial, self.telemetry.digest)
+                who, known = "the training", watchable(self.losses, self.adversarial)
             if metric not in known:
                 found.append(f"{key}.metric: got {metric}; {who} reports {', '.join(known)}")
         return found

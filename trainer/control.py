@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.disk import Disk
 from trainer.stop import REQUEST, StopRequest
 from trainer.waiting import WATCH
 
@@ -37,7 +38,8 @@ class LateNumber:
         return self.value
 
 
-REASONS = ("", "signal", "STOP file", "time budget")
+DISK = "disk"
+REASONS = ("", "signal", "STOP file", "time budget", DISK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,13 @@ class Control:
     ----------
     folder : the run folder; a file STOP in it asks the run to stop
     max_hours : the time budget from now on, or None
+    disk : whose problem, on any rank, stops the run
     """
 
-    def __init__(self, folder: Path, max_hours: float | None, request: StopRequest = REQUEST) -> None:
-        self.stop_file, self.request = folder / "STOP", request
+    def __init__(
+        self, folder: Path, max_hours: float | None, request: StopRequest = REQUEST, disk: Disk | None = None
+    ) -> None:
+        self.stop_file, self.request, self.disk = folder / "STOP", request, disk or Disk()
         self.deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
         self.group = dist.new_group(backend="gloo", timeout=WATCH.patience) if dist.is_initialized() else None
         self.rank = dist.get_rank() if dist.is_initialized() else 0
@@ -78,6 +83,8 @@ class Control:
         return Verdict(REASONS[reason], most)
 
     def _reason(self) -> int:
+        if self.disk.problem:
+            return REASONS.index(DISK)
         if self.request.name is not None:
             return 1
         if self.rank == 0 and self.stop_file.exists():

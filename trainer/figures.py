@@ -24,3 +24,8 @@ def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, di
     judged += ["grad_norm", "update_ratio", "learning_rate"]
     judged += ["r1_penalty"] * (game.r1 is not None) + ["paused"] * (game.adaptive_d is not None)
     return names + [f"discriminator/{name}" for name in judged]
+
+
+def watchable(losses: LossesConfig, game: AdversarialConfig | None) -> list[str]:
+    """Those that a plateau may watch: there at every step, and not only where one is reported."""
+    return [name for name in figures_of_training(losses, game, digest=False) if not name.endswith("/update_ratio")]

@@ -77,6 +77,7 @@ class Health:
         real, fake = figures.get("discriminator/D(y)_prob"), figures.get("discriminator/D(G(x))_prob")
         if self.real_label is not None and real is not None and fake is not None:
             yield winning(real, fake, self.real_label)
+            yield undecided(real, fake, self.real_label)
         if len(self.losses) == WINDOW:
             yield collapsing(median(self.losses), self.lowest)
         share, truth = figures.get("training/saturated_share"), figures.get("training/saturated_share_gt")
@@ -103,6 +104,19 @@ def winning(real: float, fake: float, label: float) -> Sign:
         f"the discriminator is winning: D(y) {real:.2f}, D(G(x)) {fake:.2f}",
         "a lower adversarial.optimizer.learning_rate (half of the generator's), adversarial.loss.label_smoothing=0.1, "
         "adversarial.r1, adversarial.adaptive_d, or a longer pretraining of the generator",
+    )
+
+
+def undecided(real: float, fake: float, label: float) -> Sign:
+    """The discriminator says the same of both, half of what it is taught to say of real pictures: it learns nothing."""
+    apart = max(abs(real - fake), abs(real + fake - label) / 4)
+    return Sign(
+        "undecided",
+        (0.1 - apart) / 0.08,
+        30,
+        f"the discriminator is of no use: D(y) {real:.2f}, D(G(x)) {fake:.2f}",
+        "a higher adversarial.optimizer.learning_rate, a smaller adversarial.r1.gamma, a warm-up that ends sooner, or "
+        "another adversarial.discriminator",
     )
 
 

@@ -23,7 +23,9 @@ def fit(x: Experiment) -> None:
     while x.state.step < x.config.max_train_steps:
         for player in x.state.players.values():
             player.set_rate(x.state.step, x.config.max_train_steps)
-        x.telemetry.add(train_step(x, pairs))
+        report = train_step(x, pairs)
+        x.telemetry.add(report)
+        x.keep_watched(report)
         x.state.advance(x.batch.global_size)
         due = x.cadence.at(x.state.step)
         verdict = x.control.agree(x.skips.read(x.state.skipped_in_a_row()))
@@ -49,9 +51,12 @@ def validate(x: Experiment) -> bool:
         outcome = x.validator(x.state.ema.ema_model, x.state.step, keep=partial(keep_result, x))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
-        save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
+        with x.disk.writing("the sheet of samples"):
+            save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
+    for why in outcome.undrawn:
+        x.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
     x.telemetry.note(outcome.figures, pictures)
-    x.watch_plateaus()
+    x.watch_plateaus(outcome.figures)
     metric, measured = x.validator.config.best_by, x.validator.config.measure
     if metric is None:
         return False
@@ -68,4 +73,5 @@ def validate(x: Experiment) -> bool:
 def keep_result(x: Experiment, name: str, picture: Tensor) -> None:
     """Save the result of a validation, uint8 [3, H, W], under its relative name: on the rank that made it."""
     folder = x.folder.samples / f"step-{x.state.step:08d}"
-    save_png(picture, folder / f"{name}.png")
+    with x.disk.writing("the results of a validation"):
+        save_png(picture, folder / f"{name}.png")

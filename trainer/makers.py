@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.batch import BatchPlan
+from trainer.chance import draws
 from trainer.claim import origins
 from trainer.config import RunConfig
 from trainer.health import Health
@@ -24,7 +25,7 @@ from trainer.weights import InitConfig, load_weights
 
 def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discriminator | None, list[str]]:
     """Both networks, and sentences on each that does not start from random weights but from those of `init`."""
-    torch.manual_seed(config.seed)  # initial weights: the only use of torch's own generator
+    torch.manual_seed(config.seed)  # initial weights
     game, loaded = config.adversarial, []
     with _buildable("generator"):
         net = config.generator.build(config.scale, bands=config.images.bands)
@@ -45,6 +46,12 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, P
         config, on_main(accelerator, lambda: origins(config), "verifying the checkpoints")
     )
     loaded += notes_on_statistics(net, accelerator.num_processes)
+    loaded += [
+        f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "
+        f"batch.per_device, though not on the number of processes"
+        for key, part in (("generator", net), ("adversarial.discriminator", critic))
+        if part is not None and draws(part)
+    ]
     generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:
         return generator, None, loaded

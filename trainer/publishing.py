@@ -1,15 +1,13 @@
 """From a configuration to what brings its run to the hub."""
 
-import sys
 from collections.abc import Collection
 from functools import partial
-
-from tqdm import tqdm
 
 from trainer.card import metadata, write_card
 from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
+from trainer.console import say
 from trainer.disclosure import as_trained
 from trainer.hub import Answer, open_repo
 from trainer.mistakes import Mistake
@@ -60,9 +58,3 @@ def newest_and_best(folder: RunFolder) -> tuple[int | None, int | None]:
         return None, None
     best = checkpoints.progress(newest)["best"]
     return newest, best and best["step"]
-
-
-def say(text: str) -> None:
-    """A line that does not tear a progress bar, whichever thread says it."""
-    tqdm.write(text)
-    sys.stdout.flush()

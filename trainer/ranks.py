@@ -20,7 +20,6 @@ from accelerate.utils import (
 from trainer.claim import folder_of
 from trainer.config import RunConfig
 from trainer.mistakes import Failure, Mistake
-from trainer.telemetry import trackers
 from trainer.waiting import WATCH
 
 T = TypeVar("T")
@@ -35,8 +34,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=config.mixed_precision,
-            log_with=trackers(config.telemetry) or None,
-            project_config=ProjectConfiguration(str(folder_of(config).path), logging_dir=str(folder_of(config).path)),
+            project_config=ProjectConfiguration(str(folder_of(config).path)),
             step_scheduler_with_optimizer=False,
             kwargs_handlers=[
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),

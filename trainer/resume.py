@@ -26,13 +26,15 @@ def begin(x: Experiment) -> None:
     else:
         resume(x, step)
     rehearse(x)
-    x.telemetry.begin(x.state.step)
+    on_main(x.accelerator, lambda: x.telemetry.begin(x.state.step), "opening the records")
+    x.telemetry.watch.read()
     if x.pusher:
         x.pusher.begin(x.state.step, x.state.best.step if x.state.best else None)
     x.accelerator.wait_for_everyone()
     if x.accelerator.is_main_process:
         opened = x.config if step is None else replace(x.config, init=InitConfig())  # of which nothing was read
-        x.folder.begin(x.state.step, x.accelerator.num_processes, hub_names(opened))
+        with x.disk.writing(x.folder.starts.name):
+            x.folder.begin(x.state.step, x.accelerator.num_processes, hub_names(opened))
 
 
 def rehearse(x: Experiment) -> None:

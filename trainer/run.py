@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake and 1 for a failure, which a sentence explains."""
     options = parse(arguments)
     try:
+        from trainer.console import guard
+
+        guard()  # before anything is said
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
         from trainer.ranks import leave

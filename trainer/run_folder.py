@@ -4,6 +4,7 @@ outputs/<name>/
     config.yaml       what runs, every key resolved
     metrics.jsonl     one line per report
     starts.jsonl      one line per start: when, at which step, processes, job, and what came from the hub
+    trackers.json     what the servers of trackers call the run, to go on under it
     tensorboard/      the same as curves, and images
     samples/          step-*.png: bicubic | result | ground truth; step-*/: every result, if asked
     checkpoints/      step-*/, complete or absent
@@ -16,15 +17,14 @@ outputs/<name>/
 """
 
 import fcntl
-import json
 import os
 import struct
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from trainer import lines
 from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
 
@@ -42,6 +42,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.starts = path / "starts.jsonl"
+        self.trackers = path / "trackers.json"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
@@ -88,15 +89,13 @@ class RunFolder:
         start: dict[str, Any] = {"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}
         if hub_names:
             start["hub_names"] = sorted(hub_names)
-        with self.starts.open("a") as file:
-            file.write(json.dumps(start) + "\n")
+        lines.append(self.starts, start)
 
     def hub_names(self) -> set[str]:
         """The names of data and weights that a start of this run found on the hub."""
         found: set[str] = set()
-        for line in self.starts.read_text().splitlines() if self.starts.is_file() else []:
-            with suppress(ValueError):  # a death may have cut it short
-                found.update(json.loads(line).get("hub_names", ()))
+        for line in lines.objects(self.starts):  # a death may have cut one short
+            found.update(line.get("hub_names", ()))
         return found
 
     def interrupt(self, step: int, reason: str) -> None:

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trainer.checkpoint import Checkpoints, CheckpointsConfig, Parts, on_host
+from trainer.console import say
 from trainer.mistakes import Failure
 from trainer.pool import Pool
 from trainer.pusher import Pusher
@@ -113,4 +114,4 @@ class Saver:
         if self.config.stop_on_error:
             raise Failure(f"{sentence}. The last complete checkpoint is untouched.")
         if self.accelerator.is_main_process:
-            print(f"{sentence}; training goes on, the last complete checkpoint is untouched.", flush=True)
+            say(f"{sentence}; training goes on, the last complete checkpoint is untouched.")

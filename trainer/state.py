@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer.player import Player
 from trainer.restraint import Restraint
+from trainer.watched import Watched
 
 VERSION = 1
 
@@ -48,6 +49,7 @@ class TrainState:
     ema: EMA
     stream: Stream
     restraint: Restraint | None = None
+    watched: Watched | None = None
     step: int = 0
     best: Best | None = None
     unreadable: set[int] = field(default_factory=set)
@@ -82,6 +84,7 @@ class TrainState:
             "ema_updates": int(self.ema.step),
             "players": {name: player.progress() for name, player in self.players.items()},
             "lead": self.restraint.lead.item() if self.restraint else None,
+            "watched": self.watched and self.watched.progress(),
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
@@ -99,6 +102,8 @@ class TrainState:
             player.load(name, parts, progress["players"][name])
         if self.restraint and progress.get("lead") is not None:  # it was not kept while nothing was restrained
             self.restraint.lead.fill_(progress["lead"])
+        if self.watched and progress.get("watched"):  # which a run without a plateau has none of
+            self.watched.load(progress["watched"])
         self.ema.ema_model.load_state_dict(parts["generator_ema"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))

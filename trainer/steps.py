@@ -50,6 +50,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
         for number in range(of):
             pair = next(pairs)
             x.telemetry.saw(pair)
+            x.key_generators(number, "generator")
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
                 result = x.generator.net(unit(pair.lq), *noise_for(x.generator.module, x.keys(number)))
@@ -79,6 +80,7 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
     advance(player.module)  # one power iteration per step, whatever the ranks and micro-batches
     penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
     for number, batch in enumerate(seen):
+        x.key_generators(number, "discriminator")
         with player.micro_batch(number, of):
             on_real, on_fake = logits_of(player.net, batch.real, batch.fake)
             terms = x.objective.discriminator(on_real, on_fake)

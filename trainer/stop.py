@@ -59,8 +59,10 @@ class StopRequest:
                 for number in signals.recv(64):
                     if number in SIGNALS and not self.heard(signal.Signals(number).name):
                         text = f"second signal ({signal.Signals(number).name}): ending at once\n"
-                        os.write(sys.stderr.fileno(), text.encode())
-                        os._exit(128 + number)
+                        try:
+                            os.write(sys.stderr.fileno(), text.encode())
+                        finally:  # also where nobody reads it
+                            os._exit(128 + number)
             if launcher is not None and os.getppid() != launcher:
                 self.heard("the launcher's death")
                 launcher = None

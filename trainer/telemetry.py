@@ -4,30 +4,33 @@
 names. A terminal gets a progress bar, a log file plain lines.
 """
 
-import json
 import math
 import resource
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeGuard
 
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 from einops import rearrange
 from torch import Tensor
 from tqdm import tqdm
 
+from trainer import lines
+from trainer.console import say
 from trainer.digest import digest
+from trainer.disk import Disk
 from trainer.durable import write_atomically
 from trainer.health import Health
-from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
 from trainer.synthesis import Pairs
+from trainer.trackers import Trackers
 
 SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
 READING = ("tensorboard", "wandb", "comet_ml")  # trackers that take text
@@ -40,8 +43,11 @@ class TelemetryConfig:
 
     report_steps: int = 100
     """Optimizer steps between reports; the only place where the host waits for the device."""
-    report_to: str = "tensorboard"
-    """A tracker that Accelerate knows (tensorboard, wandb, mlflow, ...), or none. metrics.jsonl is always written."""
+    report_to: str | tuple[str, ...] = "tensorboard"
+    """A tracker that Accelerate knows (tensorboard, wandb, mlflow, ...), a list of them, or none. metrics.jsonl is
+    always written."""
+    tracker_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By tracker: what it is made with beside that, such as {wandb: {project: sr, entity: lab, tags: [x4]}}."""
 
     digest: bool = False
     """Report `training/digest`, an exact integer made of every pixel trained on since the last report. It is equal for
@@ -50,20 +56,18 @@ class TelemetryConfig:
     def __post_init__(self) -> None:
         if self.report_steps < 1:
             raise ValueError(f"report_steps must be at least 1, got {self.report_steps}")
-        if self.report_to not in (known := ("none", *sorted(map(str, LOGGER_TYPE_TO_CLASS)))):
-            raise ValueError(f"report_to: got {self.report_to!r}; allowed: {', '.join(known)}")
+        known = sorted(map(str, LOGGER_TYPE_TO_CLASS))
+        for name in self.trackers:
+            if name not in known:
+                raise ValueError(f"report_to: got {name!r}; allowed: none, {', '.join(known)}")
+        if others := self.tracker_options.keys() - set(self.trackers):
+            raise ValueError(f"tracker_options: got {', '.join(sorted(others))}, which report_to does not name")
 
-
-def trackers(config: TelemetryConfig) -> list[str]:
-    """The trackers to hand to Accelerate; Mistake where one is not installed (Accelerate would be silent)."""
-    if config.report_to == "none":
-        return []
-    if config.report_to not in (there := [str(tracker) for tracker in get_available_trackers()]):
-        raise Mistake(
-            f"telemetry.report_to: got {config.report_to}, whose package is not installed; "
-            f"installed here: {', '.join(there) or 'none'}."
-        )
-    return [config.report_to]
+    @property
+    def trackers(self) -> list[str]:
+        """The names of the trackers, each once."""
+        named = [self.report_to] if isinstance(self.report_to, str) else self.report_to
+        return [] if named == ["none"] else list(dict.fromkeys(named))
 
 
 class Telemetry:
@@ -77,11 +81,13 @@ class Telemetry:
         global_size: int,
         last: int,
         health: Health | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
         self.watch = Stopwatch(accelerator.device)
-        self.health = health or Health()
+        self.health, self.disk = health or Health(), disk or Disk()
+        self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk)
         self.sums: dict[str, Tensor] = {}
         self.counts: Counter[str] = Counter()
         self.steps = 0
@@ -90,26 +96,30 @@ class Telemetry:
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
         self.bar: tqdm[Any] | None = None
+        self.said: set[str] = set()
 
     def begin(self, step: int) -> None:
-        """Continue the records of a run that stands at `step`: what they say of later steps is taken back."""
-        if self.accelerator.is_main_process:
+        """Continue the records of a run that stands at `step`: what they say of later steps is taken back. For rank 0.
+
+        Raises Mistake where a tracker does not start with a run that begins.
+        """
+        with self.disk.writing(self.folder.metrics.name):
             for figures in truncate_metrics(self.folder, step):
                 self.health, _ = self.health.observed(figures)
-            if sys.stderr.isatty():
-                self.bar = tqdm(total=self.last, initial=step, unit="step", dynamic_ncols=True)
-        purge = {"tensorboard": {"purge_step": step + 1}} if step else {}
-        project = "tensorboard" if self.config.report_to == "tensorboard" else "wildsr"  # a folder, elsewhere a project
-        self.accelerator.init_trackers(project, init_kwargs=purge)
-        self.watch.read()
+        self.trackers.start(step)
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=self.last, initial=step, unit="step", dynamic_ncols=True)
 
     def say(self, text: str) -> None:
         """One line for the person who watches."""
         if self.accelerator.is_main_process:
-            if self.bar:
-                self.bar.write(text)
-            else:
-                print(text, flush=True)
+            say(text)
+
+    def say_once(self, text: str) -> None:
+        """The same, unless it was said."""
+        if text not in self.said:
+            self.said.add(text)
+            self.say(text)
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one optimizer step's scalars, on the device, to the sums of the coming report."""
@@ -164,19 +174,10 @@ class Telemetry:
         if self.figures and self.accelerator.is_main_process:
             known = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
             self.health, warnings = self.health.observed(known)
-            with self.folder.metrics.open("a") as file:
-                told = {"warnings": warnings} if warnings else {}
-                file.write(json.dumps({"step": step, **known, **told}) + "\n")  # JSON has no NaN
-            self.accelerator.log({name: value for name, value in known.items() if value is not None}, step=step)
-            for tracker in self.accelerator.trackers:
-                if warnings and tracker.name in READING:
-                    tracker.log({"health/warning": "  \n".join(warnings)}, step=step)
-                if self.pictures and hasattr(tracker, "log_images"):
-                    arrays = {
-                        name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in self.pictures.items()
-                    }
-                    extra = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-                    tracker.log_images(arrays, step=step, **extra)
+            told = {"warnings": warnings} if warnings else {}
+            with self.disk.writing(self.folder.metrics.name):
+                lines.append(self.folder.metrics, {"step": step, **known, **told})  # JSON has no NaN
+            self.trackers.send(partial(track, step, known, warnings, self.pictures))
             self.say(line(step, self.last, self.figures))
             for warning in warnings:
                 self.say(f"warning: at step {step} {warning}")
@@ -186,7 +187,7 @@ class Telemetry:
         """Close the records."""
         if self.bar:
             self.bar.close()
-        self.accelerator.end_training()
+        self.trackers.end()
 
 
 def line(step: int, last: int, values: Mapping[str, float]) -> str:
@@ -216,20 +217,46 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
     return " | ".join(parts)
 
 
+def track(
+    step: int,
+    figures: Mapping[str, float | None],
+    warnings: list[str],
+    pictures: Mapping[str, Tensor],
+    tracker: GeneralTracker,
+) -> None:
+    """Send a report, its warnings and its pictures, uint8 [3, H, W], to a tracker."""
+    tracker.log({name: value for name, value in figures.items() if value is not None}, step=step)
+    if warnings and tracker.name in READING:
+        tracker.log({"health/warning": "  \n".join(warnings)}, step=step)
+    if pictures and hasattr(tracker, "log_images"):
+        arrays = {name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in pictures.items()}
+        tracker.log_images(arrays, step=step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
+
+
 def truncate_metrics(folder: RunFolder, step: int) -> list[dict[str, float | None]]:
-    """Drop the lines of steps after `step`, and a last line that a death cut short; what is left."""
-    if not folder.metrics.exists():
-        return []
-    kept, figures = [], []
-    for text in folder.metrics.read_text().splitlines():
-        try:
-            if (known := json.loads(text))["step"] <= step:
-                kept.append(text + "\n")
-                figures.append(known)
-        except (ValueError, KeyError, TypeError):  # not JSON, or not one of our lines
-            break
-    write_atomically(folder.metrics, "".join(kept))
+    """Drop the lines of steps after `step` and, with a word, those that are no reports; what is left.
+
+    A death cuts a last line short, a failing disk spoils one in the middle: those after it are as good as before.
+    """
+    kept, figures, odd = [], [], []
+    for number, (text, report) in enumerate(lines.read(folder.metrics), 1):
+        if not is_report(report):
+            odd.append(str(number))
+        elif report["step"] <= step:
+            kept.append(text + b"\n")
+            figures.append(report)
+    if odd:
+        say(f"{folder.metrics}: dropped what is no report: line{'s' * (len(odd) > 1)} {', '.join(odd)}")
+    if folder.metrics.is_file() and (whole := b"".join(kept)) != folder.metrics.read_bytes():
+        write_atomically(folder.metrics, whole)
     return figures
+
+
+def is_report(line: Mapping[str, Any] | None) -> TypeGuard[dict[str, Any]]:
+    """Whether a line of metrics.jsonl is a report: a step, and numbers or nothing for figures."""
+    if line is None or type(line.get("step")) is not int:
+        return False
+    return all(isinstance(value, int | float | None) for name, value in line.items() if name != "warnings")
 
 
 def peak_memory(device: torch.device) -> float:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -129,6 +129,8 @@ class Validated:
 
     figures: dict[str, float]
     sheet: Tensor | None
+    undrawn: list[str] = field(default_factory=list)
+    """Why strips of it are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Validator:
         table = torch.zeros(count, len(names), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
         shifts: list[Shift] = []
+        undrawn: list[str] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
@@ -181,14 +184,18 @@ class Validator:
                 keep(f"{files[index]}-draw{draw}" if self.draws > 1 else files[index], result.cpu())
             if number < self.config.num_samples:
                 told = dict(zip(names, row, strict=True))
-                strips.append((number, self._strip(number, step, told, caption, (plain, result, gt))))
+                try:
+                    strips.append((number, self._strip(number, step, told, caption, (plain, result, gt))))
+                except Exception as error:  # a picture to look at is no reason to leave the other ranks waiting
+                    undrawn.append(f"{type(error).__name__}: {error}")
         if names:
             table = self.accelerator.reduce(table)  # every row was filled by one rank
         figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
         figures |= colour_drift(sorted(gather_object(shifts)))
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
         pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
-        return Validated(figures, sheet(pictures) if pictures and self.accelerator.is_main_process else None)
+        shown = sheet(pictures) if pictures and self.accelerator.is_main_process else None
+        return Validated(figures, shown, sorted(set(gather_object(undrawn))))
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """LQ and GT uint8 on the device, and what was done to the LQ; the first draw of every picture comes first."""

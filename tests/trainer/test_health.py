@@ -41,6 +41,22 @@ def test_a_winning_discriminator_is_told_once_with_its_figures() -> None:
     assert not more
 
 
+def test_a_discriminator_that_says_the_same_of_both_is_told_once() -> None:
+    (number, sentence), *more = told([game(0.523, 0.521)] * 90)
+    assert number == 30
+    assert sentence.startswith(
+        "the discriminator is of no use: D(y) 0.52, D(G(x)) 0.52 (in 30 reports in a row). What usually helps: a "
+        "higher adversarial.optimizer.learning_rate"
+    )
+    assert not more
+    assert len(told([game(0.47, 0.46)] * 90, Health(real_label=0.9))) == 1  # half of what it is taught
+
+
+@pytest.mark.parametrize(("real", "fake"), [(0.56, 0.5), (0.9, 0.9), (0.2, 0.2), (0.5, 0.4)])
+def test_a_discriminator_that_tells_something_is_no_such_case(real: float, fake: float) -> None:
+    assert told([game(real, fake)] * 90) == []
+
+
 def test_it_is_told_again_only_after_it_was_clearly_over() -> None:
     bad, less, over = game(0.98, 0.01), game(0.9, 0.1), game(0.8, 0.2)  # severities 1.08, 0.89 and 0.67
     assert [number for number, _ in told([bad] * 5 + [less] * 5 + [bad] * 9)] == [5]

@@ -1,0 +1,49 @@
+"""Files of one JSON object per line that grow while a run lives: no line is joined to a broken one, none is half."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add a line. OSError where it cannot be written, and then nothing of it is left, as far as the disk lets."""
+    with path.open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size and _last_byte(file.fileno(), size) != b"\n":  # what a death cut short is a line of its own
+            file.write(b"\n")
+        data = json.dumps(line).encode() + b"\n"
+        try:
+            while data:  # a disk that fills up takes a part first
+                data = data[file.write(data) :]
+        except OSError:
+            if os.fstat(file.fileno()).st_size > size:
+                os.ftruncate(file.fileno(), size)
+            raise
+
+
+def read(path: Path) -> Iterator[tuple[bytes, Line | None]]:
+    """The lines of a file, if it is there, as they are and as objects: None for what is no JSON object."""
+    whole = path.read_bytes() if path.is_file() else b""
+    for text in whole.splitlines():
+        yield text, _object(text)
+
+
+def objects(path: Path) -> Iterator[Line]:
+    """The lines that are whole."""
+    return (line for _, line in read(path) if line is not None)
+
+
+def _object(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):  # bytes that are no text are a ValueError too
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _last_byte(descriptor: int, size: int) -> bytes:
+    return os.pread(descriptor, 1, size - 1)
