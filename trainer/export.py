@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Mistake, Failure) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2 if isinstance(mistake, Mistake) else 1
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
     return 0
 
 

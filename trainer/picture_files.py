@@ -1,6 +1,8 @@
 """Which picture files are upscaled, and into which."""
 
 import glob
+import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,10 @@ from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raste
 from trainer.images.sources import IMAGE_SUFFIXES, find_images
 from trainer.mistakes import Failure, Mistake
 
+NOTES = ".upscaled"
+"""A hidden list of the results in a folder, kept where results lie among inputs: there a result and an original can
+bear the same name, and nothing else tells them apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -22,44 +28,92 @@ class Job:
     target: Path
 
 
-def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that is to be made."""
+
+    jobs: list[Job]
+    left_out: Counter[str]
+    """How many files of the inputs are left out for the end of their name, by it."""
+    among_inputs: bool
+    """Whether results lie among the inputs, so that each is noted for a result."""
+
+
+def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str) -> Plan:
     """The files of `inputs`, each a file, a folder with its sub-folders, or a glob pattern, in order.
 
     A target is named as its source, with `suffix` behind the name, and lies in `output` as the source lies in its
-    folder; its format is `format_name`, or with `same` that of the source, or PNG where that is not written. What is
-    itself the target of another file is left out: it is the result of an earlier run.
+    folder; its format is `format_name`, or with `same` that of the source, or PNG where that is not written. The result
+    of an earlier run is no source.
 
-    Raises Mistake where an input is nothing, two have one target, or one would replace its source.
+    Raises Mistake where an input is nothing, two have one target, or one would replace an input, itself or another.
     """
     if output.exists() and not output.is_dir():
         raise Mistake(f"--output: {output} is a file; wanted a folder.")
-    sources: dict[Path, Path] = {}  # resolved -> target
-    named: dict[Path, Path] = {}  # resolved -> as the user knows it
+    jobs: dict[Path, Job] = {}  # by where the source lies, however that was spelled
+    left_out: Counter[str] = Counter()
+    roots: set[Path] = set()
     for entry in inputs:
-        for root, file in _expanded(entry):
+        for root, file in _expanded(entry, left_out):
             kind = file.suffix.lower() if format_name == "same" else f".{format_name}"
             kind = kind if kind in FORMATS else ".png"
             target = output / file.relative_to(root).with_name(f"{file.stem}{suffix}{kind}")
-            sources[file.resolve()], named[file.resolve()] = target, file
-    targets = {target.resolve(): source for source, target in sources.items()}
-    jobs = []
-    for source, target in sources.items():
-        other = targets[target.resolve()]
-        if target.resolve() == source:
+            jobs[file.parent.resolve() / file.name] = Job(file, target)
+            roots.add(root.resolve())
+    earlier = _results_of_earlier_runs(list(jobs.values()))
+    here = output.resolve()
+    fresh = [job for job in jobs.values() if _identity(job.source) not in earlier]
+    return Plan(fresh, left_out, any(here.is_relative_to(root) for root in roots))
+
+
+def _results_of_earlier_runs(jobs: Sequence[Job]) -> set[tuple[int, int] | Path]:
+    """The sources that are results of others; Mistake where a target is an original, or that of two sources."""
+    sources = {_identity(job.source): job.source for job in jobs}
+    made: dict[tuple[int, int] | Path, Job] = {}
+    for job in jobs:
+        identity = _identity(job.target)
+        if identity == _identity(job.source):
+            raise Mistake(f"--output: the result of {job.source} would replace it; give another folder or a --suffix.")
+        other = made.setdefault(identity, job)
+        if other is not job:
+            raise Mistake(f"--output: {other.source} and {job.source} would both become {job.target}.")
+    at_stake = {identity: job for identity, job in made.items() if identity in sources}
+    noted = {folder: _noted_in(folder) for folder in {job.target.parent for job in at_stake.values()}}
+    for identity, job in at_stake.items():
+        if _note(job.target, job.target) not in noted[job.target.parent]:
             raise Mistake(
-                f"--output: the result of {named[source]} would replace it; give another folder or a --suffix."
+                f"--output: the result of {job.source} would replace {sources[identity]}, which is an input too; give "
+                f"another folder or another --suffix."
             )
-        if other != source:
-            raise Mistake(f"--output: {named[source]} and {named[other]} would both become {target}.")
-        if source not in targets:
-            jobs.append(Job(named[source], target))
-    return jobs
+    return set(at_stake)
 
 
-def _expanded(entry: str) -> Iterator[tuple[Path, Path]]:
-    """The files of one input, each with the folder that it is counted from."""
+def _note(target: Path, written: Path) -> str:
+    """The line that says that a file is a result: its name, its size and when it was written."""
+    status = written.stat()
+    return json.dumps([target.name, status.st_size, status.st_mtime_ns])
+
+
+def _noted_in(folder: Path) -> set[str]:
+    """The notes of results in a folder."""
+    notes = folder / NOTES
+    return set(notes.read_text(errors="replace").splitlines()) if notes.is_file() else set()
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What lies at `path`, whatever way of writing the path led there; the path itself where nothing does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino
+
+
+def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]:
+    """The files of one input, each with the folder that it is counted from; those left out are counted by ending."""
     path = Path(entry)
     if path.is_dir():
+        left_out.update(_ending(file) for file in path.rglob("*") if file.is_file() and not _is_taken(file, path))
         yield from ((path, path / name) for name in find_images(entry, "--input"))
     elif path.exists():
         yield path.parent, path
@@ -70,9 +124,20 @@ def _expanded(entry: str) -> Iterator[tuple[Path, Path]]:
         files = [file for file in found if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise Mistake(f"--input: no picture is called like {entry!r} (seen from {str(Path.cwd())!r}).")
+        left_out.update(_ending(file) for file in found if file.is_file() and file not in files)
         yield from ((Path(*parts[:fixed]), file) for file in files)
     else:
         raise Mistake(f"--input: {entry!r} does not exist (seen from {str(Path.cwd())!r}).")
+
+
+def _is_taken(file: Path, root: Path) -> bool:
+    """Whether a file below `root` counts as a picture, or is hidden and counts as nothing."""
+    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
+    return hidden or file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _ending(file: Path) -> str:
+    return file.suffix.lower() or "no ending"
 
 
 def read_picture(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
@@ -86,8 +151,8 @@ def read_picture(path: Path, bands: int, black: float | None, white: float | Non
     return read_photograph(path)
 
 
-def write_picture(path: Path, picture: Picture) -> None:
-    """Write aside, then rename: the file is complete or absent.
+def write_picture(path: Path, picture: Picture, note: bool = False) -> None:
+    """Write aside, then rename: the file is complete or absent. With `note` it is noted for a result.
 
     Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.
     """
@@ -95,6 +160,9 @@ def write_picture(path: Path, picture: Picture) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomically(path) as aside:
             _write(aside, path.suffix.lower(), picture)
+            if note:
+                with (path.parent / NOTES).open("a") as notes:
+                    notes.write(_note(path, aside) + "\n")
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -3,11 +3,13 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainer.picture_files import Job
+    from trainer.images.picture import Picture
+    from trainer.picture_files import Job, Plan
 
 EPILOG = """\
 examples:
@@ -17,8 +19,11 @@ examples:
       --denoise-strength 0.5 --input photos --output large
   python -m trainer.upscale --model outputs/srgan_rs_10m --input scene.tif --output large --white 10000
 
-What is there is skipped, so the same command goes on where it was stopped. The exit status is 1 if a file failed.
+What is there is skipped, so the same command goes on where it was stopped. The exit status is 1 if a file failed, and
+130 after Ctrl-C.
 """
+INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
 DTYPES = ("float32", "float16", "bfloat16")
 SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -76,11 +81,20 @@ def execute(options: argparse.Namespace) -> int:
     from trainer.picture_files import find_jobs
 
     check(options)
-    jobs = find_jobs(options.input, options.output, options.suffix, options.format)
-    fresh = [job for job in jobs if options.overwrite or not job.target.is_file()]
-    failed = upscale_files(fresh, options) if fresh else {}
-    there = f", {len(jobs) - len(fresh)} were there already" if len(fresh) < len(jobs) else ""
-    print(f"{len(fresh) - len(failed)} of {len(jobs)} files upscaled into {options.output}{there}")
+    plan = find_jobs(options.input, options.output, options.suffix, options.format)
+    fresh = [job for job in plan.jobs if options.overwrite or not job.target.is_file()]
+    there, made = len(plan.jobs) - len(fresh), list[Path]()
+    try:
+        failed = upscale_files(replace(plan, jobs=fresh), options, made) if fresh else {}
+    except KeyboardInterrupt:
+        goes_on = "without --overwrite the same command goes on" if options.overwrite else "the same command goes on"
+        print(f"stopped; {there + len(made)} of {len(plan.jobs)} made; {goes_on}.", file=sys.stderr)
+        return INTERRUPTED
+    already = f", {there} were there already" if there else ""
+    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {options.output}{already}")
+    if plan.left_out:
+        endings = ", ".join(f"{count} {ending}" for ending, count in sorted(plan.left_out.items()))
+        print(f"left out, for how their names end: {endings}")
     if failed:
         print(f"error: {len(failed)} failed:", file=sys.stderr)
         for name, reason in failed.items():
@@ -135,8 +149,8 @@ def make_folder(path: Path) -> None:
         raise Mistake(f"--output: folder {path} cannot be written to: {error.strerror}.") from error
 
 
-def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, str]:
-    """Upscale each file; those that failed, and why."""
+def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -> dict[Path, str]:
+    """Upscale each file, and enter in `made` what was written; those that failed, and why."""
     import torch
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -158,17 +172,22 @@ def upscale_files(jobs: "list[Job]", options: argparse.Namespace) -> dict[Path, 
     )
     print(upscaler)
     make_folder(options.output)
+
+    def write(job: "Job", picture: "Picture") -> None:
+        write_picture(job.target, picture, plan.among_inputs)
+        made.append(job.target)
+
     settled = convey(
-        jobs,
+        plan.jobs,
         read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
-        write=lambda job, picture: write_picture(job.target, picture),
+        write=write,
         forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
     failed: dict[Path, str] = {}
     with (
         logging_redirect_tqdm(),
-        tqdm(settled, total=len(jobs), unit="file", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar,
+        tqdm(settled, total=len(plan.jobs), unit="file", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar,
     ):
         for job, error in bar:
             if error is not None:
@@ -187,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

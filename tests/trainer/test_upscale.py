@@ -1,5 +1,7 @@
 """The command: which files, into which, what is skipped, and what is said of those that failed."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +125,96 @@ def test_results_of_an_earlier_run_are_no_inputs(model: str, photos: Path) -> No
         assert upscale(model, photos, photos, "--suffix", "_x2") == 0
         assert upscale(model, photos, photos / "large") == 0
     assert [name for name in below(photos) if "_x2_x2" in name or "large/large" in name] == []
+
+
+@pytest.mark.parametrize("way", ["plain", "overwrite", "link", "glob", "spelled"])
+def test_an_original_is_no_result_of_another(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """`cat.png` and `cat_x2.png` are both inputs, and the result of the first would bear the name of the second."""
+    (folder := tmp_path / "photos").mkdir()
+    for name in ("cat.png", "cat_x2.png"):
+        Image.new("RGB", (9, 7), "red").save(folder / name)
+    before = (folder / "cat_x2.png").read_bytes()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    source, output = {
+        "link": ("photos", Path("link")),
+        "glob": (str(folder / "cat*"), Path("photos")),
+        "spelled": (str(folder), folder / ".." / "photos"),
+    }.get(way, ("photos", Path("photos")))
+    more = ("--overwrite",) if way == "overwrite" else ()
+    assert upscale(model, source, output, "--suffix", "_x2", *more) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: --output: the result of ")
+    assert "cat.png would replace " in told
+    assert "cat_x2.png, which is an input too; give another folder or another --suffix." in told
+    assert (folder / "cat_x2.png").read_bytes() == before
+    assert below(folder) == ["cat.png", "cat_x2.png"]
+
+
+def test_an_original_that_takes_the_name_of_a_result_later_is_safe(
+    model: str, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upscale(model, photos, photos, "--suffix", "_x2") == 0
+    assert upscale(model, photos, photos, "--suffix", "_x2", "--overwrite") == 0  # results are made anew
+    Image.new("RGB", (5, 5)).save(photos / "a_x2.png")
+    assert upscale(model, photos, photos, "--suffix", "_x2", "--overwrite") == 2
+    assert "a_x2.png, which is an input too" in capsys.readouterr().err
+
+
+def test_two_links_to_one_picture_are_two_pictures(model: str, photos: Path, tmp_path: Path) -> None:
+    for name in ("one.png", "two.png"):
+        (photos / name).symlink_to(photos / "a.png")
+    assert upscale(model, photos, tmp_path / "out") == 0
+    assert below(tmp_path / "out") == ["a.png", "b.jpg", "deep/c.webp", "one.png", "two.png"]
+
+
+def test_one_picture_by_several_paths_is_one(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [str(photos / "a.png"), str(photos / "deep" / ".." / "a.png"), str(photos / "*.png")]
+    assert main(["--model", model, "--input", *inputs, "--output", str(tmp_path / "out")]) == 0
+    assert "1 of 1 files upscaled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*"])
+def test_what_is_left_out_is_counted_by_its_ending(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pattern: str
+) -> None:
+    for name in ("x.cr2", "deep/y.CR2", "z.svg", "LICENSE", ".hidden.svg"):
+        (photos / name).touch()
+    assert upscale(model, photos / pattern, tmp_path / "out") == 0
+    assert capsys.readouterr().out.endswith(
+        f"3 of 3 files upscaled into {tmp_path / 'out'}\n"
+        "left out, for how their names end: 2 .cr2, 1 .me, 1 .svg, 1 no ending\n"
+    )
+
+
+class Interrupting(nn.Upsample):
+    """Somebody presses Ctrl-C at the second picture, which is the only one of 5 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__(scale_factor=2)
+        self.register_buffer("nothing", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_ctrl_c_says_in_one_sentence_how_far_it_came(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...]
+) -> None:
+    net = ImportedNetwork(f"{__name__}.Interrupting", {}, scale=2)
+    net.save_pretrained(tmp_path / "net")
+    Image.new("RGB", (5, 5)).save(photos / "b.jpg")
+    assert upscale(str(tmp_path / "net"), photos, tmp_path / "out", "--trust", __name__, *more) == 130
+    goes_on = "without --overwrite the same command" if more else "the same command"
+    assert capsys.readouterr().err == f"stopped; 1 of 3 made; {goes_on} goes on.\n"
+    assert below(tmp_path / "out") == ["a.png"]
 
 
 def test_a_file_that_fails_is_named_and_the_others_are_made(
