@@ -34,7 +34,11 @@ class DistributedConfig:
             raise ValueError(f"timeout_minutes must be above 0 and at most 100000, got {self.timeout_minutes}")
 
 
-class Stopped(Failure):
+class GivenUp(Failure):
+    """A wait came to nothing: its limit was reached, or what it waited for will not come."""
+
+
+class Stopped(GivenUp):
     """A wait was given up because the run was asked to stop."""
 
 
@@ -111,7 +115,7 @@ class Watch:
 
         Raises:
             Stopped: the run was asked to stop, and `grace` seconds did not bring it.
-            Failure: nothing came within the limit.
+            GivenUp: nothing came within the limit.
         """
         with self.phase(what, where):
             begin = time.monotonic()
@@ -120,7 +124,7 @@ class Watch:
                 if self.request.name is not None and waited >= grace:
                     raise Stopped(f"{self.rank}: {self.request.name} while {self.told()}.")
                 if waited > self.limit:
-                    raise Failure(
+                    raise GivenUp(
                         f"{self.rank}: {self.told()}: longer than distributed.timeout_minutes, {self.limit / 60:g}."
                     )
                 self.remind()

@@ -5,9 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from trainer.images.loader import ImageLoader
 from trainer.images.positions import Positions
 from trainer.images.sources import Folder
 from trainer.mistakes import Mistake
+from trainer.stop import StopRequest
+from trainer.waiting import GivenUp, Stopped, Watch
 
 
 @pytest.fixture
@@ -155,3 +159,96 @@ def read_stat(path: Path) -> str:
         return path.read_text()
     except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
         return ""
+
+
+def workers_of(batches: ImageLoader) -> list[int]:
+    assert batches.reading is not None
+    return [process.pid for process in batches.reading.workers if process.pid]
+
+
+def test_a_killed_worker_is_replaced_and_the_stream_stays_what_it_is(
+    folder: Folder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    whole = joined(loader(folder, workers=0), 6)
+    batches = loader(folder, workers=1)
+    first = joined(batches, 1)
+    os.kill(workers_of(batches)[0], signal.SIGKILL)
+    rest = joined(batches, 5)
+    assert torch.equal(torch.cat([first.pixels, rest.pixels]), whole.pixels)
+    assert first.unreadable + rest.unreadable == whole.unreadable
+    assert "a process that decodes pictures was killed" in capfd.readouterr().err
+    batches.close()
+
+
+def test_workers_that_are_killed_again_and_again_end_the_wait_with_the_remedy(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.images.loader.DEATHS", 0)
+    batches = loader(folder, workers=1)
+    batches.deaths = deque(maxlen=1)
+    os.kill(workers_of(batches)[0], signal.SIGKILL)
+    with pytest.raises(GivenUp, match=r"for the 1th time within 1000 batches.*images\.dataloader_num_workers"):
+        joined(batches, 6)
+    assert list(batches) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_read_that_never_ends_is_said_with_its_picture_and_hears_a_stop_request(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    """A FIFO, as it may come to lie in a folder after that was listed; a stalled mount looks the same."""
+    monkeypatch.setattr("trainer.images.loader.GRACE", 0.0)
+    watch = Watch(request := StopRequest(), minute=0.3)
+    monkeypatch.setattr("trainer.images.loader.WATCH", watch)
+    opened = folder.open()
+    monkeypatch.setattr(Folder, "open", lambda _: opened)
+    for file in Path(folder.path).iterdir():
+        file.unlink()
+        os.mkfifo(file)
+    batches = loader(folder, workers=workers)
+    Timer(0.8, request.heard, ["SIGTERM"]).start()
+    with pytest.raises(Stopped, match=rf"SIGTERM while waiting for a batch \(position 0: {folder.path}/\d.png\), for"):
+        next(batches)
+    assert f"rank 0 is still waiting for a batch (position 0: {folder.path}/" in capfd.readouterr().err
+    batches.close()
+
+
+def test_a_stopped_worker_is_told_from_a_slow_read_and_ends_with_the_loader(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(StopRequest())
+    monkeypatch.setattr("trainer.images.loader.WATCH", watch)
+    batches = loader(folder, workers=1)
+    next(batches)
+    os.kill(workers_of(batches)[0], signal.SIGSTOP)
+    watch.limit = 0.5
+    with pytest.raises(GivenUp, match=r"and 5 more, which no process is reading\).*distributed\.timeout_minutes"):
+        joined(batches, 6)
+    pids = workers_of(batches)
+    batches.close()
+    deadline = time.monotonic() + 10
+    while read_stat(Path(f"/proc/{pids[0]}/stat")).rsplit(")", 1)[-1].split()[:1] not in ([], ["Z"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_that_is_away_for_a_moment_is_waited_for(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
+) -> None:
+    monkeypatch.setattr("trainer.images.loader.PAUSE", 0.1)
+    monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0.1))
+    whole = joined(loader(folder, workers=0), 6)
+    batches = loader(folder, workers=workers)
+    batches.images.kept.limit = 0
+    first = joined(batches, 1)
+    tmp_path.rename(away := tmp_path.with_name(f"{tmp_path.name}-away"))
+    if workers == 0:
+        tmp_path.mkdir()  # as an unmounted one: it is there, and empty
+    Timer(0.5, lambda: (tmp_path.rmdir() if workers == 0 else None, away.rename(tmp_path))).start()
+    rest = joined(batches, 5)
+    assert torch.equal(torch.cat([first.pixels, rest.pixels]), whole.pixels)
+    assert first.unreadable + rest.unreadable == whole.unreadable
+    said = f"its folder {tmp_path} is empty" if workers == 0 else f"its folder {tmp_path} cannot be read: No such file"
+    assert said in capfd.readouterr().err
+    batches.close()

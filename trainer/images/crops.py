@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degradations.draws import words
+from trainer.images.away import Away
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import GivenPairs
@@ -163,6 +164,7 @@ def first_usable(
 
     Raises:
         Mistake: none of them could be; `what` names them.
+        Away: the disk is away.
     """
     n = len(numbers)
     others = words(seed, position, Purpose.REPLACEMENT, ATTEMPTS)
@@ -170,6 +172,8 @@ def first_usable(
     for index in (image_at(position, n, seed), *(below(word, n) for word in others)):
         try:
             return read(numbers[index]), tuple(unreadable)
+        except Away:
+            raise  # the disk is, and no picture is bad
         except Unreadable as error:
             unreadable.append(numbers[index])
             last = error
@@ -206,6 +210,10 @@ class TrainingImages(Dataset[TrainingImage]):
             position, numbers, self.seed, self._read, f"pictures of {self.source.where}"
         )
         return TrainingImage(crop(image, position, self.config, self.seed), position, unreadable)
+
+    def told(self, position: int) -> str:
+        """What sample `position` shows, for a person."""
+        return f"position {position}: {self.source.name(image_at(position, len(self.source), self.seed))}"
 
     def _read(self, index: int) -> Decoded:
         return self.kept.read(index, lambda number: (self.source.read(number),))

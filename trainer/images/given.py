@@ -23,7 +23,7 @@ from trainer.images.crops import (
 )
 from trainer.images.decode import Unreadable
 from trainer.images.pairs import PairSource
-from trainer.images.positions import Purpose
+from trainer.images.positions import Purpose, image_at
 from trainer.images.sources import ImageSource
 
 
@@ -132,6 +132,13 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
             places=torch.tensor([place for place, sample in enumerate(samples) if isinstance(sample, TrainingPair)]),
         )
         return replace(batch, unreadable=unreadable, given=given)
+
+    def told(self, position: int) -> str:
+        """What sample `position` shows, for a person."""
+        if self.images and not self.source.gives(position, self.seed):
+            return self.images.told(position)
+        count = len(self.source) - self.source.first
+        return f"position {position}: {self.source.name(self.source.first + image_at(position, count, self.seed))}"
 
     def _read(self, index: int) -> Decoded:
         return self.kept.read(index, lambda number: self.source.pair(number - self.source.first))

@@ -1,19 +1,32 @@
-"""Micro-batches of training images for one rank, without end, decoded in worker processes."""
+"""Micro-batches of training images for one rank, without end, decoded in worker processes.
+
+The training process never sits in a read: a thread asks the workers, and it waits for that by `WATCH.until`. Samples
+follow from their positions, so a reading that breaks off (a worker is killed, the disk is away) begins again at the
+same position, and the stream stays what it is.
+"""
 
 import atexit
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import partial
-from multiprocessing import Pipe
-from weakref import WeakSet, finalize
+from weakref import WeakSet
 
-import torch
-from torch.utils.data import DataLoader
-
-from trainer.images.crops import ImageBatch, TrainingImages
-from trainer.images.given import TrainingMixture
-from trainer.images.stream_reader import TrainingStream
-from trainer.images.worker import end_with, fork_server
+from trainer.images.away import Away
+from trainer.images.crops import ImageBatch
+from trainer.images.reading import Drawn, Images, Reading
 from trainer.mistakes import Mistake
+from trainer.waiting import WATCH, GivenUp, say
+
+TICK = 0.2
+"""Seconds after which a wait looks around: for a stop request, and for workers that died."""
+GRACE = 10.0
+"""Seconds that a batch may take after a stop request: the state is whole without it."""
+DEATHS, FORGOTTEN = 3, 1000
+"""So many times may workers die within so many batches."""
+BURIAL = 1.0
+"""Seconds in which a worker's death shows, after the first error that comes of it."""
+PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds until a disk that is away is tried again; doubled each time."""
 
 
 class ImageLoader(Iterator[ImageBatch]):
@@ -22,13 +35,7 @@ class ImageLoader(Iterator[ImageBatch]):
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """
 
-    def __init__(
-        self,
-        images: TrainingImages | TrainingMixture | TrainingStream,
-        positions: Iterable[list[int]],
-        *,
-        pin_memory: bool,
-    ) -> None:
+    def __init__(self, images: Images, positions: Iterable[list[int]], *, pin_memory: bool) -> None:
         """Start to read.
 
         Args:
@@ -36,24 +43,11 @@ class ImageLoader(Iterator[ImageBatch]):
             positions: what this rank reads, a list for each micro-batch, such as `Positions`.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
-        workers = images.processes
-        context = fork_server() if workers else None
-        held, self._leash = Pipe(duplex=False)
-        loader = DataLoader(
-            images,
-            batch_sampler=positions,
-            collate_fn=images.collate,
-            num_workers=workers,
-            worker_init_fn=partial(end_with, held),
-            multiprocessing_context=context,
-            pin_memory=pin_memory,
-            # Its only use is a seed for workers' RNGs, which nothing reads; by default it would be drawn from the
-            # global generator, and so change what is initialised after.
-            generator=torch.Generator().manual_seed(0),
-        )
-        self._batches: Iterator[ImageBatch] | None = iter(loader)
-        held.close()  # the workers have theirs
-        finalize(self, self._leash.close)
+        self.images, self.drawn, self.pin_memory = images, Drawn(positions), pin_memory
+        self.reading: Reading | None = Reading(images, self.drawn, pin_memory)
+        self.delivered = 0
+        self.deaths: deque[int] = deque(maxlen=DEATHS + 1)
+        self.away, self.pause, self.again_at = "", PAUSE, 0.0
         _LOADERS.add(self)
 
     def __next__(self) -> ImageBatch:
@@ -61,19 +55,78 @@ class ImageLoader(Iterator[ImageBatch]):
 
         Raises:
             Mistake: no picture could be decoded in its place: see `TrainingImages`.
+            GivenUp: none came within the limit or after a stop request, or workers die again and again.
         """
-        if self._batches is None:
+        if self.reading is None:
             raise StopIteration
-        try:
-            return next(self._batches)
-        except Mistake as error:
+        self.reading.ask()
+        batches = WATCH.until(self._answer, "waiting for a batch", self._where, grace=GRACE, pause=0)
+        if not batches:
+            self.close()
+            raise StopIteration
+        self.drawn.deliver()
+        self.delivered += 1
+        self.away, self.pause = "", PAUSE
+        return batches[0]
+
+    def _answer(self) -> list[ImageBatch] | None:
+        """What the workers have made, nothing where there is no more; None while it is not there."""
+        if self.reading is None:  # the disk is away
+            time.sleep(TICK)
+            if time.monotonic() > self.again_at:
+                self._begin_again()
+            return None
+        answer = self.reading.answer(TICK)
+        if isinstance(answer, ImageBatch | StopIteration):
+            return [answer] if isinstance(answer, ImageBatch) else []
+        if isinstance(answer, Mistake):
             # From a worker it comes as the text of a traceback, which ends in the sentence.
-            raise Mistake(str(error).rsplit("Mistake: ", 1)[-1].strip()) from None
+            raise Mistake(str(answer).rsplit("Mistake: ", 1)[-1].strip()) from None
+        if isinstance(answer, Away):
+            self.away = str(answer).rsplit("Away: ", 1)[-1].strip()
+            self.again_at, self.pause = time.monotonic() + self.pause, min(2 * self.pause, LONGEST_PAUSE)
+            self.close()
+        elif dead := self.reading.dead(0 if answer is None else BURIAL):
+            self._bury(dead)
+        elif answer is not None:
+            raise answer
+        return None
+
+    def _bury(self, dead: list[int]) -> None:
+        """Begin again after workers died; GivenUp where they do so too often."""
+        self.deaths.append(self.delivered)
+        sentence = f"{WATCH.rank}: a process that decodes pictures was killed ({', '.join(map(str, dead))})"
+        if len(self.deaths) > DEATHS and self.delivered - self.deaths[0] <= FORGOTTEN:
+            self.close()
+            raise GivenUp(
+                f"{sentence}, for the {len(self.deaths)}th time within {FORGOTTEN} batches: is the machine short of "
+                "memory? A smaller images.dataloader_num_workers or images.cache_mib needs less."
+            )
+        say(f"{sentence}; another one does its work.")
+        self._begin_again()
+
+    def _begin_again(self) -> None:
+        self.close()
+        self.drawn.rewind()
+        self.reading = Reading(self.images, self.drawn, self.pin_memory)
+        self.reading.ask()
+
+    def _where(self) -> str:
+        """What is read for the batch, as a person knows it."""
+        if self.away:
+            return f"{self.away}; it is tried again"
+        wanted = self.drawn.first()
+        in_hand = [place for place in self.reading.places if place in wanted] if self.reading else []
+        if in_hand:
+            return ", ".join(map(self.images.told, in_hand))
+        more = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
+        return f"{self.images.told(wanted[0])}{more}, which no process is reading" if wanted else ""
 
     def close(self) -> None:
         """End the workers; a second call does nothing."""
-        self._batches = None  # which ends them, unless a traceback holds it too
-        self._leash.close()
+        if self.reading:
+            self.reading.end()
+        self.reading = None
 
 
 _LOADERS: WeakSet[ImageLoader] = WeakSet()

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
+from trainer.images.away import unless_away
 from trainer.images.decode import Unreadable, decode
 from trainer.images.lists import chosen
 from trainer.images.radiometry import Radiometry, raster_library
@@ -76,7 +77,8 @@ class Files:
     def read(self, index: int) -> Tensor:
         """Decode file `index`: see `decode`, and `Radiometry.decode` where the files have bands."""
         file, name = Path(self.root, self.files[index]), self.name(index)
-        return self.radiometry.decode(file, name) if self.radiometry else decode(file, name)
+        radiometry = self.radiometry
+        return unless_away(lambda: radiometry.decode(file, name) if radiometry else decode(file, name), file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

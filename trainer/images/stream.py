@@ -1,5 +1,6 @@
 """Pictures from a Hugging Face dataset that is streamed: read shard after shard, never downloaded as a whole."""
 
+import errno
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from trainer.images.away import PASSING, Away
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed
 from trainer.mistakes import Mistake
@@ -53,11 +55,14 @@ class Shards:
 
         Raises:
             Mistake: the shard cannot be read (any more): a damaged archive, a network that stays away.
+            Away: its disk is away.
         """
         try:
             for row in self.dataset.shard(num_shards=len(self.names), index=shard):
                 yield row[self.column]
         except Exception as error:  # hub, tar and arrow have no common type below Exception
+            if isinstance(error, OSError) and error.errno in {*PASSING, errno.ENOENT, errno.EIO}:
+                raise Away(self.names[shard], first_line(error)) from error
             raise Mistake(f"{self.names[shard]} cannot be read: {first_line(error)}.") from error
 
     def read(self, number: int) -> Tensor:
@@ -206,7 +211,7 @@ def _check_first(shards: Shards) -> None:
                 reasons.append(str(error))
             else:
                 return
-    except Mistake as mistake:
+    except (Mistake, Away) as mistake:
         raise Mistake(f"path: {mistake}") from mistake
     if not reasons:
         raise Mistake(f"path: {shards.where} holds no picture.")

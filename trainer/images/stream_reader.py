@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from trainer.images.away import Away
 from trainer.images.crops import ATTEMPTS, ImageBatch, TrainingImage, TrainingImagesConfig, collate, crop
 from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import decode_stored
@@ -159,6 +160,10 @@ class TrainingStream(Dataset[TrainingImage]):
         reasons, self.reasons = self.reasons, {}
         return replace(collate(samples), reasons=reasons, lengths=self.lengths.taken())
 
+    def told(self, position: int) -> str:
+        """Where sample `position` comes from, for a person: which shard, only its reader knows."""
+        return f"position {position} of {self.shards.where}"
+
     def _stream(self, stream: int) -> LogicalStream:
         if stream not in self.streams:
             self.streams[stream] = LogicalStream(self.shards, self.deal, stream, self.lengths)
@@ -181,6 +186,8 @@ class TrainingStream(Dataset[TrainingImage]):
             try:
                 pixels = self._sample(position, stored) if later else sample.result()
                 return TrainingImage(pixels, position, tuple(unreadable))
+            except Away:
+                raise  # the disk is, and no picture is bad
             except Unreadable as error:
                 unreadable.append(stored.number)
                 self.reasons[stored.number] = str(error)

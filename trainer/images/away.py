@@ -1,0 +1,56 @@
+"""Telling a disk that is away for a moment from a picture that is bad."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor
+
+from trainer.images.decode import Unreadable
+
+PASSING = frozenset(
+    {
+        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ENETDOWN),
+        *(errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENXIO),
+    }
+)
+"""What reading from a network's disk fails with while that is away; a bad file does not."""
+
+
+class Away(Unreadable):
+    """A picture that cannot be read because its disk is away. It travels between processes as its text alone."""
+
+    def __init__(self, name: str, reason: str = "") -> None:
+        super().__init__(name, reason)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}" if self.reason else self.name
+
+
+def unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
+    """What `read` makes of `file`.
+
+    Raises:
+        Away: it cannot be read, and neither can its folder (an unmounted one is empty), or only a network says so.
+        Unreadable: the picture is bad, in a folder that is there.
+    """
+    try:
+        return read()
+    except Unreadable as error:
+        if reason := why_away(file.parent, error.__cause__):
+            raise Away(str(file), reason) from error
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
+            return read()  # the disk may have come back in between
+        raise
+
+
+def why_away(folder: Path, error: BaseException | None) -> str:
+    """Why a folder from which reading failed with `error` counts as away; nothing where it is there."""
+    if isinstance(error, OSError) and error.errno in PASSING:
+        return os.strerror(error.errno)
+    try:
+        with os.scandir(folder) as entries:
+            return "" if any(entries) else f"its folder {folder} is empty"
+    except OSError as missing:
+        return f"its folder {folder} cannot be read: {missing.strerror}"

@@ -1,0 +1,156 @@
+"""One DataLoader with its worker processes, asked by a thread."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from functools import partial
+from multiprocessing import Pipe, active_children
+from multiprocessing.connection import Connection, wait
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+from weakref import finalize
+
+import torch
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from trainer.images.crops import ImageBatch, TrainingImages
+from trainer.images.given import TrainingMixture
+from trainer.images.stream_reader import TrainingStream
+from trainer.images.worker import end_with, fork_server
+
+Images = TrainingImages | TrainingMixture | TrainingStream
+Answer = ImageBatch | Exception | None
+NOWHERE = -1
+
+
+def workers_of(images: Images) -> int:
+    """Processes that read `images`: as many as the configuration says, and at most as this process has cores."""
+    return min(images.processes, cores_of_a_process())
+
+
+def cores_of_a_process() -> int:
+    """This machine's cores that this process may use, shared with the other ranks on it; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+class Drawn(Iterator[list[int]]):
+    """Lists of positions, which can be drawn again until their batches are delivered."""
+
+    def __init__(self, positions: Iterable[list[int]]) -> None:
+        self.rest = iter(positions)
+        self.out: deque[list[int]] = deque()
+        self.again: deque[list[int]] = deque()
+
+    def __next__(self) -> list[int]:
+        """The next list."""
+        self.out.append(self.again.popleft() if self.again else next(self.rest))
+        return self.out[-1]
+
+    def first(self) -> list[int]:
+        """The list whose batch comes next; empty where none was drawn."""
+        return next(iter((*self.out, *self.again)), [])
+
+    def deliver(self) -> None:
+        """The first list's batch is there."""
+        self.out.popleft()
+
+    def rewind(self) -> None:
+        """What was drawn and not delivered will be drawn again."""
+        self.again.extendleft(reversed(self.out))
+        self.out.clear()
+
+
+class Noted(Dataset[Any]):
+    """Images; each worker leaves word of the position that it has in hand."""
+
+    def __init__(self, images: Images, places: MutableSequence[int]) -> None:
+        self.images, self.places = images, places
+
+    def __getitems__(self, positions: Sequence[int]) -> list[Any]:
+        """The samples of a micro-batch, for which DataLoader asks at once."""
+        information = get_worker_info()
+        worker = 0 if information is None else information.id
+        if isinstance(self.images, TrainingStream):
+            self.places[worker] = positions[0]
+            samples: list[Any] = list(self.images.__getitems__(positions))
+        else:
+            samples = []
+            for position in positions:
+                self.places[worker] = position
+                samples.append(self.images[position])
+        self.places[worker] = NOWHERE
+        return samples
+
+
+class Reading:
+    """Micro-batches of what is drawn, from worker processes, or from the thread itself where there are none."""
+
+    def __init__(self, images: Images, drawn: Drawn, pin_memory: bool) -> None:
+        workers = workers_of(images)
+        context = fork_server() if workers else None
+        self.places: MutableSequence[int] = [NOWHERE]
+        if context:
+            self.places = context.RawArray("q", [NOWHERE] * workers)
+        held, leash = Pipe(duplex=False)
+        before = active_children()
+        loader = DataLoader(
+            Noted(images, self.places),
+            batch_sampler=drawn,
+            collate_fn=images.collate,
+            num_workers=workers,
+            worker_init_fn=partial(end_with, held),
+            multiprocessing_context=context,
+            pin_memory=pin_memory,
+            # Its only use is a seed for workers' RNGs, which nothing reads; by default it would be drawn from the
+            # global generator, and so change what is initialised after.
+            generator=torch.Generator().manual_seed(0),
+        )
+        batches = iter(loader)
+        self.workers = [process for process in active_children() if process not in before]
+        held.close()  # the workers have theirs
+        self.asked: SimpleQueue[bool] = SimpleQueue()
+        self.answers: SimpleQueue[Answer] = SimpleQueue()
+        self.thread = Thread(target=_read, args=(batches, self.asked, self.answers), name="images", daemon=True)
+        self.thread.start()
+        self._let_go = finalize(self, _let_go, self.asked, leash)
+
+    def ask(self) -> None:
+        """Want the next micro-batch."""
+        self.asked.put(True)
+
+    def answer(self, seconds: float) -> Answer:
+        """What came within `seconds`: the micro-batch, StopIteration at the end, what went wrong, or None."""
+        try:
+            return self.answers.get(timeout=seconds)
+        except Empty:
+            return None
+
+    def dead(self, seconds: float = 0) -> list[int]:
+        """The workers that are not there any more, or will not be within `seconds`."""
+        gone = wait([process.sentinel for process in self.workers], seconds) if self.workers else []
+        return [process.pid or 0 for process in self.workers if process.sentinel in gone]
+
+    def end(self) -> None:
+        """End workers and thread, also those that hang."""
+        self._let_go()
+        for process in self.workers:
+            process.join(1)
+            if process.is_alive():  # stopped, or in a read that never ends
+                process.kill()
+        self.thread.join(1)
+
+
+def _read(batches: Iterator[ImageBatch], asked: SimpleQueue[bool], answers: SimpleQueue[Answer]) -> None:
+    """Fetch a micro-batch whenever one is wanted."""
+    while asked.get():
+        try:
+            answers.put(next(batches))
+        except Exception as error:  # of any kind: who waits for the answer knows what it means
+            answers.put(error.with_traceback(None))  # which would hold the workers
+
+
+def _let_go(asked: SimpleQueue[bool], leash: Connection) -> None:
+    asked.put(False)
+    leash.close()
