@@ -14,6 +14,7 @@ LAYERS = (
     # leaves: each knows its subject only
     {
         "mistakes",
+        "foreign",
         "durable",
         "paths",
         "annotations",
@@ -62,7 +63,7 @@ LAYERS = (
     {"telemetry", "saving"},
     # configuration
     {"override", "config_io", "figures", "config"},
-    {"claim", "exports", "opening", "upstream_options"},
+    {"claim", "exports", "opening", "options_tree", "upstream_options", "opensr_networks", "opensr_options"},
     {"card", "publishing", "ranks"},
     # the whole
     {"makers"},

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from trainer.annotations import chosen, example, is_path, item, keys, may_be_null, members, short_form, tag
+from trainer.foreign import program_of
 from trainer.mistakes import Mistake
 from trainer.override import apply
 from trainer.paths import expanded
@@ -44,6 +45,11 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     Raises Mistake with every error at once, each with its dotted path, what was got and what is allowed.
     """
     tree = read_tree(path)
+    if program := program_of(tree):
+        raise Mistake(
+            f"{path} is a configuration of {program}: `python -m trainer.import_options {path} --out mine.yaml` "
+            "makes one of this program from it."
+        )
     for override in overrides:
         apply(cls, tree, override)
     return validated(cls, tree, str(path))

@@ -1,14 +1,16 @@
-"""A Real-ESRGAN options file in our words: `python -m trainer.import_options FILE.yml > configs/mine.yaml`."""
+"""Options of Real-ESRGAN and opensr-srgan in our words: `python -m trainer.import_options FILE.yml > mine.yaml`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 EPILOG = """\
 examples:
   python -m trainer.import_options options/train_realesrgan_x4plus.yml > configs/mine.yaml
   python -m trainer.import_options options/finetune_realesrgan_x4plus.yml --num-gpu 1 --out configs/mine.yaml
+  python -m trainer.import_options opensr_srgan/configs/config_10m.yaml --out configs/mine.yaml
 
 What has no counterpart is named on stderr, a line each, with the reason.
 """
@@ -16,9 +18,10 @@ HEAD = """\
 # From {file}, by python -m trainer.import_options.
 #
 #   accelerate launch trainer/run.py {out}
+"""
+NO_VALIDATION = """\
 #
 # There is no validation without a `validation` section: configs/quickstart.yaml shows one.
-
 """
 
 
@@ -26,16 +29,39 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; nothing heavy is imported for it, so `--help` is at once."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.import_options",
-        description="Print the configuration that a Real-ESRGAN options file comes to.",
+        description="Print the configuration that the options of Real-ESRGAN or opensr-srgan come to.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, metavar="FILE.yml", help="such as options/train_realesrgan_x4plus.yml")
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.yml",
+        help="such as options/train_realesrgan_x4plus.yml of Real-ESRGAN, or opensr-srgan's config_10m.yaml",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE.yaml", help="write there instead of printing")
     parser.add_argument(
-        "--num-gpu", type=int, default=4, metavar="N", help="what num_gpu: auto stands for; upstream's runs had 4"
+        "--num-gpu",
+        type=int,
+        default=4,
+        metavar="N",
+        help="what Real-ESRGAN's num_gpu: auto stands for; upstream's runs had 4",
     )
     return parser.parse_args(arguments)
+
+
+def translated(file: Path, tree: dict[str, Any], gpus: int) -> tuple[dict[str, Any], list[str]]:
+    """Our tree for that of a file, and what is to be said; Mistake where it is no other program's that is known."""
+    from trainer import opensr_options, upstream_options
+    from trainer.foreign import program_of
+    from trainer.mistakes import Mistake
+
+    program = program_of(tree)
+    if program is None:
+        raise Mistake(f"{file} has neither the sections of Real-ESRGAN's options nor those of opensr-srgan's.")
+    if program == "opensr-srgan":
+        return opensr_options.translate(tree, file.stem)
+    return upstream_options.translate(tree, gpus)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,14 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from trainer.config import RunConfig  # imports torch, so not before the arguments are known to be good
     from trainer.config_io import dump_tree, read_tree, validated
     from trainer.mistakes import Mistake
-    from trainer.upstream_options import translate
 
     try:
         if options.num_gpu < 1:
             raise Mistake(f"--num-gpu: got {options.num_gpu}; must be at least 1.")
-        tree, notes = translate(read_tree(options.file), options.num_gpu)
+        tree, notes = translated(options.file, read_tree(options.file), options.num_gpu)
         validated(RunConfig, tree, f"what {options.file} comes to")
-        text = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml") + dump_tree(tree, compact=True)
+        head = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml")
+        text = f"{head}{'' if 'validation' in tree else NO_VALIDATION}\n{dump_tree(tree, compact=True)}"
         if options.out:
             if options.out.exists() and options.out.samefile(options.file):
                 raise Mistake(f"--out: {options.out} is what is read; give another file.")

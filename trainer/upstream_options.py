@@ -3,28 +3,23 @@
 Everything that is not translated is named, with the reason.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import fields
 
 from degradations.second_order import SecondOrder
 from trainer.mistakes import Mistake
-
-Tree = dict[str, Any]
+from trainer.options_tree import Options, Tree, whole
 
 CROP = 400  # what RealESRGANDataset cuts from a picture, whatever the options say
 DEGRADATION = tuple(f.name for f in fields(SecondOrder) if f.name != "type")
+MEASURED = ("calculate_psnr", "calculate_ssim")
 OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
 PIXEL = {"L1Loss": "l1", "MSELoss": "mse", "CharbonnierLoss": "charbonnier"}
+COSINE = ("CosineAnnealingRestartLR", "CosineAnnealingLR", "TrueCosineAnnealingLR")
 CRITERIA = {"l1": "l1", "l2": "mse", "fro": "frobenius"}
 
 REASONS = {
     "dist_params": "`accelerate launch` joins the processes",
     "datasets.train.name": "it has no effect there either",
-    "datasets.val.name": "it has no effect there either",
-    "datasets.train.meta_info": "every picture below the folder is trained on, so put only those of the list there",
-    "datasets.train.io_backend": "pictures are read from folders (or, by another `type`, from datasets and parquet)",
-    "datasets.val.io_backend": "pictures are read from folders",
     "datasets.train.gt_size": "the networks see the gt_size at the top; what is cut from a picture is images.crop_size",
     "datasets.train.use_shuffle": "the order is always shuffled, by the seed",
     "datasets.train.dataset_enlarge_ratio": "there are no epochs whose ends would cost time",
@@ -37,82 +32,12 @@ REASONS = {
     "path.strict_load_g": "what fits is loaded, and the run says how much that was",
     "path.strict_load_d": "what fits is loaded, and the run says how much that was",
     "path.resume_state": "the same command resumes a run, from the newest complete checkpoint of its folder",
-    "path.experiments_root": "output_dir is outputs",
-    "val.save_img": "a sheet of samples is always saved",
-    "val.metrics": "PSNR and SSIM are always measured; others are not",
+    "datasets.train.mean": "networks see [0, 1] as it is",
+    "datasets.train.std": "networks see [0, 1] as it is",
+    "train.scheduler.restarts": "the rate does not rise again",
     "logger.wandb": "report_to: wandb sends to a project named wildsr",
-    "train.manual_seed": "seed is the key of every draw",
 }
 """Why a key, or a section, has no counterpart."""
-
-
-@dataclass(slots=True)
-class Options:
-    """A tree of options that remembers what was read of it, and what is to be said."""
-
-    tree: Tree
-    notes: list[str] = field(default_factory=list)
-    read: set[str] = field(default_factory=set)
-
-    def get(self, path: str, default: Any = None) -> Any:
-        """The option at a dotted path; `default` where it is absent or null."""
-        self.read.add(path)
-        place: Any = self.tree
-        for key in path.split("."):
-            place = place.get(key) if isinstance(place, dict) else None
-        return default if place is None else place
-
-    def need(self, path: str) -> Any:
-        """The same; Mistake where it is absent."""
-        value = self.get(path)
-        if value is None:
-            raise Mistake(f"{path}: must be given, as Real-ESRGAN needs it too.")
-        return value
-
-    def whole(self, path: str, default: int | None = None) -> int:
-        """An option that counts: upstream writes `!!float 5e3` for 5000."""
-        return _whole(path, self.need(path) if default is None else self.get(path, default))
-
-    def among(self, path: str, known: dict[str, str], default: str) -> str:
-        """Our word for one of upstream's; a note and ours for `default` where we have none."""
-        value = self.get(path, default)
-        if value not in known:
-            self.note(path, f"got {value}; here there are {', '.join(known)}, and {default} is taken")
-        return known.get(value, known[default])
-
-    def expect(self, path: str, wanted: Any) -> None:
-        """Say so where an option that can have one value here has another."""
-        if (value := self.get(path, wanted)) != wanted:
-            self.note(path, f"got {value}; here it is always {wanted}")
-
-    def note(self, path: str, reason: str) -> None:
-        """Remember to say something of an option."""
-        self.notes.append(f"{path}: {reason}")
-
-    def unread(self) -> Iterator[str]:
-        """Dotted paths of what has a value and was never asked for, as high in the tree as the reason is one."""
-        said = set()
-        for path in self._leaves(self.tree, ""):
-            parts = path.split(".")
-            above = [".".join(parts[: n + 1]) for n in range(len(parts))]
-            if self.read.isdisjoint(above):
-                name = next((part for part in above if part in REASONS), path)
-                if name not in said:
-                    said.add(name)
-                    yield name
-
-    def _leaves(self, tree: Any, path: str) -> Iterator[str]:
-        if isinstance(tree, dict):
-            for key, value in tree.items():
-                yield from self._leaves(value, f"{path}.{key}" if path else str(key))
-        elif tree is not None:
-            yield path
-
-
-def _whole(path: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
-        raise Mistake(f"{path}: got {value!r}; must be a whole number.")
-    return int(value)
 
 
 def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
@@ -121,7 +46,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     `gpus` is how many a file with `num_gpu: auto` ran on: its batch and its queue are for each of them. Raises Mistake
     where the options are not those of a Real-ESRGAN training.
     """
-    options = Options(tree)
+    options = Options(tree, "Real-ESRGAN", REASONS)
     model = options.need("model_type")
     if model not in ("RealESRNetModel", "RealESRGANModel"):
         raise Mistake(f"model_type: got {model}; wanted RealESRNetModel or RealESRGANModel.")
@@ -131,24 +56,23 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     ours |= _batch(options, degraded, gpus)
     if degraded:
         ours["degradation"] = _degradation(options)
-    ours |= {"generator": _generator(options), "losses": _losses(options, adversarial)}
-    schedule = _schedule(options)
-    ours |= {"optimizer": _optimizer(options, "train.optim_g"), "lr_scheduler": schedule}
+    ours |= {"generator": _generator(options), "losses": _losses(options)}
+    ours |= {"optimizer": _optimizer(options, "train.optim_g"), "lr_scheduler": _schedule(options, "train.optim_g")}
     if adversarial:
-        ours["adversarial"] = _adversarial(options, schedule)
+        ours["adversarial"] = _adversarial(options, ours["gt_size"])
     ours["ema"] = {"decay": options.get("train.ema_decay", 0.0)}
     ours |= {**_validation(options), **_reports(options)}
-    left = [f"{path}: {REASONS.get(path, 'no counterpart, and no effect here')}" for path in options.unread()]
-    return ours, options.notes + left
+    return ours, options.told()
 
 
 def _run(options: Options) -> Tree:
-    given = {
-        "generator": options.get("path.pretrain_network_g"),
-        "discriminator": options.get("path.pretrain_network_d"),
+    given = {  # BasicSR had other names once
+        "generator": options.get("path.pretrain_network_g", options.get("path.pretrain_model_g")),
+        "discriminator": options.get("path.pretrain_network_d", options.get("path.pretrain_model_d")),
     }
     return {
         "name": options.need("name"),
+        **({"output_dir": root} if (root := options.get("path.experiments_root")) else {}),
         "seed": options.whole("manual_seed", 0),
         "scale": options.whole("scale"),
         "max_train_steps": options.whole("train.total_iter"),
@@ -161,16 +85,42 @@ def _images(options: Options, degraded: bool) -> Tree:
     options.read.add(f"{train}.type")  # the options below say it too
     gt = options.need(f"{train}.dataroot_gt")
     turning = {
-        "use_hflip": options.get(f"{train}.use_hflip", True),
+        "use_hflip": options.get(f"{train}.use_hflip", options.get(f"{train}.use_flip", True)),
         "use_rot": options.get(f"{train}.use_rot", False),
         "dataloader_num_workers": options.whole(f"{train}.num_worker_per_gpu", 5),
     }
+    _backend(options, train)
+    chosen = _list(options, train)
     if degraded:
-        source = {"type": "folder", "path": gt}
+        source = {"type": "folder", "path": gt, **chosen}
         return {"images": {"source": source, "crop_size": CROP, **turning}, "gt_size": options.whole("gt_size")}
-    pairs = {"type": "pairs", "gt": gt, "lq": options.need(f"{train}.dataroot_lq")}
+    pairs = {
+        "type": "pairs",
+        "gt": gt,
+        "lq": options.need(f"{train}.dataroot_lq"),
+        **_template(options, train),
+        **chosen,
+    }
     size = options.whole(f"{train}.gt_size", options.whole("gt_size", 256))
     return {"high_order_degradation": False, "images": {"pairs": pairs, **turning}, "gt_size": size}
+
+
+def _list(options: Options, dataset: str) -> Tree:
+    """Which of a folder's pictures; Real-ESRGAN and BasicSR have a name each for the file."""
+    path = options.get(f"{dataset}.meta_info", options.get(f"{dataset}.meta_info_file"))
+    return {"list": path} if path else {}
+
+
+def _template(options: Options, dataset: str) -> Tree:
+    """What partners are called."""
+    template = options.get(f"{dataset}.filename_tmpl", "{}")
+    return {"lq_name": template} if template != "{}" else {}
+
+
+def _backend(options: Options, dataset: str) -> None:
+    """Say where pictures that do not lie in files must go."""
+    if (kind := options.get(f"{dataset}.io_backend.type", "disk")) != "disk":
+        options.note(f"{dataset}.io_backend", f"got {kind}; pictures are read from files, datasets and parquet")
 
 
 def _sharpening(options: Options, adversarial: bool, degraded: bool) -> Tree:
@@ -216,13 +166,14 @@ def _generator(options: Options) -> Tree:
     raise Mistake(f"{net}.type: got {kind}; wanted RRDBNet or SRVGGNetCompact.")
 
 
-def _losses(options: Options, adversarial: bool) -> Tree:
+def _losses(options: Options) -> Tree:
     pixel = "train.pixel_opt"
     options.expect(f"{pixel}.reduction", "mean")
     kind = options.among(f"{pixel}.type", PIXEL, "L1Loss")
-    losses: Tree = {"pixel": {"type": kind, "weight": options.get(f"{pixel}.loss_weight", 1.0)}}
+    there = bool(options.section(pixel))  # without it upstream has no such loss
+    losses: Tree = {"pixel": {"type": kind, "weight": options.get(f"{pixel}.loss_weight", 1.0) if there else 0.0}}
     perceptual = "train.perceptual_opt"
-    if not adversarial or options.get(f"{perceptual}.type") is None:
+    if options.get(f"{perceptual}.type") is None:
         return losses
     options.expect(f"{perceptual}.vgg_type", "vgg19")
     options.expect(f"{perceptual}.range_norm", False)
@@ -245,28 +196,39 @@ def _optimizer(options: Options, path: str) -> Tree:
         "type": options.among(f"{path}.type", OPTIMIZERS, "Adam"),
         "learning_rate": options.need(f"{path}.lr"),
         "betas": options.get(f"{path}.betas", [0.9, 0.999]),
+        "eps": options.get(f"{path}.eps", 1e-8),
         "weight_decay": decay,
     }
 
 
-def _schedule(options: Options) -> Tree:
-    """Upstream's first fall is at its last step, which comes to a constant rate."""
+def _schedule(options: Options, optimizer: str) -> Tree:
+    """Upstream's one schedule, as the rate of one optimizer has it. The first fall of its own files is at their last
+    step, which comes to a constant rate."""
     path, total = "train.scheduler", options.whole("train.total_iter")
     warmup = max(0, options.whole("train.warmup_iter", -1))
     rise = {"lr_warmup_steps": warmup} if warmup else {}
     kind = options.get(f"{path}.type", "MultiStepLR")
+    if kind in COSINE:
+        least, full = options.number(f"{path}.eta_min", 0.0), options.number(f"{optimizer}.lr")
+        periods = options.get(f"{path}.periods", [options.get(f"{path}.T_max", total)])
+        if periods != [total]:
+            options.note(f"{path}.type", f"got {kind} of {periods}; one half of a cosine, over the run, is taken")
+        options.read.add(f"{path}.restart_weights")  # of the restarts that there are not
+        return {"type": "cosine", "min_factor": round(least / full, 9) if full else 0.0, **rise}
     if kind not in ("MultiStepLR", "MultiStepRestartLR"):
-        options.note(f"{path}.type", f"got {kind}; here a file's MultiStepLR is known, and a constant rate is taken")
+        options.note(
+            f"{path}.type", f"got {kind}; here MultiStepLR and a cosine are known, and a constant rate is taken"
+        )
         return {"type": "constant", **rise}
     milestones = options.get(f"{path}.milestones", [])
     if not isinstance(milestones, list):
         raise Mistake(f"{path}.milestones: got {milestones!r}; must be a list of steps.")
-    falls = [step for step in (_whole(f"{path}.milestones", step) for step in milestones) if step < total]
+    falls = [step for step in (whole(f"{path}.milestones", step) for step in milestones) if step < total]
     gamma = options.get(f"{path}.gamma", 0.1)
     return {"type": "multistep", "milestones": falls, "gamma": gamma, **rise} if falls else {"type": "constant", **rise}
 
 
-def _adversarial(options: Options, schedule: Tree) -> Tree:
+def _adversarial(options: Options, gt_size: int) -> Tree:
     net, loss = "network_d", "train.gan_opt"
     kind = options.need(f"{net}.type")
     if kind not in ("UNetDiscriminatorSN", "VGGStyleDiscriminator"):
@@ -275,11 +237,11 @@ def _adversarial(options: Options, schedule: Tree) -> Tree:
     discriminator = {"type": kind, "num_feat": options.whole(f"{net}.num_feat", 64)}
     if kind == "UNetDiscriminatorSN":
         discriminator["skip_connection"] = options.get(f"{net}.skip_connection", True)
+    elif (size := options.get(f"{net}.input_size", gt_size)) != gt_size:
+        options.note(f"{net}.input_size", f"got {size}; it judges what the networks see, {gt_size} pixels")
     options.expect(f"{loss}.type", "GANLoss")
     options.expect(f"{loss}.fake_label_val", 0.0)
-    real = options.get(f"{loss}.real_label_val", 1.0)
-    if isinstance(real, bool) or not isinstance(real, int | float):
-        raise Mistake(f"{loss}.real_label_val: got {real!r}; must be a number.")
+    real = options.number(f"{loss}.real_label_val", 1.0)
     return {
         "discriminator": discriminator,
         "loss": {
@@ -288,27 +250,56 @@ def _adversarial(options: Options, schedule: Tree) -> Tree:
             "label_smoothing": round(1 - real, 9),
         },
         "optimizer": _optimizer(options, "train.optim_d"),
-        "lr_scheduler": dict(schedule),
+        "lr_scheduler": _schedule(options, "train.optim_d"),
         "net_d_iters": options.whole("train.net_d_iters", 1),
         "net_d_init_iters": options.whole("train.net_d_init_iters", 0),
     }
 
 
 def _validation(options: Options) -> Tree:
-    gt, lq = options.get("datasets.val.dataroot_gt"), options.get("datasets.val.dataroot_lq")
-    if gt is None or lq is None:
+    """Upstream validates on every data set whose name begins with val; here it is the first."""
+    first, *others = [f"datasets.{key}" for key in options.section("datasets") if key.split("_")[0] == "val"] or [""]
+    for other in others:
+        options.skip(other, f"one source is validated on, that of {first}")
+    if not first:
+        options.skip("val", "there is no datasets.val, so nothing is validated on")
         return {}
-    options.read.add("datasets.val.type")
-    psnr = "val.metrics.psnr"
-    options.expect(f"{psnr}.type", "calculate_psnr")
-    return {
-        "validation": {
-            "source": {"type": "pairs", "gt": gt, "lq": lq},
-            "validation_steps": options.whole("val.val_freq", 5000),
-            "crop_border": options.whole(f"{psnr}.crop_border", 0),
-            "channel": "y" if options.get(f"{psnr}.test_y_channel", False) else "rgb",
-        }
-    }
+    for key, reason in (("type", ""), ("name", "it has no effect there either"), ("phase", "")):
+        options.skip(f"{first}.{key}", reason)
+    _backend(options, first)
+    source, measures = _validated_on(options, first), _measures(options)
+    if measures and source["type"] == "lq":
+        options.note("val.metrics", f"{first} has no ground truth, so nothing is measured")
+        measures = {}
+    steps = options.whole("val.val_freq", 5000)
+    saved = options.get("val.save_img", False)
+    return {"validation": {"source": source, "validation_steps": steps, "save_images": saved, **measures}}
+
+
+def _validated_on(options: Options, dataset: str) -> Tree:
+    """Pairs; or low-quality pictures alone, where there is no ground truth (SingleImageDataset)."""
+    gt, lq = options.get(f"{dataset}.dataroot_gt"), options.need(f"{dataset}.dataroot_lq")
+    chosen = _list(options, dataset)
+    if gt is None:
+        return {"type": "lq", "path": lq, **chosen}
+    return {"type": "pairs", "gt": gt, "lq": lq, **_template(options, dataset), **chosen}
+
+
+def _measures(options: Options) -> Tree:
+    """How is measured: as the first metric, whatever its name, of PSNR, else of SSIM has it."""
+    names = [f"val.metrics.{name}" for name in options.section("val.metrics")]
+    known = [name for kind in MEASURED for name in names if options.get(f"{name}.type") == kind]
+    found = {}
+    for name in names:
+        options.read.add(name)
+        if name not in known:
+            options.note(name, f"{options.get(f'{name}.type')} is not measured; PSNR and SSIM always are")
+    for name in known:
+        is_y = options.get(f"{name}.test_y_channel", False)
+        found[name] = {"crop_border": options.whole(f"{name}.crop_border", 0), "channel": "y" if is_y else "rgb"}
+        if found[name] != found[known[0]]:
+            options.note(name, f"the border and the channel are those of {known[0]}")
+    return found[known[0]] if known else {}
 
 
 def _reports(options: Options) -> Tree:

@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from trainer.assemble import assemble
+from trainer.command import execute
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree, load_config, read_tree, validated
 from trainer.dry_run import dry_run
+from trainer.images.pairs import LowQuality, Pairs
+from trainer.images.sources import Folder
 from trainer.import_options import main
 from trainer.losses import PerceptualLoss
 from trainer.mistakes import Mistake
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
-from trainer.plateau import Constant, MultiStep
+from trainer.plateau import Constant, Cosine, MultiStep
 from trainer.ranks import make_accelerator
+from trainer.run import parse
 from trainer.upstream_options import translate
+from trainer.validate import ValidationConfig
 
 OPTIONS = Path(__file__).parent / "realesrgan_options.yml"
 ROOT = Path(__file__).parents[2]
 EVERY_FILE = [  # of upstream's, that the fixture has and we do not
     "datasets.train.name",
-    "datasets.train.meta_info",
-    "datasets.train.io_backend",
     "datasets.train.gt_size",
     "datasets.train.use_shuffle",
     "datasets.train.dataset_enlarge_ratio",
@@ -89,8 +93,7 @@ def test_realesrgan_x4() -> None:
     assert (config.name, config.seed, config.scale, config.max_train_steps) == ("gan", 7, 4, 4000)
     assert (config.batch.global_size, config.batch.per_device, config.queue_size) == (24, 12, 360)
     assert (config.gt_size, config.images.crop_size, config.images.dataloader_num_workers) == (64, 400, 5)
-    assert config.images.source is not None
-    assert config.images.source.path == "photographs"
+    assert config.images.source == Folder(path="photographs", list="photographs.txt")
     assert (config.gt_usm, config.degrade_gt_usm) == (False, True)
     assert (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm) == (True, True, False)
     assert config.degradation.second_blur_prob == 0.75
@@ -134,7 +137,7 @@ def test_given_pairs() -> None:
     assert not config.high_order_degradation
     assert config.images.source is None
     assert config.images.pairs is not None
-    assert (config.images.pairs.gt, config.images.pairs.lq) == ("photographs", "poor")
+    assert config.images.pairs == Pairs(gt="photographs", lq="poor", list="photographs.txt")
     assert (config.queue_size, config.degrade_gt_usm, config.gt_size) == (0, False, 64)
     assert "datasets.train.gt_size" not in named
 
@@ -157,10 +160,11 @@ def test_validation_is_taken_over() -> None:
 
     config, named = imported(options(change))
     assert config.validation is not None
-    assert (config.validation.source.gt, config.validation.source.lq) == ("a", "b")  # type: ignore[union-attr]
+    assert config.validation.source == Pairs(gt="a", lq="b")
+    assert config.validation.save_images
     assert (config.validation.validation_steps, config.validation.crop_border) == (500, 4)
     assert config.validation.channel == "rgb"
-    assert {"datasets.val.name", "val.save_img", "val.metrics"} <= {*named}
+    assert {*named} - {*EVERY_FILE} == {"datasets.val.name", "val.metrics.niqe"}
 
 
 def test_schedules() -> None:
@@ -170,6 +174,109 @@ def test_schedules() -> None:
 
     config, _ = imported(options(change))
     assert config.lr_scheduler == MultiStep(milestones=(1000,), gamma=0.1, lr_warmup_steps=200)
+    assert config.adversarial is not None
+    assert config.adversarial.lr_scheduler == config.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "named_too"),
+    [
+        ({"type": "CosineAnnealingRestartLR", "periods": [4e3], "restart_weights": [1], "eta_min": 1e-6}, False),
+        ({"type": "TrueCosineAnnealingLR", "T_max": 4000, "eta_min": 1e-6}, False),
+        ({"type": "CosineAnnealingRestartLR", "periods": [1000, 3000], "eta_min": 1e-6}, True),
+    ],
+)
+def test_half_a_cosine_over_the_run(scheduler: dict[str, Any], named_too: bool) -> None:
+    config, named = imported(options(lambda tree: tree["train"].update(scheduler=scheduler)))
+    assert config.adversarial is not None
+    assert config.lr_scheduler == Cosine(min_factor=1e-2)
+    assert config.adversarial.lr_scheduler == Cosine(min_factor=5e-3), "of its own rate, which is twice as high"
+    assert ({*named} - {*EVERY_FILE} == {"train.scheduler.type"}) == named_too
+
+
+def test_partners_by_a_template_and_basicsrs_names_of_keys() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        as_pairs(tree)
+        train = tree["datasets"]["train"]
+        train |= {"filename_tmpl": "{}x4", "meta_info": None, "meta_info_file": "m.txt", "use_flip": False}
+        del train["use_hflip"]
+        tree["path"]["pretrain_model_g"] = tree["path"].pop("pretrain_network_g")
+        tree["path"]["experiments_root"] = "runs"
+
+    config, named = imported(options(change))
+    assert config.images.pairs == Pairs(gt="photographs", lq="poor", list="m.txt", lq_name="{}x4")
+    assert (config.images.use_hflip, config.init.generator, config.output_dir) == (False, "g.pth", "runs")
+    assert "filename_tmpl" not in str(named)
+
+
+def validating(dataset: dict[str, Any], name: str = "val", **val: Any) -> Callable[[dict[str, Any]], None]:
+    def change(tree: dict[str, Any]) -> None:
+        tree["datasets"][name] = {"type": "SingleImageDataset", "io_backend": {"type": "disk"}, **dataset}
+        tree["val"] = {"val_freq": 500, "save_img": True, **val}
+
+    return change
+
+
+def test_low_quality_pictures_alone_are_validated_on() -> None:
+    config, named = imported(options(validating({"dataroot_lq": "b", "meta_info_file": "m.txt"}, "val_1")))
+    assert config.validation == ValidationConfig(
+        source=LowQuality(path="b", list="m.txt"), validation_steps=500, save_images=True
+    )
+    assert named == EVERY_FILE
+    psnr = {"psnr": {"type": "calculate_psnr", "crop_border": 4}}
+    config, named = imported(options(validating({"dataroot_lq": "b"}, metrics=psnr)))
+    assert "val.metrics" in named
+    assert config.validation == ValidationConfig(source=LowQuality(path="b"), validation_steps=500, save_images=True)
+
+
+def test_how_is_measured_is_told_by_metrics_of_any_name() -> None:
+    pairs = {"dataroot_gt": "a", "dataroot_lq": "b", "filename_tmpl": "{}x4"}
+    how = {"crop_border": 3, "test_y_channel": True}
+    ssim = {"type": "calculate_ssim", **how}
+    config, named = imported(options(validating(pairs, metrics={"s": ssim})))
+    assert named == EVERY_FILE
+    assert config.validation is not None
+    assert config.validation.source == Pairs(gt="a", lq="b", lq_name="{}x4")
+    assert (config.validation.crop_border, config.validation.channel) == (3, "y")
+    metrics = {"s": ssim, "p": {"type": "calculate_psnr", "crop_border": 5, "better": "higher"}}
+    config, named = imported(options(validating(pairs, metrics=metrics)))
+    assert {*named} - {*EVERY_FILE} == {"val.metrics.s"}
+    assert (config.validation.crop_border, config.validation.channel) == (5, "rgb")  # type: ignore[union-attr]
+
+
+def test_other_sets_to_validate_on_are_named_and_settings_without_one_too() -> None:
+    def twice(tree: dict[str, Any]) -> None:
+        validating({"dataroot_lq": "b"})(tree)
+        tree["datasets"]["val_2"] = {"type": "SingleImageDataset", "dataroot_lq": "c"}
+
+    config, named = imported(options(twice))
+    assert {*named} - {*EVERY_FILE} == {"datasets.val_2"}
+    assert config.validation.source == LowQuality(path="b")  # type: ignore[union-attr]
+    config, named = imported(options(lambda tree: tree.update(val={"val_freq": 10, "save_img": True})))
+    assert {*named} - {*EVERY_FILE} == {"val"}
+    assert config.validation is None
+
+
+def test_losses_that_upstream_has_in_either_model() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        perceptual = tree["train"]["perceptual_opt"]
+        as_realesrnet(tree)
+        tree["train"] |= {"perceptual_opt": perceptual}
+        del tree["train"]["pixel_opt"]
+
+    config, named = imported(options(change))
+    assert isinstance(config.losses.perceptual, PerceptualLoss)
+    assert config.losses.pixel.weight == 0, "upstream has none without pixel_opt"
+    assert named == EVERY_FILE
+
+
+def test_eps_of_each_optimizer() -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["train"]["optim_g"]["eps"], tree["train"]["optim_d"]["eps"] = 1e-6, 1e-5
+
+    config, named = imported(options(change))
+    assert config.adversarial is not None
+    assert (config.optimizer.eps, config.adversarial.optimizer.eps, named) == (1e-6, 1e-5, EVERY_FILE)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +285,15 @@ def test_schedules() -> None:
         (lambda tree: tree["train"]["optim_g"].update(type="Lion"), "train.optim_g.type"),
         (lambda tree: tree["train"]["optim_g"].update(amsgrad=True), "train.optim_g.amsgrad"),
         (lambda tree: tree["train"]["optim_g"].update(weight_decay=0.1), "train.optim_g.weight_decay"),
-        (lambda tree: tree["train"]["scheduler"].update(type="CosineAnnealingRestartLR"), "train.scheduler.type"),
+        (lambda tree: tree["train"]["scheduler"].update(type="OneCycleLR"), "train.scheduler.type"),
+        (lambda tree: tree["train"]["scheduler"].update(restarts=[1]), "train.scheduler.restarts"),
+        (lambda tree: tree["train"]["pixel_opt"].update(type=["L1Loss"]), "train.pixel_opt.type"),
+        (lambda tree: tree["datasets"]["train"].update(io_backend={"type": "lmdb"}), "datasets.train.io_backend"),
+        (lambda tree: tree["datasets"]["train"].update(mean=[0.5, 0.5, 0.5]), "datasets.train.mean"),
+        (
+            lambda tree: tree.update(network_d={"type": "VGGStyleDiscriminator", "input_size": 128}, gt_size=256),
+            "network_d.input_size",
+        ),
         (lambda tree: tree["train"]["pixel_opt"].update(type="WeightedTVLoss"), "train.pixel_opt.type"),
         (lambda tree: tree["train"]["perceptual_opt"].update(vgg_type="vgg16"), "train.perceptual_opt.vgg_type"),
         (lambda tree: tree["train"]["gan_opt"].update(fake_label_val=0.1), "train.gan_opt.fake_label_val"),
@@ -231,6 +346,51 @@ def test_the_options_are_not_replaced_by_what_they_come_to(tmp_path: Path, capsy
     assert main([str(tmp_path / "o.yml"), "--out", str(tmp_path / "o.yml")]) == 2
     assert capsys.readouterr().err == f"error: --out: {tmp_path / 'o.yml'} is what is read; give another file.\n"
     assert (tmp_path / "o.yml").read_bytes() == OPTIONS.read_bytes()
+
+
+SHIPPED = {
+    "train_realesrnet_x4plus": (as_realesrnet,),
+    "train_realesrnet_x2plus": (as_realesrnet, as_x2),
+    "train_realesrgan_x4plus": (),
+    "train_realesrgan_x2plus": (as_x2,),
+    "finetune_realesrgan_x4plus": (as_finetuning,),
+    "finetune_realesrgan_x4plus_pairdata": (as_pairs,),
+}
+"""Upstream's files, by what sets each apart from the fixture."""
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_file_comes_to_a_run_that_lacks_its_data_alone(tmp_path: Path, name: str) -> None:
+    tree = options(lambda tree: [change(tree) for change in SHIPPED[name]])
+    (tmp_path / f"{name}.yml").write_text(dump_tree(tree))
+    mine = tmp_path / "mine.yaml"
+    assert main([str(tmp_path / f"{name}.yml"), "--out", str(mine)]) == 0
+    key = "images.pairs.gt" if name.endswith("pairdata") else "images.source.path"
+    with pytest.raises(Mistake, match=f"^{key}: folder 'photographs' does not exist"):
+        execute(parse([str(mine), f"output_dir={tmp_path}", "--check", "2"]))
+
+
+def test_with_its_data_it_passes_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pairs named as DIV2K's, of one folder, by a list, as in upstream's file for pairs."""
+
+    def change(tree: dict[str, Any]) -> None:
+        as_pairs(tree)
+        small(tree)
+        tree["datasets"]["train"] |= {"dataroot_gt": "DIV2K", "dataroot_lq": "DIV2K", "meta_info": "meta_info.txt"}
+        del tree["path"]["pretrain_network_d"]
+
+    for folder, ending, side in (("HR", "", 64), ("LR", "x4", 16)):
+        (tmp_path / "DIV2K" / folder).mkdir(parents=True)
+        for number in (1, 2):
+            Image.new("RGB", (side, side)).save(tmp_path / "DIV2K" / folder / f"000{number}{ending}.png")
+    (tmp_path / "meta_info.txt").write_text("HR/0001.png, LR/0001x4.png\nHR/0002.png, LR/0002x4.png\n")
+    (tmp_path / "o.yml").write_text(dump_tree(options(change)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["o.yml", "--out", "mine.yaml"]) == 0
+    execute(parse(["mine.yaml", "--check", "1"]))
+    assert capsys.readouterr().out.splitlines()[-1] == "outputs/gan"
 
 
 def small(tree: dict[str, Any]) -> None:

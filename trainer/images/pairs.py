@@ -101,8 +101,8 @@ class Pairs:
 
     def _listed(self, path: str) -> Sequence[tuple[str, str]]:
         """The pairs of a list, good and poor, in its order."""
-        lines = read_list(path)
         there = find_images(self.gt, "gt"), find_images(self.lq, "lq")
+        lines = read_list(path)
         prove_there(path, self.gt, (names[0] for names in lines), there[0])
         if any(len(names) == 1 for names in lines):
             poor = named(self.lq, "lq")
