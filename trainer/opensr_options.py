@@ -45,8 +45,6 @@ REASONS = {
     f"{LOSSES}.ssim_win": "SSIM's window is always of 11 pixels",
     f"{LOSSES}.randomize_bands": "it has no effect there either",
     "Schedulers.verbose": "rates are always reported",
-    "Logging.wandb.entity": "wandb's own settings, such as WANDB_ENTITY, say it",
-    "Logging.wandb.project": "wandb's project is wildsr",
 }
 """Why a key, or a section, has no counterpart."""
 
@@ -276,5 +274,10 @@ def _ema(options: Options) -> Tree:
 
 
 def _reports(options: Options) -> Tree:
-    wandb = options.get("Logging.wandb.enabled", False)
-    return {"report_steps": 50, "report_to": "wandb" if wandb else "tensorboard"}
+    wandb = "Logging.wandb"
+    if not options.get(f"{wandb}.enabled", False):
+        options.skip(wandb)
+        return {"report_steps": 50, "report_to": "tensorboard"}
+    told = {key: options.get(f"{wandb}.{key}") for key in ("project", "entity")}
+    chosen = {"wandb": {key: value for key, value in told.items() if value}}
+    return {"report_steps": 50, "report_to": "wandb", "tracker_options": chosen}

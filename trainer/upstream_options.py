@@ -29,13 +29,13 @@ REASONS = {
     "datasets.train.persistent_workers": "workers always live as long as the run",
     "path.param_key_g": "params_ema is taken before params, where a file has both",
     "path.param_key_d": "params_ema is taken before params, where a file has both",
-    "path.strict_load_g": "what fits is loaded, and the run says how much that was",
-    "path.strict_load_d": "what fits is loaded, and the run says how much that was",
+    "path.strict_load_g": "the first and last layers may differ; with init.partial: true others may too",
+    "path.strict_load_d": "the first and last layers may differ; with init.partial: true others may too",
     "path.resume_state": "the same command resumes a run, from the newest complete checkpoint of its folder",
     "datasets.train.mean": "networks see [0, 1] as it is",
     "datasets.train.std": "networks see [0, 1] as it is",
     "train.scheduler.restarts": "the rate does not rise again",
-    "logger.wandb": "report_to: wandb sends to a project named wildsr",
+    "logger.wandb.resume_id": "a resumed run goes on under the id that it had",
 }
 """Why a key, or a section, has no counterpart."""
 
@@ -303,8 +303,13 @@ def _measures(options: Options) -> Tree:
 
 
 def _reports(options: Options) -> Tree:
-    tensorboard = "tensorboard" if options.get("logger.use_tb_logger", True) else "none"
+    names = ["tensorboard"] if options.get("logger.use_tb_logger", True) else []
+    telemetry: Tree = {"report_steps": options.whole("logger.print_freq", 100)}
+    if project := options.get("logger.wandb.project"):
+        names.append("wandb")
+        telemetry["tracker_options"] = {"wandb": {"project": project}}
+    telemetry["report_to"] = names if len(names) > 1 else "".join(names) or "none"
     return {
         "checkpoints": {"checkpointing_steps": options.whole("logger.save_checkpoint_freq", 5000)},
-        "telemetry": {"report_steps": options.whole("logger.print_freq", 100), "report_to": tensorboard},
+        "telemetry": telemetry,
     }

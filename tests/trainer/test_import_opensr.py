@@ -55,8 +55,6 @@ ALWAYS = {
     "Discriminator.linear_size",
     "Schedulers.metric_g",
     "Schedulers.verbose",
-    "Logging.wandb.entity",
-    "Logging.wandb.project",
 }
 """Keys of the fixture without a counterpart, or with another meaning here."""
 
@@ -93,7 +91,10 @@ def test_every_key_is_taken_over_or_named() -> None:
     warm = {"lr_warmup_steps": 250, "lr_warmup_type": "cosine"}
     assert config.lr_scheduler == Plateau(metric="training/loss", patience=12, factor=0.4, **plateau, **warm)  # type: ignore[arg-type]
     assert config.ema == EMAConfig(decay=0.998, update_after_step=7, warmup_power=0.75)
-    assert config.telemetry.report_to == "tensorboard"
+    assert (config.telemetry.report_to, config.telemetry.tracker_options) == ("tensorboard", {})
+    telemetry = imported(lambda tree: tree["Logging"]["wandb"].update(enabled=True))[0].telemetry
+    wandb = {"wandb": {"project": "mine", "entity": "me"}}
+    assert (telemetry.report_to, telemetry.tracker_options) == ("wandb", wandb)
 
 
 def test_the_game_is_taken_over() -> None:

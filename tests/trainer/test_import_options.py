@@ -270,6 +270,21 @@ def test_losses_that_upstream_has_in_either_model() -> None:
     assert named == EVERY_FILE
 
 
+@pytest.mark.parametrize(
+    ("logger", "trackers"),
+    [
+        ({}, ["tensorboard"]),
+        ({"use_tb_logger": False}, []),
+        ({"wandb": {"project": "mine"}}, ["tensorboard", "wandb"]),
+        ({"wandb": {"project": "mine"}, "use_tb_logger": False}, ["wandb"]),
+    ],
+)
+def test_trackers(logger: dict[str, Any], trackers: list[str]) -> None:
+    config, named = imported(options(lambda tree: tree["logger"].update(logger)))
+    assert (config.telemetry.trackers, named) == (trackers, EVERY_FILE)
+    assert config.telemetry.tracker_options == ({"wandb": {"project": "mine"}} if "wandb" in logger else {})
+
+
 def test_eps_of_each_optimizer() -> None:
     def change(tree: dict[str, Any]) -> None:
         tree["train"]["optim_g"]["eps"], tree["train"]["optim_d"]["eps"] = 1e-6, 1e-5
@@ -299,7 +314,7 @@ def test_eps_of_each_optimizer() -> None:
         (lambda tree: tree["train"]["gan_opt"].update(fake_label_val=0.1), "train.gan_opt.fake_label_val"),
         (lambda tree: tree["network_g"].update(num_in_ch=12), "network_g.num_in_ch"),
         (lambda tree: tree["network_g"].update(scale=2), "network_g.scale"),
-        (lambda tree: tree["logger"]["wandb"].update(project="mine"), "logger.wandb"),
+        (lambda tree: tree["logger"]["wandb"].update(resume_id="abc"), "logger.wandb.resume_id"),
         (lambda tree: tree["train"].update(ldl_opt={"type": "L1Loss"}), "train.ldl_opt.type"),
         (lambda tree: tree.update(my_own_key=3), "my_own_key"),
     ],
