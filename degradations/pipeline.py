@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from degradations.correlated import CorrelatedNoise, Speckle
 from degradations.draws import Keys, Purpose, choose, uniform_table, uniforms
 from degradations.fused import stepped
 from degradations.noise import quantise
-from degradations.operation import NUMBERS, Operation, Scene
+from degradations.operation import NUMBERS, Scene
 from degradations.recipes import Drawn
 from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
@@ -108,7 +108,7 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         check_value_range(self.value_range)
-        count = len(self._leaves())
+        count = len(self.operations())
         if not 0 < count <= _MOST:
             raise ValueError(f"steps must hold 1..{_MOST} operations, got {count}")
         if not any(isinstance(unit, Fit) and unit.prob == 1 for _, unit in self._slots()):
@@ -120,8 +120,8 @@ class Pipeline:
             units = step.steps if isinstance(step, Shuffle) else (step,)
             yield from ((group, unit) for unit in units)
 
-    def _leaves(self) -> list[Operation[Any]]:
-        """The operations, flattened."""
+    def operations(self) -> list[Step]:
+        """All operations, in the order of the configuration; alternatives and shuffled ones too."""
         return [leaf for _, unit in self._slots() for leaf in (unit.steps if isinstance(unit, OneOf) else (unit,))]
 
     def _ranks(self, u: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Pipeline:
         """Order and presence of the operations, see `PipelineRecipe`."""
         units = [unit for _, unit in self._slots()]
         count = len(units)
-        u = uniforms(keys, Purpose.ORDER, 2 * count + len(self._leaves()))
+        u = uniforms(keys, Purpose.ORDER, 2 * count + len(self.operations()))
         ranks, chance = self._ranks(u[:, :count]), iter(u[:, 2 * count :].unbind(1))
         leaf_ranks, applied = [], []
         for place, unit in enumerate(units):
@@ -166,7 +166,7 @@ class Pipeline:
         """
         if scale < 1 or height % scale or width % scale:
             raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
-        leaves = self._leaves()
+        leaves = self.operations()
         order, applied = self._plan(keys)
         purposes = [Purpose.PIPELINE + 2 * s for s in range(len(leaves))]
         table = uniform_table(keys, purposes, NUMBERS)
@@ -197,7 +197,7 @@ class Pipeline:
         size = (height // recipe.scale, width // recipe.scale)
         out = list(to_unit(images, self.value_range))
         for turn in recipe.order.unbind(1):
-            for s, leaf in enumerate(self._leaves()):
+            for s, leaf in enumerate(self.operations()):
                 places = ((turn == s) & recipe.applied[:, s]).nonzero().flatten()
                 if len(places):
                     scene = Scene(Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size)

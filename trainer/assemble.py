@@ -29,7 +29,7 @@ from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
 from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
-from trainer.makers import health_of, make_networks, make_objective, make_players, make_pool
+from trainer.makers import health_of, make_networks, make_objective, make_players, make_pool, make_synthesis
 from trainer.objective import Objective, Targets
 from trainer.opening import notes_on_images, open_images, order_of, stream_of
 from trainer.plateau import Plateau
@@ -222,9 +222,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         notes.append(COST)
         for player in state.players.values():
             compile_in_place(player.module)
-    synthesis = Synthesis(
-        config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
-    )
+    synthesis = make_synthesis(config, accelerator)
     pool = make_pool(config, batch, accelerator)
     pusher = make_pusher(config) if accelerator.is_main_process else None
     settings, disk = config.validation, Disk(config.checkpoints.stop_on_error)

@@ -6,6 +6,7 @@ from trainer.assemble import Experiment
 from trainer.config import RunConfig
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
+from trainer.makers import path
 from trainer.validate import Validator
 
 
@@ -19,8 +20,11 @@ def banner(x: Experiment) -> str:
         "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
         "batch": str(x.batch),
         "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {to_validate_on(x.validator)}",
+        "degradation": f"{config.degradation.type}, {path(config, x.accelerator.device)}",
         "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
     }
+    if config.images.source is None:  # given pairs are what they are
+        del rows["degradation"]
     width = max(map(len, rows))
     return "\n".join(f"{name:>{width}}  {text}" for name, text in rows.items())
 

@@ -1,24 +1,27 @@
-"""What takes some making, for `assemble` alone: networks and who trains them, the objective, the pool."""
+"""What takes some making, for `assemble` alone: networks and who trains them, the objective, pairs, the pool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from degradations import fused
 from trainer.batch import BatchPlan
 from trainer.chance import draws
 from trainer.claim import origins
 from trainer.config import RunConfig
 from trainer.health import Health
-from trainer.mistakes import Mistake
+from trainer.mistakes import Failure, Mistake
 from trainer.networks import Discriminator, Generator
 from trainer.objective import Objective
 from trainer.player import Player
 from trainer.pool import Layout, PairShape, Pool
-from trainer.ranks import on_main, once_per_machine
+from trainer.ranks import GRACE, meet, on_main, once_per_machine
+from trainer.synthesis import Synthesis
 from trainer.waiting import WATCH
 from trainer.weights import InitConfig, load_weights
 
@@ -100,6 +103,64 @@ def health_of(config: RunConfig) -> Health:
     return Health(real_label=1 - game.loss.label_smoothing)
 
 
+def picture_type(config: RunConfig) -> torch.dtype:
+    """Of the pixels that are trained on."""
+    return torch.uint16 if config.images.radiometry else torch.uint8
+
+
+def make_synthesis(config: RunConfig, accelerator: Accelerator) -> Synthesis:
+    """How pairs are made, on all ranks by the same path: by another one they would differ by rounding.
+
+    Raises:
+        Failure: if the fused kernels are a fault on one rank.
+    """
+    synthesis = Synthesis(
+        config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
+    )
+    if config.images.source or config.validation:
+        agree_on_path(accelerator, lambda: tried_path(config, synthesis, accelerator.device))
+    return synthesis
+
+
+def path(config: RunConfig, device: torch.device) -> str:
+    """What degrades the pictures of this run on `device`, and why, in words."""
+    return fused.account(config.degradation, picture_type(config), device, config.images.bands)
+
+
+def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) -> str:
+    """`path`, once that has made a pair: crops of this run may need forms of kernels that a trial does without."""
+    if path(config, device) == fused.WHOLE:
+        side, position = config.images.crop_size, torch.zeros(1, dtype=torch.int64)
+        crop = torch.zeros(1, config.images.bands, side, side, dtype=torch.uint8, device=device)
+        if reason := fused.rehearsed(device, lambda: synthesis.fused(crop, position)):
+            fused.turn_off(reason)
+    return path(config, device)
+
+
+def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
+    """Let every rank say which path it would take; where they differ, all take the reference.
+
+    Raises:
+        Failure: on every rank, if the kernels are a fault on one; on one alone if its device computes nothing more.
+    """
+    told, fault, what = "", "", "trying the fused kernels, which are compiled where they never were"
+    with WATCH.phase(what, grace=GRACE):
+        try:
+            told = ask()
+        except fused.Broken as error:
+            raise Failure(str(error)) from error  # and could not say so to the others
+        except fused.Unusable as error:
+            fault = str(error)
+    meet(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
+    ranks: list[tuple[str, str]] = gather_object([(told, fault)])
+    for _, fault in ranks:
+        if fault:
+            raise Failure(fault)
+    if len({told for told, _ in ranks}) > 1:
+        rank, other = next((rank, told) for rank, (told, _) in enumerate(ranks) if told != fused.WHOLE)
+        fused.turn_off(f"rank {rank} would degrade {other}, and all ranks take the same path")
+
+
 def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:
     """This rank's shard of the empty pool; None where the configuration has none."""
     if not config.queue_size:
@@ -112,7 +173,7 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
         world=accelerator.num_processes,
     )
     side = config.gt_size // config.scale
-    bands, dtype = config.images.bands, torch.uint16 if config.images.radiometry else torch.uint8
+    bands, dtype = config.images.bands, picture_type(config)
     shape = PairShape((bands, side, side), (bands, config.gt_size, config.gt_size), dtype)
     group = torch.distributed.new_group(timeout=WATCH.patience) if accelerator.num_processes > 1 else None
     return Pool(layout, shape, config.seed, accelerator.device, group)

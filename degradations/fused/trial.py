@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import triton
 from torch import Tensor
 
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys, Purpose, uniforms
-from degradations.fused import SWITCH
+from degradations.fused import SWITCH, Broken, Unusable, steps
 from degradations.fused.second_order import Pairing
+from degradations.operation import NUMBERS, Operation, Scene
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen
 
@@ -25,26 +29,73 @@ def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8)
     It compiles them, which takes a minute where that was never done, and waits for the device.
 
     Raises:
-        RuntimeError: if they failed in such a way that the device computes nothing more for this process.
+        Unusable: see `excuse`.
     """
     pictures, positions = _pictures(count, bands), torch.arange(count)
     try:
         maker = Pairing(config=config, seed=0, scale=SCALE, side=SIDE, sharpen_gt=True)
         made = [part.cpu() for part in maker(pictures.to(device), positions.to(device))]
-    except Exception as error:  # of a compiler or a driver, of any kind: the reference can still make the pairs
-        lines = str(error).strip().splitlines() or [""]
-        failure = f"in a trial on {device} they failed: {type(error).__name__}: {lines[0]}"
-        if _answers(device):
-            return failure
-        raise RuntimeError(
-            f"No fused kernels for the degradation: {failure}. After that {device} computes nothing more for this "
-            f"process. Start it again with {SWITCH}=0 in the environment: the reference then makes the pairs."
-        ) from error
+    except Exception as error:
+        return excuse(error, device)
     keys, sharp = Keys(0, positions), usm_sharpen(pictures / 255)
     degraded = config.apply(sharp, config.draw(keys, HEIGHT, WIDTH, SCALE))
     cut = draw_crops(keys, HEIGHT // SCALE, WIDTH // SCALE, SIDE)
     wanted = paired_crop(degraded, sharp, *cut, SIDE, SCALE)
-    return doubt([(255 * part).round().to(torch.uint8) for part in wanted], made)
+    return doubt([_levels(part) for part in wanted], made)
+
+
+def trial_of_step(operation: Operation[Any], device: torch.device, bands: int, count: int = 8) -> str:
+    """`trial` of one operation of a general pipeline, which has a fused form."""
+    step, keys = steps.of(operation), Keys(0, torch.arange(count))
+    assert step is not None
+    images, scene = list(_pictures(count, bands) / 255), Scene(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2))
+    recipe = operation.draw(uniforms(keys, Purpose.PIPELINE, NUMBERS))
+    try:
+        there = [image.to(device) for image in images]
+        made = [_levels(image.cpu()).flatten() for image in steps.run(operation, step, there, recipe, scene)]
+    except Exception as error:
+        return excuse(error, device)
+    wanted = [_levels(image).flatten() for image in operation.apply(images, recipe, scene)]
+    return doubt([torch.cat(wanted)], [torch.cat(made)])
+
+
+def excuse(error: Exception, device: torch.device) -> str:
+    """A failure of the device or its driver in words: the reference can still make the pairs.
+
+    Raises:
+        Broken: if the device computes nothing more.
+        Unusable: if it was not the device that failed. What fails before a kernel is on the device (its binder, the
+            compiler, the assembler, a resource that is too small) is a fault of this program or of the Triton
+            installed, for which nobody should train slowly unawares.
+    """
+    failure = _in_a_line(error)
+    again = f"with {SWITCH}=0 in the environment: the reference then makes the pairs"
+    if not _answers(device):
+        raise Broken(
+            f"No fused kernels for the degradation: in a trial on {device} they failed: {failure}. After that {device} "
+            f"computes nothing more for this process. Start it again {again}."
+        ) from error
+    if not _of_device(error):
+        raise Unusable(
+            f"The fused kernels of the degradation cannot be compiled or launched for {device} by Triton "
+            f"{triton.__version__}: {failure}. Until that is mended, start again {again}."
+        ) from error
+    return f"in a trial on {device} they failed: {failure}"
+
+
+def _in_a_line(error: BaseException) -> str:
+    """Kind and reason of a failure; Triton reports each function that a fault lies in as caused by the next one."""
+    while error.__cause__:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or [""]
+    # where a kernel does not compile, its source stands between the place and the reason
+    return f"{type(error).__name__}: {lines[-1 if lines[0].startswith('at ') else 0].strip()}"
+
+
+def _of_device(error: Exception) -> bool:
+    """Whether it was the device or its driver that refused: of that PyTorch has types, and Triton a beginning."""
+    refusals = (torch.AcceleratorError, torch.OutOfMemoryError)
+    return isinstance(error, refusals) or (isinstance(error, RuntimeError) and str(error).startswith("Triton Error ["))
 
 
 def _answers(device: torch.device) -> bool:
@@ -53,6 +104,11 @@ def _answers(device: torch.device) -> bool:
         return torch.ones(1, device=device).add(1).item() == 2
     except RuntimeError:
         return False
+
+
+def _levels(pictures: Tensor) -> Tensor:
+    """Of float32 in [0, 1], the uint8 levels."""
+    return (255 * pictures).round().clamp(0, 255).to(torch.uint8)
 
 
 def doubt(wanted: list[Tensor], made: list[Tensor]) -> str:

@@ -6,9 +6,11 @@ differ are counted, and few may.
 
 from __future__ import annotations
 
+import ast
 import logging
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +19,15 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("triton")
+from triton.compiler.errors import CompilationError
+from triton.runtime.errors import OutOfResources
 
 from degradations import Keys, Pipeline, SecondOrder, draw_crops, fused, paired_crop, steps, uniforms, usm_sharpen
 from degradations.camera import Camera
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
-from degradations.fused.trial import doubt, trial
+from degradations.fused.trial import doubt, excuse, trial, trial_of_step
 from degradations.operation import Operation, Scene
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -137,16 +141,74 @@ def test_which_pictures_are_taken(bands: int, fused_device: torch.device) -> Non
     assert trial(SecondOrder(), fused_device, bands, count=1) == ""
 
 
-def test_kernels_that_fail_are_not_trusted(fused_device: torch.device) -> None:
-    reason = trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
-    assert reason == f"in a trial on {fused_device} they failed: ValueError: no fused kernel for jpeg: realesrgan"
+def test_a_step_of_a_pipeline_is_tried(fused_device: torch.device) -> None:
+    assert trial_of_step(steps.Resize(resize_range=(0.2, 1.0)), fused_device, 1, count=1) == ""
+
+
+def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device) -> None:
+    """A fault before anything is on the device: nobody should train slowly for it unawares."""
+    sentence = (
+        rf"^The fused kernels .* cannot be compiled or launched for {fused_device} by Triton [\d.]+: ValueError: no "
+        r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
+    )
+    with pytest.raises(fused.Unusable, match=sentence):
+        trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
+
+
+CPU = torch.device("cpu")
+FAULT = CompilationError("def f():\n    x", ast.parse("def f():\n    x").body[0].body[0], "x is not defined")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            SyntaxError("duplicate argument 'options' in function definition"),
+            "SyntaxError: duplicate argument 'options'",
+        ),
+        (FAULT, "CompilationError: x is not defined"),
+        (RuntimeError("PassManager::run failed"), "RuntimeError: PassManager::run failed"),
+        (RuntimeError("Failed to find C compiler.\nSet CC"), "RuntimeError: Failed to find C compiler"),
+        (OutOfResources(9, 4, "shared memory"), "OutOfResources: out of resource: shared memory, Required: 9"),
+    ],
+)
+def test_a_compilers_failure_is_no_excuse(error: Exception, reason: str) -> None:
+    with pytest.raises(fused.Unusable, match=reason):
+        excuse(error, CPU)
+    nested = RuntimeError("at 7:3:\n    f()\n    ^")
+    nested.__cause__ = error
+    with pytest.raises(fused.Unusable, match=reason):
+        excuse(nested, CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            RuntimeError("Triton Error [CUDA]: device kernel image is invalid"),
+            "RuntimeError: Triton Error [CUDA]: device",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), "OutOfMemoryError: CUDA out of memory"),
+        (
+            torch.AcceleratorError("CUDA error: misaligned address\nMore"),
+            "AcceleratorError: CUDA error: misaligned address",
+        ),
+    ],
+)
+def test_a_devices_failure_leaves_the_reference(error: Exception, reason: str) -> None:
+    def work() -> None:
+        raise error
+
+    assert excuse(error, CPU).startswith(f"in a trial on cpu they failed: {reason}")
+    assert fused.rehearsed(CPU, work) == excuse(error, CPU)
+    assert fused.rehearsed(CPU, lambda: None) == ""
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="pointers of meta tensors are 0: all that follows would fail")
 def test_kernels_that_break_the_device() -> None:
     """A device that computes nothing after the failure, as a GPU after an illegal access."""
     sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
-    with pytest.raises(RuntimeError, match=sentence):
+    with pytest.raises(fused.Broken, match=sentence):
         trial(SecondOrder(), torch.device("meta"), 3)
 
 
@@ -154,7 +216,8 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     device, blur = torch.device("cpu"), steps.Blur(prob=0.654)
     monkeypatch.setenv("WILDSR_FUSED", "0")
     assert fused._reason(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
-    assert not fused._has_step(blur)
+    assert fused._step_obstacle(blur, device, 3) == "WILDSR_FUSED=0"
+    assert fused.account(SecondOrder(), torch.uint8, torch.device("cuda"), 3) == "by the reference: WILDSR_FUSED=0"
     monkeypatch.setenv("WILDSR_FUSED", "off")
     with pytest.raises(ValueError, match="WILDSR_FUSED must be 0 or 1, got 'off'"):
         fused._reason(SecondOrder(), torch.uint8, device, 3)
@@ -162,6 +225,30 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (
         fused._reason(SecondOrder(antialias=True), torch.uint8, device, 3) == "there is no kernel for antialias: true"
     )
+
+
+@pytest.fixture
+def _turned_on() -> Iterator[None]:
+    """What is turned off in a test is on again after it."""
+    yield
+    fused.turn_off("")
+    fused._off.clear()
+
+
+@pytest.mark.usefixtures("_turned_on")
+def test_kernels_turned_off() -> None:
+    """In the middle of a process, whatever was known of them before."""
+    gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.Fit(antialias=True), Camera(prob=0.7), Camera()))
+    said = "step by step: fit, camera by the reference (there is no kernel for it)"
+    assert fused.account(pipeline, torch.uint8, gpu, 3) == said
+    fused.turn_off("rank 1 cannot")
+    for config in (pipeline, SecondOrder()):
+        assert fused.account(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
+
+
+def test_what_a_cpu_does_is_said() -> None:
+    said = fused.account(SecondOrder(), torch.uint8, CPU, 3)
+    assert said == "by the reference: fused kernels are for GPUs, and this is cpu"
 
 
 def test_a_trial_forgives_rounding_and_nothing_more() -> None:
@@ -176,7 +263,7 @@ def test_a_trial_forgives_rounding_and_nothing_more() -> None:
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
     assert fused._reason(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
-    assert not fused._has_step(steps.Blur(prob=0.321))
+    assert fused._step_obstacle(steps.Blur(prob=0.321), CPU, 3) == "Triton is not installed"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +308,7 @@ def test_steps_of_a_pipeline(operation: Operation[Any], picture: Tensor, fused_d
 def test_steps_without_kernels_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for operation in (Camera(prob=0.123), steps.Jpeg(subsampling="4:4:4"), steps.Fit(antialias=True)) * 2:
-            assert not fused._has_step(operation)
+            assert fused._step_obstacle(operation, CPU, 3) == "there is no kernel for it"
     assert len(caplog.messages) == 3
     assert "Camera" in caplog.messages[0]
 
@@ -234,6 +321,10 @@ def test_a_general_pipeline(picture: Tensor) -> None:
     pipeline, clean = Pipeline(steps=blurred), crops(picture, 16, 3, 64, 96) / 255
     recipe = pipeline.draw(Keys(1, torch.arange(16)), 64, 96, 4)
     got = (pipeline.apply(clean.cuda(), recipe) * 255).round()
+    assert fused.account(pipeline, torch.uint8, torch.device("cuda"), 3) == (
+        "step by step: blur, resize, noise, fit, jpeg by fused kernels; "
+        "camera by the reference (there is no kernel for it)"
+    )
     assert max(differing(got, pipeline.apply(clean, recipe))) < 0.05
 
 
