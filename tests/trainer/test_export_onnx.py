@@ -18,7 +18,7 @@ pytest.importorskip("onnxscript", reason="wildsr[export] is not installed")
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
 TENSORRT = {  # operators of these graphs that TensorRT's ONNX parser takes, by its operators.md; SpaceToDepth apart
     "Add", "Concat", "ConstantOfShape", "Conv", "DepthToSpace", "Div", "Expand", "Gemm", "LeakyRelu", "MatMul", "Mul",
-    "PRelu", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Split", "Transpose", "Unsqueeze",
+    "PRelu", "Pad", "Reshape", "Resize", "Shape", "Sigmoid", "Slice", "Split", "Sub", "Transpose", "Unsqueeze",
 }  # fmt: skip
 NETWORKS = [
     *((RRDBNet(scale, num_feat=8, num_block=1, num_grow_ch=4), 4 // scale) for scale in (1, 2, 4)),
@@ -44,10 +44,12 @@ def sizes(value: Any) -> list[Any]:
 @torch.no_grad()
 def assert_runs_as_torch(file: Path, net: Any, multiple: int, dtype: torch.dtype, tolerance: float) -> None:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    for batch, height, width in ((1, 1, 1), (3, 5, 2), (1, 11, 23)):
-        picture = torch.rand(batch, net.config.num_in_ch, height * multiple, width * multiple)
+    for batch, height, width in ((1, 1, 1), (3, 5, 2), (1, 11, 23), (1, 8, 12)):
+        picture = torch.rand(batch, net.config.num_in_ch, height, width)
         (got,) = session.run(None, {"input": picture.to(dtype).numpy()})
-        wanted = net(picture)
+        rows, columns = (torch.arange(-(-side // multiple) * multiple).clamp(max=side - 1) for side in (height, width))
+        scale = scale_of(net)
+        wanted = net(picture[:, :, rows[:, None], columns])[..., : height * scale, : width * scale]
         assert got.shape == wanted.shape
         assert (torch.from_numpy(got).float() - wanted).abs().max() < tolerance
 
@@ -76,7 +78,7 @@ def test_a_network_that_is_no_graph_is_a_failure_in_one_sentence(
 @pytest.mark.parametrize(
     ("net", "multiple"), NETWORKS, ids=lambda x: f"{type(x).__name__}" if x not in (1, 2, 4) else ""
 )
-def test_any_size_runs_as_in_torch(tmp_path: Path, net: Any, multiple: int) -> None:
+def test_any_size_runs_as_in_torch(tmp_path: Path, net: Any, multiple: int, capsys: pytest.CaptureFixture[str]) -> None:
     net = net.eval()
     file = exported(net, tmp_path)
     model, scale = onnx.load(file), scale_of(net)
@@ -88,7 +90,10 @@ def test_any_size_runs_as_in_torch(tmp_path: Path, net: Any, multiple: int) -> N
     assert (given.name, sizes(given)) == ("input", ["batch", bands, "height", "width"])
     assert (result.name, sizes(result)) == ("output", ["batch", bands, f"{scale}*height", f"{scale}*width"])
     facts = {entry.key: entry.value for entry in model.metadata_props}
-    assert (facts["architecture"], facts["input_multiple"]) == (type(net).__name__, str(multiple))
+    assert (facts["architecture"], facts["input_multiple"]) == (type(net).__name__, "1")
+    assert facts["padded_to_multiple"] == str(multiple)
+    said = capsys.readouterr().out
+    assert (f", padded within to a multiple of {multiple}, float32" in said) == (multiple > 1)
     assert_runs_as_torch(file, net, multiple, torch.float32, 1e-5)
 
 

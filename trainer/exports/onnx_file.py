@@ -1,6 +1,7 @@
 """ONNX: one graph for any batch, height and width, made of operators that TensorRT takes.
 
-Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, which TensorRT orders otherwise than torch.
+Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, which TensorRT orders otherwise than torch. A picture
+whose sides it does not divide is padded in the graph and its result cropped, as `AnySize` does it.
 """
 
 import copy
@@ -69,8 +70,10 @@ def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
             ) from error
     assert program is not None, "torch.onnx.export returns a program where dynamo is true"
     model = program.model_proto
+    if multiple > 1:
+        _take_any_size(model.graph, multiple, scale_of(net))
     _name_sizes(model.graph, scale_of(net))
-    for key, value in {**origin.facts(), "input_multiple": str(multiple)}.items():
+    for key, value in {**origin.facts(), "input_multiple": "1", "padded_to_multiple": str(multiple)}.items():
         model.metadata_props.add(key=key, value=value)
     file.write_bytes(model.SerializeToString())
 
@@ -82,6 +85,41 @@ def results_of_onnx(origin: Origin, dtype: torch.dtype, file: Path, pictures: li
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     outputs = [session.run(["output"], {"input": picture.to(dtype).numpy()})[0] for picture in pictures]
     return [torch.from_numpy(output.astype(np.float32)) for output in outputs]
+
+
+def _take_any_size(graph: Any, multiple: int, scale: int) -> None:
+    """Repeat the last row and column of the input until its sides divide by `multiple`, and crop the output to match.
+
+    It is put around the finished graph, for torch traces no size modulo a number.
+    """
+    from onnx import helper, numpy_helper
+
+    def made(kind: str, name: str, *inputs: str, **options: Any) -> Any:
+        return helper.make_node(kind, inputs, [name], name, **options)
+
+    for node in graph.node:
+        node.input[:] = ["padded" if name == "input" else name for name in node.input]
+        node.output[:] = ["whole" if name == "output" else name for name in node.output]
+    numbers = {"less": multiple - 1, "multiple": multiple, "scale": scale}
+    lists = {"no_pads": [0] * 6, "corner": [0, 0], "axes": [2, 3]}
+    for name, value in {**{name: [number] for name, number in numbers.items()}, **lists}.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"size_{name}"))
+    before = [
+        made("Shape", "size_given", "input", start=2, end=4),
+        made("Add", "size_above", "size_given", "size_less"),
+        made("Div", "size_parts", "size_above", "size_multiple"),
+        made("Mul", "size_padded", "size_parts", "size_multiple"),
+        made("Sub", "size_added", "size_padded", "size_given"),
+        made("Concat", "size_pads", "size_no_pads", "size_added", axis=0),
+        made("Pad", "padded", "input", "size_pads", mode="edge"),
+    ]
+    after = [
+        made("Mul", "size_wanted", "size_given", "size_scale"),
+        made("Slice", "output", "whole", "size_corner", "size_wanted", "size_axes"),
+    ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _name_sizes(graph: Any, scale: int) -> None:

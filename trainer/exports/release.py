@@ -18,7 +18,7 @@ from trainer.exports.openmodeldb import entry
 from trainer.exports.origin import Origin, open_origin, run_of_export
 from trainer.exports.weights_file import results_of_weights, write_diffusers, write_pth, write_safetensors
 from trainer.mistakes import Mistake
-from trainer.released import scale_of
+from trainer.released import multiple_of, scale_of
 from trainer.run_folder import RunFolder
 from trainer.state_dicts import CONFIG, WEIGHTS
 
@@ -57,7 +57,7 @@ def release(options: Namespace) -> None:
     stem = f"{stem_of(origin)}{MARKS[dtype]}"
     for name in formats:
         _check_target(folder / f"{stem}{FORMATS[name].suffix}", Path(options.run))
-    pictures = pictures_for(origin.net)
+    pictures, multiple = pictures_for(origin.net), multiple_of(origin.net)
     wanted = results_of(origin.net, pictures)
     files = []
     try:
@@ -69,8 +69,9 @@ def release(options: Namespace) -> None:
                 results = FORMATS[name].results(origin, dtype, made, pictures)
                 difference = largest_difference(wanted, results, dtype, made)
                 files.append(_named(made, folder))
+                padded = f", padded within to a multiple of {multiple}" if name == "onnx" and multiple > 1 else ""
                 print(
-                    f"{files[-1]}: {FORMATS[name].words}, {options.dtype}; within {difference:.1e} of torch "
+                    f"{files[-1]}: {FORMATS[name].words}{padded}, {options.dtype}; within {difference:.1e} of torch "
                     f"({TOLERANCES[dtype]:.0e} is allowed)",
                     flush=True,
                 )
