@@ -29,7 +29,16 @@ from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
 from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
-from trainer.makers import health_of, make_networks, make_objective, make_players, make_pool, make_synthesis
+from trainer.makers import (
+    health_of,
+    make_networks,
+    make_objective,
+    make_players,
+    make_pool,
+    make_synthesis,
+    notes_on_statistics,
+)
+from trainer.mistakes import gather
 from trainer.objective import Objective, Targets
 from trainer.opening import notes_on_images, open_images, order_of, stream_of
 from trainer.plateau import Plateau
@@ -180,17 +189,39 @@ class Experiment:
 
 
 def check(config: RunConfig, processes: int) -> list[str]:
-    """All that can be wrong before training, found without starting it; sentences on what a resumed run changes, and on
-    the weights that a run begins with."""
-    plan_batch(config.batch, processes)
-    changes = [f"resuming with another setting: {change}" for change in check_folder(config)]
-    check_trackers(config)
-    meet_hub(config)
-    open_images(config)
-    *_, loaded = make_networks(config, origins(config))
-    if config.losses.perceptual:
-        config.losses.perceptual.fetch("losses.perceptual")
-    return changes + loaded
+    """All that can be wrong before training, found without starting it and told at once.
+
+    Gives sentences on what a resumed run changes, and those with which a run of so many `processes` starts.
+    """
+    perceptual = config.losses.perceptual
+
+    def check_places() -> list[str]:
+        changes = check_folder(config)
+        check_trackers(config)
+        meet_hub(config)  # nothing is made on the hub for a run that may not begin
+        return changes
+
+    changes, (source, _), (net, _, loaded), *_ = gather(
+        check_places,
+        lambda: open_images(config),
+        lambda: make_networks(config, origins(config)),
+        lambda: plan_batch(config.batch, processes),
+        lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
+    )
+    return [
+        *(f"resuming with another setting: {change}" for change in changes),
+        *notes_on_start(source, config, processes, torch.cuda.is_available()),
+        *loaded,
+        *notes_on_statistics(net, processes),
+    ]
+
+
+def notes_on_start(source: ImageSource | Shards, config: RunConfig, processes: int, on_gpu: bool) -> list[str]:
+    """What a person should know of the pictures and the precision, a sentence each."""
+    notes = notes_on_images(source, config, processes)
+    if not on_gpu and config.mixed_precision == "bf16":
+        notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
+    return notes
 
 
 def check_trackers(config: RunConfig) -> None:
@@ -208,9 +239,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     folder = folder_of(config)
     set_numerics(config)
 
-    notes = notes_on_images(source, config, accelerator.num_processes)
-    if accelerator.device.type == "cpu" and config.mixed_precision == "bf16":
-        notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
+    notes = notes_on_start(source, config, accelerator.num_processes, accelerator.device.type != "cpu")
     generator, discriminator, loaded = make_players(config, accelerator)
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     if config.adversarial and config.adversarial.adaptive_d:

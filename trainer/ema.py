@@ -11,10 +11,10 @@ class EMAConfig:
     """The exponential moving average that is validated, exported and used."""
 
     decay: float = 0.999
-    """The decay once warm; its mean age is 1 / (1 - decay) steps."""
-    warmup_power: float = 0.0
-    """0 keeps the decay constant. Above 0 the decay at the n-th update is 1 - n**-power, at most `decay`: the average
-    then forgets the first steps at once (2/3 for long runs, 3/4 for short ones; k-diffusion's rule)."""
+    """The decay once warm; its mean age is 1 / (1 - decay) steps. 0 averages nothing: the live weights are used."""
+    warmup_power: float = 0.75
+    """The decay at the n-th update is 1 - n**-power, at most `decay`: the average forgets the first steps at once (2/3
+    for long runs, 3/4 for short ones; k-diffusion's rule). 0 keeps the decay constant, as upstream does."""
     update_after_step: int = 0
     """Until this step the average is a copy of the live weights."""
 

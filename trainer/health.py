@@ -52,9 +52,11 @@ class Health:
     Parameters
     ----------
     real_label : what the discriminator is taught to say of real pictures; None where what it says is no probability
+    settled : the step after which colours are judged: in a warm-up or a pretraining they are not there yet
     """
 
     real_label: float | None = 1.0
+    settled: int = 0
     episodes: Mapping[str, Episode] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
     """The last pixel losses."""
@@ -84,7 +86,7 @@ class Health:
         if share is not None and truth is not None:
             yield saturating(share, truth)
         drift, truth = figures.get("validation/colour_drift"), figures.get("validation/colour_drift_gt")
-        if drift is not None and truth is not None:
+        if drift is not None and truth is not None and (figures.get("step") or math.inf) > self.settled:
             yield drifting(drift, truth)
 
     def _with_loss(self, loss: float | None) -> "Health":

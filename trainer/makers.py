@@ -97,10 +97,12 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
 
 def health_of(config: RunConfig) -> Health:
     """What the run's figures are judged by."""
-    game = config.adversarial
-    if game is None or not game.loss.probabilistic:
-        return Health(real_label=None)
-    return Health(real_label=1 - game.loss.label_smoothing)
+    game, settled = config.adversarial, config.lr_scheduler.lr_warmup_steps
+    if game is None:
+        return Health(real_label=None, settled=settled)
+    settled = max(settled, game.g_pretrain_steps)
+    label = 1 - game.loss.label_smoothing if game.loss.probabilistic else None
+    return Health(real_label=label, settled=settled)
 
 
 def picture_type(config: RunConfig) -> torch.dtype:

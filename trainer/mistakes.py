@@ -1,11 +1,41 @@
 """What went wrong, said in one sentence: by a person (status 2), or in the run (status 1)."""
 
+from collections.abc import Callable
+from typing import Any
+
 
 class Mistake(Exception):
     """A wrong input: the message names the key or file, what was got and what was wanted.
 
     The program prints it, without a traceback, and exits with status 2.
     """
+
+
+class Mistakes(Mistake):
+    """Several, each with its sentence: a person puts them right in one go."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(sentences)
+        self.sentences = sentences
+
+    def __str__(self) -> str:
+        lines = "\n".join(self.sentences).replace("\n", "\n  ")
+        return f"{len(self.sentences)} things are wrong:\n  {lines}"
+
+
+def gather(*works: Callable[[], Any]) -> list[Any]:
+    """Do all of `works` and give their results; Mistake with the sentences of all that made one."""
+    results, found = [], []
+    for work in works:
+        try:
+            results.append(work())
+        except Mistakes as several:
+            found += several.sentences
+        except Mistake as mistake:
+            found.append(str(mistake))
+    if found:
+        raise Mistakes(found) if len(found) > 1 else Mistake(found[0])
+    return results
 
 
 class Failure(Exception):

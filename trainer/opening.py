@@ -11,7 +11,7 @@ from trainer.images.sources import ImageSource, first_readable
 from trainer.images.stream import Shards
 from trainer.images.stream_order import Deal, deal
 from trainer.levels import unit
-from trainer.mistakes import Mistake
+from trainer.mistakes import Mistake, gather
 from trainer.quality import WINDOW
 from trainer.state import Stream
 
@@ -20,14 +20,19 @@ CLIPPED, DARK = 0.5, 0.02
 
 
 def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
-    """Find the pictures to train and validate on; Mistake, naming the configuration key, where none decodes."""
-    source = open_training(config)
+    """Find the pictures to train and validate on; Mistake, naming the configuration keys, where none decodes."""
+    source, pictures = gather(lambda: open_training(config), lambda: open_pictures(config))
+    return source, pictures
+
+
+def open_pictures(config: RunConfig) -> ValidationImages | None:
+    """Find the pictures to validate on; None where the run has no validation."""
     if (settings := config.validation) is None:
-        return source, None
+        return None
     with under("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
         least = WINDOW + 2 * settings.border(config.scale)
-        return source, open_validation(settings.source, config.scale, settings.max_side, multiple, least)
+        return open_validation(settings.source, config.scale, settings.max_side, multiple, least)
 
 
 def open_training(config: RunConfig) -> ImageSource | Shards:

@@ -1,11 +1,28 @@
 """Keys and options that hold a path: their type, and the home folder that `~` stands for."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 PATH = "path"
 PathText = Annotated[str, PATH]
 """The type of a key that holds a path, or what may be one, such as a hub id: `load_config` expands its `~`."""
+
+
+HUB_ID = re.compile(r"(?:[\w.-]+/)?\w[\w.-]*")
+NO_NAMESPACES = frozenset({"datasets", "models", "spaces", "outputs", ".", ".."})
+"""What nobody on the hub is called, for its own addresses begin so; and the folder of our runs."""
+
+
+def is_absent(text: str) -> bool:
+    """Whether `text` names nothing here and can be no name on the hub either: it is a path, to something missing.
+
+    A name on the hub has a namespace and one slash at most, and the namespace is no folder here.
+    """
+    if Path(text).exists() or "://" in text:
+        return False
+    namespace, slash, _ = text.partition("/")
+    return not HUB_ID.fullmatch(text) or (bool(slash) and (namespace in NO_NAMESPACES or Path(namespace).is_dir()))
 
 
 def expanded(text: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer.checkpoint import Checkpoints
 from trainer.mistakes import Mistake
+from trainer.paths import is_absent
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
@@ -100,7 +101,7 @@ def _from_hub(origin: str, key: str) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    if origin.count("/") != 1 or origin.startswith(("/", ".")) or Path(origin).suffix in FILES:
+    if "/" not in origin or is_absent(origin) or Path(origin).suffix in FILES:
         raise Mistake(f"{key}: {origin} does not exist.")
     try:
         weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once

@@ -173,7 +173,7 @@ class Telemetry:
         """Send what was noted at this step, if anything, to file, trackers and person: one line per step."""
         if self.figures and self.accelerator.is_main_process:
             known = {name: value if math.isfinite(value) else None for name, value in self.figures.items()}
-            self.health, warnings = self.health.observed(known)
+            self.health, warnings = self.health.observed({"step": step, **known})
             told = {"warnings": warnings} if warnings else {}
             with self.disk.writing(self.folder.metrics.name):
                 lines.append(self.folder.metrics, {"step": step, **known, **told})  # JSON has no NaN
@@ -206,7 +206,7 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
         parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
     told = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
     measured = [
-        f"{text.format(values[key])} (bicubic {values[f'{key}_bicubic']:.4g})"
+        f"{text.format(values[key])} (bicubic {values[f'{key}_bicubic']:.4g}{_ahead(name, values)})"
         for name, text in told.items()
         if (key := f"validation/{name}") in values
     ]
@@ -215,6 +215,12 @@ def line(step: int, last: int, values: Mapping[str, float]) -> str:
     if "validation/colour_drift" in values:
         parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
     return " | ".join(parts)
+
+
+def _ahead(name: str, values: Mapping[str, float]) -> str:
+    """Words for a result that has not reached bicubic's PSNR, as every run begins, and some games end."""
+    key = f"validation/{name}"
+    return ", not reached yet" if name == "psnr" and values[key] < values[f"{key}_bicubic"] else ""
 
 
 def track(

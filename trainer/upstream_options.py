@@ -60,7 +60,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     ours |= {"optimizer": _optimizer(options, "train.optim_g"), "lr_scheduler": _schedule(options, "train.optim_g")}
     if adversarial:
         ours["adversarial"] = _adversarial(options, ours["gt_size"])
-    ours["ema"] = {"decay": options.get("train.ema_decay", 0.0)}
+    ours["ema"] = {"decay": options.get("train.ema_decay", 0.0), "warmup_power": 0.0}
     ours |= {**_validation(options), **_reports(options)}
     return ours, options.told()
 
@@ -161,7 +161,7 @@ def _generator(options: Options) -> Tree:
         return {"type": kind, **{key: options.whole(f"{net}.{key}", size) for key, size in sizes.items()}}
     if kind == "SRVGGNetCompact":
         sizes = {"num_feat": 64, "num_conv": 16}
-        act = {"act_type": options.get(f"{net}.act_type", "prelu")}
+        act = {"act_type": options.get(f"{net}.act_type", "prelu"), "init": "torch"}
         return {"type": kind, **{key: options.whole(f"{net}.{key}", size) for key, size in sizes.items()}, **act}
     raise Mistake(f"{net}.type: got {kind}; wanted RRDBNet or SRVGGNetCompact.")
 

@@ -71,6 +71,14 @@ WRONG = {
         "images.source={type: dataset, path: nobody/nothing}",
         "images.source.path: dataset 'nobody/nothing' cannot be loaded: ",
     ),
+    "a folder that is taken for a dataset": (
+        "images.source={type: dataset, path: datasets/rs_20m}",
+        "images.source.path: 'datasets/rs_20m' does not exist (seen from ",
+    ),
+    "a stream of it": (
+        "images.source={type: stream, path: tests/absent}",
+        "images.source.path: 'tests/absent' does not exist (seen from ",
+    ),
     "pictures to validate on that are cut too small": (
         "validation.max_side=16",
         "chelsea.png has a side below 19 once cut to max_side, 16, too small to validate on.",
@@ -227,6 +235,34 @@ def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> 
     with pytest.raises(SystemExit, match="2"):
         run("--check", "0")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_is_missing_is_told_at_once(run: Run) -> None:
+    missing = {
+        "images.source": ("nowhere", "images.source.path: folder 'nowhere' does not exist"),
+        "validation.source": ("nor/here", "validation.source.path: folder 'nor/here' does not exist"),
+        "init.generator": ("outputs/absent", "init.generator: outputs/absent does not exist."),
+        "batch.per_device": ("3", "batch: global_size 4 does not divide by 1 process x per_device 3"),
+        "losses.perceptual": (
+            "{type: vgg, weights: datasets/vgg.x}",
+            "losses.perceptual.weights: datasets/vgg.x does not",
+        ),
+        "telemetry.report_to": ("trackio", "telemetry.report_to: got trackio, whose package is not installed"),
+    }
+    status, stdout, stderr = run("--check", "1", *(f"{key}={value}" for key, (value, _) in missing.items()))
+    assert (status, stdout) == (2, "")
+    head, *lines = stderr.splitlines()
+    assert head == "error: 6 things are wrong:"
+    assert all(any(line.strip().startswith(sentence) for line in lines) for _, sentence in missing.values()), stderr
+    assert len(lines) == 6
+    status, _, stderr = run("--dry-run", "images.source=nowhere", "validation.source=nor/here")
+    assert stderr.startswith("error: 2 things are wrong:\n  images.source.path: folder 'nowhere' does not exist (seen ")
+
+
+def test_a_check_says_what_a_start_would(run: Run) -> None:
+    status, said, _ = run("--check", "1", "mixed_precision=bf16")
+    assert status == 0
+    assert said.splitlines()[0].startswith("mixed_precision: bf16 is many times slower than no on a CPU")
 
 
 def test_bf16_trains(run: Run) -> None:

@@ -105,7 +105,7 @@ def test_the_average_is_not_compiled(build: Callable[..., Experiment]) -> None:
         (ShuffleRRDBNetConfig(n_channels=4, n_blocks=3, growth_channels=2), 3),
         (SRResNetConfig(n_channels=4, n_blocks=3, block_type="rcab"), 3),
         (StochasticSRResNetConfig(n_channels=4, n_blocks=3, noise_dim=2), 3),
-        (SRVGGNetCompactConfig(num_feat=4, num_conv=3), 1),
+        (SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=3), 1),
     ],
     ids=lambda value: getattr(value, "type", None),
 )

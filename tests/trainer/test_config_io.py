@@ -391,6 +391,23 @@ def test_a_name_that_looks_like_something_else_survives_the_dump(name: str, tmp_
     assert load_config(RunConfig, written(tmp_path, dump_config(config))) == config
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_configs_from_upstream_keep_its_average_and_start(path: Path) -> None:
+    config = load_config(RunConfig, path)
+    assert (config.ema.warmup_power == 0) == path.stem.startswith(("realesr", "finetune"))
+    if config.generator.type == "SRVGGNetCompact":
+        assert config.generator.init == ("torch" if path.stem.startswith("realesr") else "residual")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_command_at_the_head_of_a_config_is_one(path: Path) -> None:
+    head = path.read_text().partition("\nname:")[0].replace("\\\n#", "")
+    commands = [line.removeprefix("#").split() for line in head.splitlines() if "configs/" in line and "=" in line]
+    for command in commands:
+        config, *overrides = (word for word in command if word.startswith("configs/") or "=" in word)
+        load_config(RunConfig, ROOT / config, overrides)
+
+
 def test_differences_are_dotted_keys_with_both_values() -> None:
     changed = load("seed=4", "optimizer.betas=[0.5, 0.99]", "validation=null", "lr_scheduler={type: linear}")
     found = differences(load(), changed)

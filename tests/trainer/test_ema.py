@@ -35,7 +35,7 @@ VALUES = [1.0, 3.0, -2.0, 5.0, 0.5, 4.0, -1.0, 2.0]
 
 def test_a_constant_decay_begins_with_a_copy() -> None:
     decays = [0.0] + 7 * [0.9]
-    assert trained(EMAConfig(decay=0.9), VALUES) == pytest.approx(closed_form(VALUES, decays), rel=1e-5)
+    assert trained(EMAConfig(decay=0.9, warmup_power=0), VALUES) == pytest.approx(closed_form(VALUES, decays), rel=1e-5)
 
 
 @pytest.mark.parametrize("power", [2 / 3, 0.75, 1.0])
@@ -44,6 +44,15 @@ def test_a_warm_up_forgets_the_first_steps(power: float) -> None:
     assert decays[1] < 0.7 == decays[-1]
     averages = trained(EMAConfig(decay=0.7, warmup_power=power), VALUES)
     assert averages == pytest.approx(closed_form(VALUES, decays), rel=1e-5)
+
+
+def test_by_default_the_average_is_warmed_up_and_a_decay_of_0_is_the_live_weights() -> None:
+    """After 300 steps a constant decay of 0.999 still holds three quarters of the initial weights."""
+    values = [100.0] + 299 * [1.0]
+    assert trained(EMAConfig(), values)[-1] == pytest.approx(1.0, abs=1.0)
+    assert trained(EMAConfig(warmup_power=0), values)[-1] > 70
+    live = [0.1, 1 / 3, -7.7e-5, 1e8]
+    assert trained(EMAConfig(decay=0), live) == torch.tensor(live).tolist()
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75])

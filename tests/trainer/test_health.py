@@ -30,6 +30,13 @@ def colours(drift: float, truth: float) -> Figures:
     return {"validation/colour_drift": drift, "validation/colour_drift_gt": truth}
 
 
+def test_colours_are_judged_once_warm_up_and_pretraining_are_over() -> None:
+    reports = [{"step": float(step), **colours(0.2, 0.01)} for step in range(100, 1100, 100)]
+    assert [number for number, _ in told(reports)] == [3]
+    assert [number for number, _ in told(reports, Health(settled=500))] == [8]
+    assert told(reports, Health(settled=1000)) == []
+
+
 def test_a_winning_discriminator_is_told_once_with_its_figures() -> None:
     (number, sentence), *more = told([game(0.6, 0.4)] * 3 + [game(0.98, 0.01)] * 50)
     assert number == 3 + 5

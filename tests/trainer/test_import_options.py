@@ -148,7 +148,7 @@ def test_a_compact_generator_with_its_activation() -> None:
         tree["network_g"] = {"type": "SRVGGNetCompact", "num_in_ch": 3, "num_out_ch": 3, **sizes}
 
     config, named = imported(options(change))
-    assert config.generator == SRVGGNetCompactConfig(num_feat=48, num_conv=20, act_type="leakyrelu")
+    assert config.generator == SRVGGNetCompactConfig(init="torch", num_feat=48, num_conv=20, act_type="leakyrelu")
     assert named == EVERY_FILE
 
 

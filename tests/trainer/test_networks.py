@@ -37,8 +37,8 @@ def parameters(net: torch.nn.Module) -> int:
         (RRDBNetConfig(), 2, 16_703_171),
         (RRDBNetConfig(), 1, 16_723_907),
         (RRDBNetConfig(num_block=6), 4, 4_467_779),
-        (SRVGGNetCompactConfig(), 4, 621_424),
-        (SRVGGNetCompactConfig(num_conv=32), 4, 1_213_296),
+        (SRVGGNetCompactConfig(init="torch"), 4, 621_424),
+        (SRVGGNetCompactConfig(init="torch", num_conv=32), 4, 1_213_296),
     ],
 )
 def test_parameter_counts_are_upstreams(config: RRDBNetConfig | SRVGGNetCompactConfig, scale: int, wanted: int) -> None:
@@ -50,7 +50,7 @@ def test_parameter_counts_are_upstreams(config: RRDBNetConfig | SRVGGNetCompactC
 @pytest.mark.parametrize(
     ("config", "scale"),
     [(RRDBNetConfig(num_block=1, num_feat=8, num_grow_ch=4), scale) for scale in (1, 2, 4)]
-    + [(SRVGGNetCompactConfig(num_conv=1, num_feat=8), scale) for scale in (1, 2, 3, 4, 8)],
+    + [(SRVGGNetCompactConfig(init="torch", num_conv=1, num_feat=8), scale) for scale in (1, 2, 3, 4, 8)],
 )
 def test_every_scale_has_its_shape(config: RRDBNetConfig | SRVGGNetCompactConfig, scale: int, bands: int) -> None:
     side = 2 * config.input_multiple(scale)
@@ -59,7 +59,7 @@ def test_every_scale_has_its_shape(config: RRDBNetConfig | SRVGGNetCompactConfig
 
 
 @pytest.mark.parametrize(
-    ("config", "scale"), [(RRDBNetConfig(), 3), (RRDBNetConfig(), 8), (SRVGGNetCompactConfig(), 5)]
+    ("config", "scale"), [(RRDBNetConfig(), 3), (RRDBNetConfig(), 8), (SRVGGNetCompactConfig(init="torch"), 5)]
 )
 def test_other_scales_are_refused(config: RRDBNetConfig | SRVGGNetCompactConfig, scale: int) -> None:
     assert scale not in config.scales
@@ -82,7 +82,7 @@ def test_rrdbnet_has_upstreams_names() -> None:
 
 
 def test_srvgg_has_upstreams_names() -> None:
-    names = list(SRVGGNetCompactConfig(num_conv=1).build(4, bands=3).state_dict())
+    names = list(SRVGGNetCompactConfig(init="torch", num_conv=1).build(4, bands=3).state_dict())
     wanted = ["0.weight", "0.bias", "1.weight", "2.weight", "2.bias", "3.weight", "4.weight", "4.bias"]
     assert names == [f"body.{name}" for name in wanted]
 
@@ -113,8 +113,8 @@ def test_what_is_saved_comes_back_bitwise(
 @pytest.mark.parametrize(
     ("file", "config"),
     [
-        ("realesr-animevideov3.fromncnn.pth", SRVGGNetCompactConfig()),
-        ("realesr-general-x4v3.fromncnn.pth", SRVGGNetCompactConfig(num_conv=32)),
+        ("realesr-animevideov3.fromncnn.pth", SRVGGNetCompactConfig(init="torch")),
+        ("realesr-general-x4v3.fromncnn.pth", SRVGGNetCompactConfig(init="torch", num_conv=32)),
         ("RealESRGAN_x4plus_anime_6B.fromncnn.pth", RRDBNetConfig(num_block=6)),
     ],
 )

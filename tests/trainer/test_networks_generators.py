@@ -160,7 +160,7 @@ def test_a_samples_noise_follows_from_its_position() -> None:
 
 def test_noise_is_for_the_generators_that_take_it() -> None:
     keys = Keys(7, torch.arange(2))
-    assert noise_for(SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3), keys) == ()
+    assert noise_for(SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3), keys) == ()
     (noise,) = noise_for(StochasticSRResNetConfig(n_channels=8, n_blocks=1, noise_dim=4).build(2, bands=3), keys)
     assert torch.equal(noise, noise_of(keys, 4))
 
@@ -186,7 +186,7 @@ def imported(**changes: object) -> ImportedGeneratorConfig:
 
 def test_an_imported_module_keeps_its_own_names_and_comes_back(tmp_path: Path) -> None:
     net, picture = imported().build(4, bands=6), torch.rand(1, 6, 5, 5)
-    plain = SRVGGNetCompactConfig(num_conv=1, num_feat=4).build(4, bands=6)
+    plain = SRVGGNetCompactConfig(init="torch", num_conv=1, num_feat=4).build(4, bands=6)
     assert list(net.state_dict()) == list(plain.state_dict())
     plain.load_state_dict(net.state_dict())
     assert torch.equal(net(picture), plain(picture))

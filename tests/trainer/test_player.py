@@ -14,7 +14,7 @@ TARGET = 0.5
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
+    return SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
 
 
 def player(accelerator: Accelerator, config: OptimizerConfig) -> Player:

@@ -19,7 +19,7 @@ def checkpoint(folder: Path, net: SRVGGNetCompact, step: int) -> Path:
 
 def network(seed: int) -> SRVGGNetCompact:
     torch.manual_seed(seed)
-    return SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
+    return SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
 
 
 def test_the_export_opens_as_the_average_it_is(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from trainer.state import Best, Stream, TrainState
 
 def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainState:
     torch.manual_seed(seed)
-    net = SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
+    net = SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
     config = OptimizerConfig(**optimizer)
     player = Player(accelerator, net, config, Constant())
     return TrainState(player, None, smoothed(player.module, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
@@ -75,7 +75,7 @@ def test_a_resumed_run_takes_the_optimizer_settings_of_its_configuration(acceler
 
 def test_a_checkpoint_of_another_network_does_not_fit(accelerator: Accelerator) -> None:
     other = state(accelerator).parts()
-    other["generator"] = SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(2, bands=3).state_dict()
+    other["generator"] = SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=1).build(2, bands=3).state_dict()
     with pytest.raises(RuntimeError, match="size mismatch"):
         state(accelerator).load(other)
 

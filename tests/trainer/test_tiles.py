@@ -11,7 +11,7 @@ from trainer.tiles import Part, receptive_radius, weights
 @pytest.mark.parametrize("num_conv", [1, 4])
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_a_stack_of_3x3_sees_one_pixel_per_layer(num_conv: int, scale: int) -> None:
-    net = SRVGGNetCompactConfig(num_feat=4, num_conv=num_conv).build(scale, 3).eval()
+    net = SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=num_conv).build(scale, 3).eval()
     assert receptive_radius(net, scale, 3, 1) == num_conv + 2
 
 

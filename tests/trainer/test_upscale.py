@@ -25,7 +25,7 @@ ODD = ROOT.parent / "shared" / "data" / "bench" / "odd_inputs"
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model")
-    SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, 3).save_pretrained(folder)
+    SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, 3).save_pretrained(folder)
     return str(folder)
 
 
@@ -305,7 +305,7 @@ def test_16_bits_with_transparency_and_profile_come_out_so(model: str, tmp_path:
 
 
 def test_strength_mixes_two_models(model: str, photos: Path, tmp_path: Path) -> None:
-    SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, 3).save_pretrained(tmp_path / "weak")
+    SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, 3).save_pretrained(tmp_path / "weak")
     options = ("--denoise-model", str(tmp_path / "weak"), "--denoise-strength", "0.25", "--format", "png")
     assert upscale(model, photos / "b.jpg", tmp_path / "out", *options) == 0
     upscaler = Upscaler.from_pretrained(model, denoise_model=str(tmp_path / "weak"), denoise_strength=0.25)
@@ -355,7 +355,7 @@ def test_mistakes_are_one_sentence_and_status_2(
 def test_networks_that_do_not_mix_are_a_mistake(
     model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    SRVGGNetCompactConfig(num_feat=4, num_conv=2).build(2, 3).save_pretrained(tmp_path / "deeper")
+    SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=2).build(2, 3).save_pretrained(tmp_path / "deeper")
     options = ("--denoise-model", str(tmp_path / "deeper"), "--denoise-strength", "0.5")
     assert upscale(model, photos, tmp_path / "out", *options) == 2
     assert capsys.readouterr().err.startswith("error: --denoise-model: its network is not of the kind and size")

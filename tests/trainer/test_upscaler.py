@@ -38,7 +38,7 @@ def lively(net: Generator) -> Generator:
 
 
 def small(scale: int = 2, num_conv: int = 2, bands: int = 3) -> Generator:
-    return lively(SRVGGNetCompactConfig(num_feat=8, num_conv=num_conv).build(scale, bands))
+    return lively(SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=num_conv).build(scale, bands))
 
 
 def noise(*shape: int) -> Tensor:
@@ -51,9 +51,9 @@ def clamped(net: Generator, pictures: Tensor) -> Tensor:
 
 
 KINDS = {
-    "srvgg x1": lambda: SRVGGNetCompactConfig(num_feat=8, num_conv=3).build(1, 3),
-    "srvgg x2": lambda: SRVGGNetCompactConfig(num_feat=8, num_conv=3).build(2, 3),
-    "srvgg x3": lambda: SRVGGNetCompactConfig(num_feat=8, num_conv=3).build(3, 3),
+    "srvgg x1": lambda: SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=3).build(1, 3),
+    "srvgg x2": lambda: SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=3).build(2, 3),
+    "srvgg x3": lambda: SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=3).build(3, 3),
     "rrdb x4": lambda: RRDBNetConfig(num_feat=8, num_block=1, num_grow_ch=4).build(4, 3),
     "rrdb x2": lambda: RRDBNetConfig(num_feat=8, num_block=1, num_grow_ch=4).build(2, 3),
     "rrdb x1": lambda: RRDBNetConfig(num_feat=8, num_block=1, num_grow_ch=4).build(1, 3),
@@ -121,7 +121,7 @@ class Greedy(torch.nn.Module):
 
     def __init__(self, num_in_ch: int, scale: int) -> None:
         super().__init__()
-        self.net = SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(scale, num_in_ch)
+        self.net = SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=1).build(scale, num_in_ch)
         self.refused: list[tuple[int, ...]] = []
 
     def forward(self, x: Tensor) -> Tensor:
@@ -305,7 +305,7 @@ def test_bands_of_another_number_are_refused() -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0])
 def test_two_networks_mix_weight_by_weight(strength: float, tmp_path: Path) -> None:
-    first, second = small(), SRVGGNetCompactConfig(num_feat=8, num_conv=2).build(2, 3)
+    first, second = small(), SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=2).build(2, 3)
     first.save_pretrained(tmp_path / "strong")
     second.save_pretrained(tmp_path / "weak")
     upscaler = Upscaler.from_pretrained(

@@ -51,7 +51,7 @@ def pairs(tmp_path: Path) -> Pairs:
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(SCALE, bands=3)
+    return SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(SCALE, bands=3)
 
 
 def validator(accelerator: Accelerator, source: ValidationSource, **settings: Any) -> Validator:

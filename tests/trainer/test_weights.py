@@ -26,7 +26,7 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weights"
 
 def net(seed: int, num_feat: int = 8) -> SRVGGNetCompact:
     torch.manual_seed(seed)
-    return SRVGGNetCompactConfig(num_feat=num_feat, num_conv=1).build(4, 3)
+    return SRVGGNetCompactConfig(init="torch", num_feat=num_feat, num_conv=1).build(4, 3)
 
 
 def equal(one: SRVGGNetCompact, other: SRVGGNetCompact) -> bool:
@@ -82,7 +82,7 @@ def test_ends_that_do_not_fit_are_named_one_by_one(tmp_path: Path) -> None:
         "k: random weights stay in conv_first.weight ([4, 12, 3, 3], there [4, 3, 3, 3])",
     ]
     assert torch.equal(x2.conv_body.weight, x4.conv_body.weight)
-    bands = SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(4, bands=4)
+    bands = SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=1).build(4, bands=4)
     said = load_weights(bands, saved(net(1), tmp_path / "rgb.pth"), "k")[1]
     assert [part.split(" ")[0] for part in said.split("stay in ")[1].split("), ")] == [
         "body.0.weight",
@@ -110,7 +110,7 @@ def test_a_body_that_does_not_fit_is_a_mistake_unless_it_is_asked_for(
     tmp_path: Path, sizes: dict[str, int], counts: str
 ) -> None:
     """All five tensors of a shallow network may be in a file of eight, and still it is another network."""
-    ours = SRVGGNetCompactConfig(**({"num_feat": 8, "num_conv": 1} | sizes)).build(4, 3)  # type: ignore[arg-type]
+    ours = SRVGGNetCompactConfig(init="torch", **({"num_feat": 8, "num_conv": 1} | sizes)).build(4, 3)  # type: ignore[arg-type]
     file = saved(net(1), tmp_path / "theirs.pth")
     before = [value.clone() for value in ours.state_dict().values()]
     with pytest.raises(Mistake) as mistake:
@@ -217,7 +217,7 @@ def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the released weights are not on this machine")
 def test_a_released_file_loads() -> None:
-    whole = SRVGGNetCompactConfig().build(4, 3)
+    whole = SRVGGNetCompactConfig(init="torch").build(4, 3)
     said = load_weights(whole, str(SHARED / "realesr-animevideov3.fromncnn.pth"), "init.generator")
     assert said[0].startswith(f"init.generator: {len(whole.state_dict())} of {len(whole.state_dict())} tensors")
 
@@ -304,7 +304,7 @@ def test_a_run_that_resumes_needs_what_it_began_from_no_more(tiny: Callable[...,
 def test_a_dry_run_and_a_check_say_what_was_loaded(
     tiny: Callable[..., RunConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = saved(SRVGGNetCompactConfig(num_feat=8, num_conv=1).build(2, 3), tmp_path / "x2.pth")
+    file = saved(SRVGGNetCompactConfig(init="torch", num_feat=8, num_conv=1).build(2, 3), tmp_path / "x2.pth")
     config = tiny(f"init.generator={file}", "validation=null", "queue_size=0", "telemetry.report_to=none")
     sentence = "init.generator: random weights stay in body.4.weight ([48, 8, 3, 3], there [12, 8, 3, 3]), body.4.bias"
     assert any(note.startswith(sentence) for note in check(config, 1))

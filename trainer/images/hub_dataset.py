@@ -9,7 +9,7 @@ from torch import Tensor
 from trainer.images.decode import Unreadable, decode
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
-from trainer.paths import PathText
+from trainer.paths import PathText, is_absent
 
 GLOB = frozenset("*?[")
 
@@ -94,6 +94,7 @@ class HubDataset:
     def _load(self) -> Any:
         import datasets
 
+        prove_named(self.path)
         local = Path(self.path)
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             return self._split_of(datasets.load_from_disk(self.path))
@@ -120,6 +121,12 @@ def decode_stored(stored: Any, name: str) -> Tensor:
     if stored is None or (stored["bytes"] is None and stored["path"] is None):
         raise Unreadable(name, "the row holds no picture")
     return decode(stored["bytes"] or Path(stored["path"]), name)
+
+
+def prove_named(path: str) -> None:
+    """Mistake, before the hub is asked again and again, where `path` can be nothing that it has."""
+    if not GLOB & set(path) and is_absent(path):
+        raise Mistake(f"path: {path!r} does not exist (seen from {str(Path.cwd())!r}), and is no name on the hub.")
 
 
 def hint(path: str) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainer.images.away import PASSING, Away
 from trainer.images.decode import Unreadable
-from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed
+from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed, prove_named
 from trainer.mistakes import Mistake
 from trainer.paths import PathText
 
@@ -142,6 +142,7 @@ class StreamedDataset:
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
 
+        prove_named(self.path)
         local = Path(self.path)
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             raise Mistake(f"path: {self.path!r} was written by save_to_disk, which is not streamed: `type: dataset`.")

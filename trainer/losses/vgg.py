@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from trainer.mistakes import Mistake
+from trainer.paths import is_absent
 from trainer.state_dicts import content_of
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
@@ -92,10 +93,10 @@ HOW = (
 
 
 def _located(origin: str, key: str, download: bool) -> Path:
-    path = Path(origin).expanduser()
+    path = Path(origin)
     if path.is_file():
         return path
-    if path.suffix in (".pth", ".pt", ".safetensors") or origin.count("/") != 1:
+    if path.suffix in (".pth", ".pt", ".safetensors") or "/" not in origin or is_absent(origin):
         raise Mistake(f"{key}: {origin} does not exist. {HOW}")
     from huggingface_hub import hf_hub_download
 

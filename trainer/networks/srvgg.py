@@ -93,9 +93,9 @@ class SRVGGNetCompactConfig:
     """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
     act_type: ActType = "prelu"
     """After every convolution but the last."""
-    init: Start = "torch"
-    """`torch` starts as upstream does, `icnr` so too but without a checkerboard; `residual` starts from the
-    nearest-upsampled input and learns sooner."""
+    init: Start = "residual"
+    """`residual` starts from the nearest-upsampled input; `torch` starts as upstream does and learns later, `icnr` too,
+    but without a checkerboard."""
 
     def __post_init__(self) -> None:
         check_sizes(self, num_feat=1, num_conv=0)
