@@ -180,6 +180,11 @@ def usage(config: RunConfig, repo_id: str) -> str:
     said = f"With wildsr installed:\n\n```\n{command}\n```"
     if not levels:
         said += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
+    if (multiple := config.generator.input_multiple(config.scale)) > 1:
+        said += (
+            f"\n\nThe sides of the network's input are multiples of {multiple}: these pad a picture and crop the result, "
+            f"and so does an ONNX file of `python -m trainer.export`."
+        )
     if others_read(config.generator):
         said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
     return said

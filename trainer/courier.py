@@ -83,7 +83,7 @@ def failure(error: BaseException) -> Answer:
     if isinstance(error, Refused):
         return {"error": str(error), "refused": True, "key": error.key}
     if isinstance(error, OfflineModeIsEnabled):
-        return {"error": "HF_HUB_OFFLINE is set", "refused": True}
+        return {"error": "HF_HUB_OFFLINE is set", "refused": True, "offline": True}
     causes = [error]
     while causes[-1].__cause__:
         causes.append(causes[-1].__cause__)

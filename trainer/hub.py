@@ -13,6 +13,7 @@ from typing import Any, Literal
 from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
+from trainer.stop import REQUEST
 
 COURIER = Path(__file__).with_name("courier.py")
 OPENING = 30.0
@@ -24,7 +25,7 @@ class HubConfig:
     """Where on the hub the run goes, and when. The token is that of HF_TOKEN or of `hf auth login`."""
 
     repo_id: str
-    """`namespace/name`; made if need be, before anything else is done."""
+    """`namespace/name`; made if need be, before anything else is done, or at the first push where the hub is away."""
     strategy: Literal["end", "best", "every_save"] = "end"
     """Push what the last step left, each best validation, or each checkpoint."""
     private: bool = True
@@ -52,13 +53,15 @@ class Answer:
     """Another attempt would meet the same: a person has to put it right."""
     key: str = "repo_id"
     """What of the hub section that is about."""
+    offline: bool = False
+    """It is refused because HF_HUB_OFFLINE is set: nothing that the hub said."""
     pause: float = 0.0
     """Seconds that the hub asks to be left alone."""
     commit: str = ""
 
 
-def errand(request: dict[str, Any], seconds: float, cancelled: Event) -> Answer:
-    """Send a courier, and end it after `seconds` or when `cancelled` is set."""
+def errand(request: dict[str, Any], seconds: float, cancelled: Event, heeds_stop: bool = False) -> Answer:
+    """Send a courier, and end it after `seconds`, when `cancelled` is set, or with `heeds_stop` at a stop request."""
     command = [sys.executable, "-P", str(COURIER)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     deadline = time.monotonic() + seconds
@@ -69,7 +72,7 @@ def errand(request: dict[str, Any], seconds: float, cancelled: Event) -> Answer:
             courier.stdin.write(json.dumps(request) + "\n")
             courier.stdin.flush()
             while courier.poll() is None:
-                if cancelled.wait(0.1):
+                if cancelled.wait(0.1) or (heeds_stop and REQUEST.name is not None):
                     return Answer(error="cut off")
                 if time.monotonic() > deadline:
                     return Answer(error=f"no answer within {seconds:.0f} seconds")
@@ -81,15 +84,20 @@ def errand(request: dict[str, Any], seconds: float, cancelled: Event) -> Answer:
     return Answer(**json.loads(said[-1]))
 
 
+def try_repo(config: HubConfig, metadata: str, cancelled: Event) -> Answer:
+    """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`."""
+    request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
+    return errand(request, OPENING, cancelled, heeds_stop=True)
+
+
 def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -> Answer:
-    """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`.
+    """The same for where a person is waiting.
 
     Mistake where a person must help, naming the key of the hub section, or the option where it is one of `options`,
-    those of the command line; an answer with an `error` where the hub may only be away.
+    those of the command line; an answer with an `error` where the hub is only away, or this machine offline.
     """
-    request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
-    answer = errand(request, OPENING, Event())
-    if answer.refused:
+    answer = try_repo(config, metadata, Event())
+    if answer.refused and not answer.offline:
         key = f"--{answer.key.replace('_', '-')}" if answer.key in options else f"hub.{answer.key}"
         raise Mistake(f"{key}: {config.repo_id} cannot be pushed to: {answer.error}.")
     return answer

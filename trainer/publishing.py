@@ -9,8 +9,7 @@ from trainer.claim import check_folder, folder_of
 from trainer.config import RunConfig
 from trainer.console import say
 from trainer.disclosure import as_trained
-from trainer.hub import Answer, open_repo
-from trainer.mistakes import Mistake
+from trainer.hub import Answer, open_repo, try_repo
 from trainer.pusher import Pusher
 from trainer.run_folder import RunFolder
 
@@ -18,28 +17,34 @@ from trainer.run_folder import RunFolder
 def meet_hub(config: RunConfig, fresh: bool = False) -> None:
     """Open the repository that the run is to be pushed to, if any. For one rank, before any heavy work.
 
-    Raises Mistake where the hub refuses, and where it is away when a run begins, for somebody is there then. A run that
-    resumes, or has ended, says so and goes on. `fresh` is for a run that will not resume what lies in its folder.
+    Raises Mistake where the hub refuses. Where it is away, or this machine offline, that is said and the run goes on;
+    its pushes are tried all the same. `fresh` is for a run that will not resume what lies in its folder.
     """
     if config.hub is None:
         return
     if not fresh:
         check_folder(config)  # nothing is made on the hub for a run that may not begin
     answer = ask_hub(config)
-    if not answer.error:
-        return
-    sentence = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}"
-    if fresh or not Checkpoints(folder_of(config).checkpoints).steps():
-        raise Mistake(f"{sentence}.")
-    say(f"{sentence}; pushes are tried all the same.")
+    if answer.error:
+        repo_id, path = config.hub.repo_id, folder_of(config).path
+        say(
+            f"hub.repo_id: {repo_id} cannot be reached: {answer.error}; training goes on, pushes are tried all the "
+            f"same, and `python -m trainer.push {path}` brings what is missing."
+        )
 
 
 def ask_hub(config: RunConfig, options: Collection[str] = ()) -> Answer:
     """Open the repository of the run: see `open_repo`."""
     assert config.hub
+    return open_repo(config.hub, head_of_card(config), options)
+
+
+def head_of_card(config: RunConfig) -> str:
+    """The card's metadata, as far as they are known before anything is measured."""
+    assert config.hub
     folder = folder_of(config)
     known = as_trained(config, folder.hub_names()) if folder.starts.is_file() else config
-    return open_repo(config.hub, metadata(known, config.hub, {}), options)
+    return metadata(known, config.hub, {})
 
 
 def make_pusher(config: RunConfig) -> Pusher | None:
@@ -47,7 +52,14 @@ def make_pusher(config: RunConfig) -> Pusher | None:
     if config.hub is None:
         return None
     folder = folder_of(config)
-    return Pusher(config.hub, folder, partial(write_card, config, folder), say)
+    hub = config.hub
+    return Pusher(
+        hub,
+        folder,
+        partial(write_card, config, folder),
+        say,
+        opening=lambda cancelled: try_repo(hub, head_of_card(config), cancelled),
+    )
 
 
 def newest_and_best(folder: RunFolder) -> tuple[int | None, int | None]:

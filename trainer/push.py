@@ -56,6 +56,8 @@ def push(options: argparse.Namespace) -> bool:
     check_folder(config)
     print(f"asking the hub for {hub.repo_id}, {OPENING:.0f} s at most.", flush=True)
     answer = ask_hub(config, chosen)
+    if answer.offline:
+        raise Mistake(f"{hub.repo_id} cannot be reached: {answer.error}; unset it.")
     if answer.error:
         raise Failure(f"{hub.repo_id} cannot be reached: {answer.error}; try the same command later.")
     pusher = make_pusher(config)

@@ -43,6 +43,8 @@ class Pusher:
     ----------
     write_card : puts the card of a step into a folder
     say : a line for the person who watches; called from the thread too
+    opening : makes sure of the repository, and that it is private where it has to be; called before the first push, as
+        the hub may have been away when the run began
     """
 
     def __init__(
@@ -51,13 +53,15 @@ class Pusher:
         folder: RunFolder,
         write_card: Callable[[Path, int], None],
         say: Callable[[str], None],
+        opening: Callable[[Event], Answer] = lambda _: Answer(),
     ) -> None:
         self.config, self.folder, self.write_card, self.say = config, folder, write_card, say
         self.changed = Condition()
         self.waiting: Save | None = None
         self.requested: int | None = None
         self.done: int | None = None
-        self.last_error = ""
+        self.opening, self.is_open = opening, False
+        self.last_error, self.refusal = "", ""
         self.closing, self.cancelled = Event(), Event()
         self.thread: Thread | None = None
 
@@ -68,9 +72,12 @@ class Pusher:
 
     def begin(self, newest: int | None, best: int | None) -> None:
         """Clear away what dead pushes left, and push what they owe. For who holds the run folder's lock."""
-        for stale in self.folder.hub.glob("step-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        sweep(self.folder.hub)
+        try:
+            for stale in self.folder.hub.glob("step-*"):
+                shutil.rmtree(stale, ignore_errors=True)
+            sweep(self.folder.hub)
+        except OSError as error:
+            self.say(f"{self.folder.hub} keeps what an earlier push left there: {error.strerror}.")
         self.catch_up({"end": None, "best": best, "every_save": newest}[self.config.strategy])
 
     def finish(self, newest: int | None, best: int | None) -> bool:
@@ -171,8 +178,12 @@ class Pusher:
             shutil.rmtree(replaced.place, ignore_errors=True)
 
     def _attempt(self, save: Save) -> Answer:
-        """Send one courier with one save."""
+        """Send one courier with one save, and the first time one before it that opens the repository."""
         try:
+            if not self.is_open and (answer := self.opening(self.cancelled)).error:
+                self.last_error = answer.error
+                return answer
+            self.is_open = True
             size = sum(file.stat().st_size for file in save.place.rglob("*"))
             request = {
                 "errand": "push",
@@ -193,8 +204,10 @@ class Pusher:
         return answer
 
     def _complain(self, save: Save, answer: Answer, failures: int) -> None:
-        """Say a refusal each time, what may pass when it begins; what comes last is for `close` to say."""
-        if failures > 1 or self.cancelled.is_set() or (answer.refused and self.closing.is_set()):
+        """Say a refusal where it is a new one, what may pass when it begins; what comes last is for `close` to say."""
+        again = failures > 1 or (answer.refused and answer.error == self.refusal)
+        self.refusal = answer.error if answer.refused else ""
+        if again or self.cancelled.is_set() or (answer.refused and self.closing.is_set()):
             return
         then = "the next save is pushed anew" if answer.refused else "it is tried again"
         goes_on = "" if self.closing.is_set() else "training goes on, "

@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer.checkpoint import Checkpoints
 from trainer.mistakes import Mistake
 from trainer.paths import is_absent
+from trainer.waiting import WATCH
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
@@ -104,7 +105,8 @@ def _from_hub(origin: str, key: str) -> Path:
     if "/" not in origin or is_absent(origin) or Path(origin).suffix in FILES:
         raise Mistake(f"{key}: {origin} does not exist.")
     try:
-        weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
+        with WATCH.phase(f"{key}: asking the hub for {origin}"):  # its client tries for half a minute, and says so
+            weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
         with suppress(EntryNotFoundError):  # the shapes will say it
             hf_hub_download(origin, CONFIG)  # it then lies beside the weights
         return Path(weights)

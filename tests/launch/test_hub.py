@@ -154,7 +154,7 @@ def test_a_hub_that_hangs_is_given_up_and_the_next_push_is_complete(
 ) -> None:
     monkeypatch.setattr(module, "GRACE", 6.0)
     hub.add("tester/x4")
-    hub.faults = [Fault("/validate-yaml", "hang")]
+    hub.faults = [Fault("/preupload/", "hang")]
     pusher = push()
     pusher.request(6)
     until(lambda: not hub.faults[0].times)
@@ -197,6 +197,31 @@ def test_a_refusal_is_said_and_the_next_push_is_complete(hub: LoopbackHub, push:
     pusher.saved(6, best=False)
     assert pusher.close(60)
     assert_complete(hub, pusher, 6)
+
+
+def test_a_refusal_that_stays_is_said_once(hub: LoopbackHub, push: Push, said: list[str]) -> None:
+    hub.token = "another"
+    pusher = push("hub.strategy=every_save")
+    for step in (3, 6):
+        pusher.saved(step, best=False)
+        until(lambda step=step: not list(pusher.folder.hub.glob(f"step-{step:08d}-*")))  # type: ignore[misc]
+    assert [line.split(" could")[0] for line in said] == ["step 3"]
+
+
+def test_what_was_not_opened_when_the_run_began_is_opened_before_the_first_push(
+    hub: LoopbackHub, push: Push, said: list[str]
+) -> None:
+    """A repository that is not there is made private; into one that is public a private run is not pushed."""
+    pusher = push()
+    assert pusher.finish(6, 3)
+    assert hub.repos["tester/x4"].private
+    hub.repos["tester/x4"].private = False
+    (pusher.folder.hub / "pushed.json").unlink()
+    titles = hub.titles("tester/x4")
+    again = push()
+    assert not again.finish(6, 3)
+    assert "the repository exists and is public; hub.private=false, or --public by hand, allows that" in said[-1]
+    assert hub.titles("tester/x4") == titles
 
 
 def test_a_run_does_not_wait_for_longer_than_it_was_told_and_the_next_one_catches_up(

@@ -53,7 +53,7 @@ def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
     assert asdict(errand({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
-        Answer(error="HF_HUB_OFFLINE is set", refused=True)
+        Answer(error="HF_HUB_OFFLINE is set", refused=True, offline=True)
     )
 
 
