@@ -182,8 +182,8 @@ def usage(config: RunConfig, repo_id: str) -> str:
         said += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
     if (multiple := config.generator.input_multiple(config.scale)) > 1:
         said += (
-            f"\n\nThe sides of the network's input are multiples of {multiple}: these pad a picture and crop the result, "
-            f"and so does an ONNX file of `python -m trainer.export`."
+            f"\n\nThe sides of the network's input are multiples of {multiple}: the above pads a picture and crops the "
+            f"result, as an ONNX file of `python -m trainer.export` does within."
         )
     if others_read(config.generator):
         said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."

@@ -179,3 +179,9 @@ def test_facts_are_those_of_the_staged_weights(saved: Configure) -> None:
     folder = folder_of(saved(HUB))
     found = facts(folder, folder.export, 3)
     assert (found.step, found.pictures, found.sheet, found.figures["psnr"]) == (3, 2, False, 26.5)
+
+
+@pytest.mark.parametrize(("scale", "multiple"), [(4, 1), (2, 2), (1, 4)])
+def test_what_the_sides_of_an_input_must_divide_by_is_said(tiny: Configure, scale: int, multiple: int) -> None:
+    said = text(tiny(HUB, "generator={type: RRDBNet, num_block: 1}", f"scale={scale}", "gt_size=32"))
+    assert (f"The sides of the network's input are multiples of {multiple}: the above pads" in said) == (multiple > 1)
