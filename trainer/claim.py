@@ -1,19 +1,25 @@
 """Whether a run may begin, or go on, in its folder; and taking the folder over."""
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 from trainer.checkpoint import Checkpoints
 from trainer.config import RESUMABLE, RunConfig
-from trainer.config_io import differences, dump_config, load_config
+from trainer.config_io import differences, dump_config, read_tree, validated
 from trainer.durable import ASIDE, sweep, write_atomically
 from trainer.mistakes import Mistake
-from trainer.run_folder import RunFolder
+from trainer.run_folder import BY_FILE, RunFolder
 from trainer.weights import InitConfig
 
-BEGUN = {RunFolder.LOCK}
-"""What a run that died while it took the folder over may have left, besides what `sweep` removes."""
+BEGUN = {RunFolder.LOCK, "STOP", "STOPPED"}
+"""What may lie in a folder in which no run has begun: a run died while it took it over, or was stopped before. Besides
+what `sweep` removes."""
+LONGEST = 255  # bytes of a name
 
 
 def check_folder(config: RunConfig) -> list[str]:
@@ -24,37 +30,64 @@ def check_folder(config: RunConfig) -> list[str]:
     folder = folder_of(config)
     _check_writable(folder.path)
     there = {entry.name for entry in folder.path.iterdir()} if folder.path.exists() else set()
-    if all(name in BEGUN or name.startswith(ASIDE) for name in there):
+    if all(name in BEGUN or name.startswith(ASIDE) for name in there) and not folder.evidence():
         return []
-    if not folder.config.is_file():
+    if not folder.config.is_file() and not folder.evidence():
         raise Mistake(
             f"{folder.path} is not empty and holds no run (no config.yaml): choose another name or output_dir."
         )
-    try:
-        before = load_config(RunConfig, folder.config)
-    except Mistake as mistake:
-        raise Mistake(f"the run in {folder.path} was made by another version of this program: {mistake}") from None
-    changed = differences(before, config)
-    foreign = {key: values for key, values in changed.items() if not _resumable(key)}
-    if foreign and not config.checkpoints.accept_changes:
-        lines = "".join(f"\n  {key}: the run has {old!r}, this config {new!r}" for key, (old, new) in foreign.items())
+    changes = _check_configuration(config, folder)
+    done = folder.steps_done()
+    if done is None or done < config.max_train_steps:  # else nothing will be written there
+        standing(folder, content=False)
+    return changes
+
+
+def standing(folder: RunFolder, content: bool = True) -> tuple[int | None, list[str]]:
+    """Where the run goes on: `Checkpoints.newest`, with `content` as there.
+
+    Raises Mistake where a checkpoint was complete once and none is intact now: to begin anew would destroy the record
+    of what may be weeks, because a disk was not mounted or old files were purged.
+    """
+    step, complaints = Checkpoints(folder.checkpoints).newest(content)
+    if step is None and (evidence := folder.evidence()):
+        lines = "".join(f"\n  {complaint}" for complaint in complaints)
         raise Mistake(
-            f"{folder.path} holds a run of another configuration:{lines}\n"
-            f"Give this one another name (name=...), move the old one aside with --fresh, or go on "
-            f"with another stream by checkpoints.accept_changes=true."
+            f"{folder.path} holds a run that was saved ({evidence}), and no intact checkpoint is in "
+            f"{folder.checkpoints} now:{lines or ' it is empty or not there.'}\n"
+            f"Put the checkpoints back, or move what is left of the run aside and begin anew with --fresh."
         )
-    return [f"{key} is now {new!r} (was {old!r})" for key, (old, new) in changed.items()]
+    return step, complaints
+
+
+def take_over(config: RunConfig) -> tuple[int | None, list[str]]:
+    """Make the folder, or take it over, and find where the run goes on: see `standing`. For one rank."""
+    folder = _locked(config)
+    found = standing(folder)
+    open_folder(config)
+    return found
+
+
+def stop_before_start(config: RunConfig) -> str | None:
+    """Obey a file STOP that is there before the run starts, and say so; None where there is none. For one rank."""
+    if not folder_of(config).stop.exists():
+        return None
+    check_folder(config)
+    folder = _locked(config)
+    step = max(Checkpoints(folder.checkpoints).steps(), default=0)
+    with _writing(folder.path):
+        folder.interrupt(step, BY_FILE)
+    return f"stopped at step {step} ({BY_FILE}) before anything was trained; the same command goes on."
 
 
 def open_folder(config: RunConfig) -> RunFolder:
     """Make the folder, or take it over, and write the resolved configuration into it. For one rank."""
-    folder = folder_of(config)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    folder.lock()
-    sweep(folder.path)
-    write_atomically(folder.config, dump_config(config))  # before anything else is in the folder: it says whose it is
-    folder.samples.mkdir(exist_ok=True)
-    folder.checkpoints.mkdir(exist_ok=True)
+    folder = _locked(config)
+    with _writing(folder.path):
+        sweep(folder.path)
+        write_atomically(folder.config, dump_config(config))  # first of all: it says whose the folder is
+        folder.samples.mkdir(exist_ok=True)
+        folder.checkpoints.mkdir(exist_ok=True)
     return folder
 
 
@@ -72,15 +105,79 @@ def origins(config: RunConfig) -> InitConfig:
 
 
 def move_aside(config: RunConfig) -> Path | None:
-    """Rename the run's folder, if there is one, so that a new run can begin; nothing is deleted."""
-    path = folder_of(config).path
+    """Rename the run's folder, if there is one, so that a new run can begin; nothing is deleted.
+
+    Raises Mistake where a process trains in it, whose next save would go to the new run's folder.
+    """
+    folder = folder_of(config)
+    path = folder.path
     if not path.exists():
         return None
-    name = f"{path.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"
-    names = (name, *(f"{name}-{number}" for number in range(2, 100)))
+    if folder.locked():
+        raise Mistake(f"another process is training in {path}: stop it before --fresh, or give this run a name.")
+    marks = [f".until-{time.strftime('%Y%m%d-%H%M%S')}{number}" for number in ("", *(f"-{n}" for n in range(2, 100)))]
+    names = (f"{os.fsdecode(os.fsencode(path.name)[: LONGEST - len(mark)])}{mark}" for mark in marks)
     aside = next(place for place in map(path.with_name, names) if not place.exists())
-    path.rename(aside)
+    with _writing(path):
+        path.rename(aside)
     return aside
+
+
+def _check_configuration(config: RunConfig, folder: RunFolder) -> list[str]:
+    """Whether the folder's run is of this configuration: what a resumed run changes, a sentence each; else Mistake."""
+    accepted = config.checkpoints.accept_changes
+    try:
+        tree = read_tree(folder.config)
+        before = validated(RunConfig, tree, str(folder.config))
+    except Mistake as mistake:
+        if accepted:
+            return [f"all, for what the run had cannot be told: {mistake}"]
+        raise Mistake(
+            f"the configuration of the run in {folder.path} is damaged, or of another version of this program: "
+            f"{mistake}\nGo on with this configuration by checkpoints.accept_changes=true, or move the run aside "
+            f"with --fresh."
+        ) from None
+    changed = differences(before, config)
+    foreign = {key: values for key, values in changed.items() if not _resumable(key)}
+    if foreign and not accepted:
+        lines = "".join(
+            f"\n  {key}: the run {f'has {old!r}' if old is None or _says(tree, key) else 'does not say'}, "
+            f"this config {new!r}"
+            for key, (old, new) in foreign.items()
+        )
+        raise Mistake(
+            f"{folder.path} holds a run of another configuration:{lines}\n"
+            f"Give this one another name (name=...), move the old one aside with --fresh, or go on "
+            f"with another stream by checkpoints.accept_changes=true."
+        )
+    return [f"{key} is now {new!r} (was {old!r})" for key, (old, new) in changed.items()]
+
+
+def _says(tree: Any, key: str) -> bool:
+    """Whether a tree has a dotted key: each run's config.yaml has all, unless it was cut short."""
+    for name in key.split("."):
+        if not isinstance(tree, dict) or name not in tree:
+            return False
+        tree = tree[name]
+    return True
+
+
+def _locked(config: RunConfig) -> RunFolder:
+    """The run's folder, there and held by this process."""
+    folder = folder_of(config)
+    with _writing(folder.path):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.lock()
+    return folder
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Mistake where the disk refuses what is written to the run folder meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        raise Mistake(f"the run folder {path} cannot be written: {error.strerror or error}.") from error
 
 
 def _resumable(key: str) -> bool:
@@ -93,8 +190,5 @@ def _check_writable(path: Path) -> None:
     Nothing is made that would have to be taken away again: the runs of a sweep begin at once in one `output_dir`.
     """
     there = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    try:
-        with TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise Mistake(f"the run folder {path} cannot be written: {error.strerror}.") from None
+    with _writing(path), TemporaryFile(dir=there):
+        pass

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from trainer.assemble import assemble, check
 from trainer.batch import plan_batch
 from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, folder_of, move_aside
+from trainer.claim import check_folder, folder_of, move_aside, stop_before_start
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
@@ -51,6 +51,10 @@ def execute(options: Namespace) -> None:
             )
             if pusher := make_pusher(config):
                 pusher.finish(*newest_and_best(folder))
+        return
+    if told := on_main(accelerator, lambda: stop_before_start(config), "looking for a file STOP"):
+        if accelerator.is_main_process:
+            print(told, flush=True)
         return
     on_main(accelerator, lambda: meet_hub(config), "asking the hub")
     fit(assemble(config, accelerator))

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.disk import Disk
+from trainer.run_folder import BY_FILE
 from trainer.stop import REQUEST, StopRequest
 from trainer.waiting import WATCH
 
@@ -39,7 +40,7 @@ class LateNumber:
 
 
 DISK = "disk"
-REASONS = ("", "signal", "STOP file", "time budget", DISK)
+REASONS = ("", "signal", BY_FILE, "time budget", DISK)
 
 
 @dataclass(frozen=True, slots=True)

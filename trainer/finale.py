@@ -1,5 +1,7 @@
 """How a run ends: at its last step, on request, or because it cannot go on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -9,14 +11,16 @@ from torch import Tensor
 
 from degradations.draws import Keys
 from trainer.assemble import Experiment
+from trainer.checkpoint import reason as reason_of
 from trainer.control import DISK
+from trainer.durable import atomically
 from trainer.images.given import Mixture
-from trainer.mistakes import Failure
+from trainer.mistakes import Failure, Mistake
 
 
 def finish(x: Experiment) -> None:
-    """Wait for the last save, mark the run as done, and say where the results are."""
-    x.saver.wait()
+    """Make sure of the last save, mark the run as done, and say where the results are."""
+    x.saver.secure()
     if x.accelerator.is_main_process:
         with x.disk.writing("DONE"):
             x.folder.finish(x.state.step)
@@ -33,8 +37,8 @@ def finish(x: Experiment) -> None:
 
 
 def interrupt(x: Experiment, reason: str) -> None:
-    """Wait for the save, mark the run as stopped, and say how to go on; Failure where the disk is why it stops."""
-    x.saver.wait()
+    """Make sure of the save, mark the run as stopped, and say how to go on; Failure where the disk is why it stops."""
+    x.saver.secure()
     if reason == DISK:
         saved = f"The run stops, saved at step {x.state.step}; with room on its disk the same command resumes it."
         raise Failure(f"{disk_problem(x)}. {saved}")
@@ -51,6 +55,16 @@ def interrupt(x: Experiment, reason: str) -> None:
 def disk_problem(x: Experiment) -> str:
     """Why a file of the run could not be written, if that is to end the run: the same on all ranks, collective."""
     return next(filter(None, gather_object([x.disk.problem])), "")
+
+
+@contextmanager
+def saved_first(x: Experiment) -> Iterator[None]:
+    """Save the run before a Mistake or Failure that all ranks raise within ends it; its state must be whole."""
+    try:
+        yield
+    except (Mistake, Failure):
+        x.saver.secure()
+        raise
 
 
 def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
@@ -71,19 +85,22 @@ def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
 
 def dump(x: Experiment, skipped: int) -> None:
     """Leave what was trained on last on disk, and raise Failure: the run diverges, and more steps would not help."""
-    folder = x.folder.path / "dump"
-    file = folder / f"step-{x.state.step:08d}-rank-{x.accelerator.process_index}.pt"
+    folder, saved = x.folder.path / "dump", x.saver.saved
     pairs = x.telemetry.last_seen
     assert pairs is not None, "a step was skipped before any pair was seen"
-    where = f"is in {folder}"
+    left: list[str] = []
     try:
         folder.mkdir(exist_ok=True)
-        torch.save({"step": x.state.step, **asdict(pairs), **origin(x, pairs.positions.cpu())}, file)
-    except (OSError, RuntimeError) as error:  # torch's own for a full disk
-        where = f"could not be written ({error})"
-    x.accelerator.wait_for_everyone()
+        file = folder / f"step-{x.state.step:08d}-rank-{x.accelerator.process_index}.pt"
+        with atomically(file) as aside, aside.open("wb") as stream:
+            torch.save({"step": x.state.step, **asdict(pairs), **origin(x, pairs.positions.cpu())}, stream)
+    except Exception as error:  # the disk's; what happened is to be said all the same
+        left = [f"could not be written ({reason_of(error)})"]
+    where = (gather_object(left) or [f"is in {folder}"])[0]
+    before = saved is not None and saved < x.state.step - skipped
+    newest = f"the newest checkpoint, of step {saved}, is from {'before' if before else 'among them'}"
     raise Failure(
         f"{skipped} steps in a row had a gradient that is not finite, the last one step {x.state.step}: the run stops. "
-        f"What it was trained on {where}; the newest checkpoint is from before. A lower learning rate, "
-        f"max_grad_norm or mixed_precision=no may help."
+        f"What it was trained on {where}; {'nothing was saved yet' if saved is None else newest}. A lower learning "
+        f"rate, max_grad_norm or mixed_precision=no may help."
     )

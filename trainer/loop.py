@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
-from trainer.finale import dump, finish, interrupt
+from trainer.finale import dump, finish, interrupt, saved_first
 from trainer.resume import begin
 from trainer.state import Best
 from trainer.steps import train_step
@@ -31,12 +31,15 @@ def fit(x: Experiment) -> None:
         verdict = x.control.agree(x.skips.read(x.state.skipped_in_a_row()))
         if due.report or verdict.stop:
             x.telemetry.report(x.state.step, x.state.rates())
-            x.unreadable.agree(x.telemetry.say)
+            x.saver.look()
         improved = due.validate and validate(x)
         x.telemetry.publish(x.state.step)
         if verdict.skipped >= x.config.max_skipped:
             dump(x, verdict.skipped)
-        if due.checkpoint or improved or verdict.stop:
+        if due.report or verdict.stop:
+            with saved_first(x):
+                x.unreadable.agree(x.telemetry.say)
+        if x.saver.due(due.checkpoint or improved) or verdict.stop:
             with x.telemetry.watch.host("checkpoint"):
                 x.saver.save()
         if verdict.stop:
@@ -64,7 +67,7 @@ def validate(x: Experiment) -> bool:
         measured += " in pretraining"  # whose figures the game, which buys texture with them, would never reach
     value = outcome.figures[f"validation/{metric}"]
     best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else begun with another
-    if not better(value, best.value if best else -math.inf):
+    if not better(value, best.value if best else -math.inf) or x.saver.skipping():  # which is not saved, see `due`
         return False
     x.state.best = Best(metric, value, x.state.step, measured)
     return x.config.checkpoints.keep_best

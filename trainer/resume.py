@@ -3,9 +3,10 @@
 from dataclasses import asdict, replace
 
 import torch
+from accelerate.utils import gather_object
 
 from trainer.assemble import Experiment
-from trainer.claim import check_folder, open_folder
+from trainer.claim import check_folder, take_over
 from trainer.disclosure import hub_names
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
@@ -17,8 +18,7 @@ from trainer.weights import InitConfig
 def begin(x: Experiment) -> None:
     """Take over the run folder, take up the newest intact checkpoint or fill the pool, and open the records."""
     changes = on_main(x.accelerator, lambda: check_folder(x.config), "checking the run folder")
-    on_main(x.accelerator, lambda: open_folder(x.config), "taking over the run folder")
-    step, complaints = on_main(x.accelerator, x.saver.checkpoints.newest, "verifying the checkpoints")
+    step, complaints = on_main(x.accelerator, lambda: take_over(x.config), "verifying the checkpoints")
     for line in (*x.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
         x.telemetry.say(line)
     if step is None:
@@ -52,13 +52,18 @@ def rehearse(x: Experiment) -> None:
 def resume(x: Experiment, step: int) -> None:
     """Load the checkpoint of `step`, on every rank; Mistake where it is another run's."""
     path = x.saver.checkpoints.path(step)
+    wrong: list[str] = []
     try:
         parts = x.saver.checkpoints.load(step)
         check_stream(x, parts["progress"]["stream"])
         x.state.load(parts)
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise Mistake(f"the checkpoint {path} does not fit this run: {error}.") from error
-    x.saver.saved, x.saver.shared = step, set(x.state.stream.lengths.items())
+    except Mistake as mistake:
+        wrong = [str(mistake)]
+    except Exception as error:  # whatever torch, safetensors or a part of another shape raises
+        wrong = [f"the checkpoint {path} does not fit this run: {error}."]
+    if wrong := gather_object(wrong):
+        raise Mistake(wrong[0])
+    x.saver.resumed(step)
     if x.pool is None:
         return
     first = x.pool.first

@@ -1,12 +1,13 @@
 """The result that people use: the smoothed generator as `from_pretrained` opens it, complete or not at all."""
 
+import filecmp
 import shutil
 from pathlib import Path
 
 from torch import nn
 
 from trainer.durable import aside_of, remove, settle
-from trainer.state_dicts import WEIGHTS
+from trainer.state_dicts import CONFIG, WEIGHTS
 
 
 def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
@@ -24,3 +25,9 @@ def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
     except BaseException:
         remove(fresh)
         raise
+
+
+def is_exported(checkpoint: Path, folder: Path) -> bool:
+    """Whether `folder` holds the smoothed generator of a complete checkpoint, byte for byte."""
+    files = checkpoint / "generator_ema.safetensors", folder / WEIGHTS
+    return (folder / CONFIG).is_file() and files[1].is_file() and filecmp.cmp(*files, shallow=False)

@@ -13,11 +13,12 @@ outputs/<name>/
     hub/              what is on its way to the hub, and what is known to be there
     DONE              the run has ended
     STOPPED           the run was asked to stop, and has saved itself: the same command resumes it
-    STOP              a file of this name, made by anyone, asks the run to do that
+    STOP              a file of this name, made by anyone, asks the run to do that; obeyed, it is removed
 """
 
 import fcntl
 import os
+import re
 import struct
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
 
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
+BY_FILE = "STOP file"
+"""Why a run stopped that was asked to by such a file."""
 _LOCKS: dict[Path, IO[str]] = {}  # closing a handle would give the lock up
 
 
@@ -56,7 +59,8 @@ class RunFolder:
         """Keep other processes from training here until this one ends, however it ends; Mistake if one does."""
         if self.path in _LOCKS:
             return
-        handle = (self.path / self.LOCK).open("w")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link of this name could empty any file
+        handle = os.fdopen(os.open(self.path / self.LOCK, flags, 0o666), "w")
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
@@ -83,7 +87,7 @@ class RunFolder:
 
     def begin(self, step: int, processes: int, hub_names: Collection[str] = ()) -> None:
         """Take away the marks of an earlier end, and note the start, with the names that were found on the hub."""
-        for mark in (self.done, self.stopped, self.stop):
+        for mark in (self.done, self.stopped):
             mark.unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         start: dict[str, Any] = {"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}
@@ -93,19 +97,42 @@ class RunFolder:
 
     def hub_names(self) -> set[str]:
         """The names of data and weights that a start of this run found on the hub."""
-        found: set[str] = set()
-        for line in lines.objects(self.starts):  # a death may have cut one short
-            found.update(line.get("hub_names", ()))
-        return found
+        named = (start.get("hub_names") for start in self.started())
+        return {str(name) for names in named if isinstance(names, list) for name in names}
+
+    def started(self) -> list[dict[str, Any]]:
+        """The starts, but for lines that a death cut short."""
+        return [start for start in lines.objects(self.starts) if isinstance(start.get("step"), int)]
 
     def interrupt(self, step: int, reason: str) -> None:
-        """Say that the run stopped on request, saved, and can be resumed."""
+        """Say that the run stopped on request, saved, and can be resumed; a file that asked for it has been obeyed."""
         write_atomically(self.stopped, f"step {step}: {reason}\n")
+        if reason == BY_FILE:
+            self.stop.unlink(missing_ok=True)
 
     def steps_done(self) -> int | None:
         """The steps of a run that has ended, else None."""
-        text = self.done.read_text().strip() if self.done.is_file() else ""
+        text = text_of(self.done).strip()
         return int(text) if text.isdecimal() else None  # a death while it was written may leave it empty
+
+    def evidence(self) -> str | None:
+        """What shows that the run once completed a checkpoint, whether that is still there or not; or nothing."""
+        if self.steps_done():
+            return f"{self.done.name} says step {self.steps_done()}"
+        stopped = re.match(r"step (\d+)", text_of(self.stopped))
+        if stopped and int(stopped[1]):
+            return f"{self.stopped.name} says {stopped[0]}"
+        if self.export.exists():
+            return f"{self.export.name}/ is there"
+        if resumed := max((start["step"] for start in self.started()), default=0):
+            return f"{self.starts.name} has a start at step {resumed}"
+        saved = sorted(path.name for path in self.checkpoints.glob("step-*") if path.suffix != ".partial")
+        return f"{saved[-1]} is there" if saved else None
+
+
+def text_of(file: Path) -> str:
+    """What a file holds, nothing if it is not there (yet)."""
+    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def slurm_job(environment: Mapping[str, str]) -> dict[str, str | int]:

@@ -5,6 +5,7 @@ Nothing is loaded that a login node would feel: no torch, and of each run a few 
 
 import argparse
 import json
+import math
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 from trainer.config_io import read_tree
 from trainer.mistakes import Mistake
-from trainer.run_folder import RunFolder
+from trainer.run_folder import RunFolder, text_of
 
 MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
 HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")
@@ -85,7 +86,7 @@ def summarize(path: Path, root: Path) -> Summary:
 def summary_of(folder: RunFolder, name: str) -> Summary:
     """The same, where every file that is there can be read."""
     config = configuration(folder)
-    settings = config.get("validation")
+    validation = config.get("validation")
     reports = text_of(folder.metrics).splitlines()
     last = next(entries(reversed(reports)), {})
     trained = next(entries(line for line in reversed(reports) if SPEED in line), {})
@@ -93,18 +94,13 @@ def summary_of(folder: RunFolder, name: str) -> Summary:
         name=name,
         state=state_of(folder),
         step=last.get("step", 0),
-        of=config.get("max_train_steps"),
-        images_per_second=trained.get(SPEED),
-        best=best(reports, settings.get("best_metric") or "psnr") if settings else None,
+        of=steps if isinstance(steps := config.get("max_train_steps"), int) else None,
+        images_per_second=number(trained.get(SPEED)),
+        best=best(reports, validation.get("best_metric") or "psnr") if isinstance(validation, dict) else None,
         checkpoint=newest_checkpoint(folder),
         requeues=requeues(folder),
         age=time.time() - folder.metrics.stat().st_mtime if last else None,
     )
-
-
-def text_of(file: Path) -> str:
-    """What a file holds, nothing if it is not there (yet)."""
-    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def configuration(folder: RunFolder) -> dict[str, Any]:
@@ -113,17 +109,6 @@ def configuration(folder: RunFolder) -> dict[str, Any]:
         return read_tree(folder.config)
     except Mistake:
         return {}
-
-
-def entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The lines that are whole: a death, or a run that is just writing, leaves a part of one."""
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and "step" in entry:
-            yield entry
 
 
 def state_of(folder: RunFolder) -> str:
@@ -137,11 +122,27 @@ def state_of(folder: RunFolder) -> str:
     return "died"
 
 
+def entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The lines of a record that are whole: a death, or a run that is just writing, leaves a part of one."""
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            yield entry
+
+
+def number(value: Any) -> float | None:
+    """A figure of a report; None where it was not finite, or is something else."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+
 def best(reports: list[str], metric: str) -> tuple[str, float, int] | None:
     """The best validation by `metric`, its value and its step: the first of the highest."""
     key = f"validation/{metric}"
-    values = [(entry[key], entry["step"]) for entry in entries(line for line in reports if f'"{key}"' in line)]
-    values = [(value, step) for value, step in values if value is not None]
+    reported = entries(line for line in reports if f'"{key}"' in line)
+    values = [(value, entry["step"]) for entry in reported if (value := number(entry.get(key))) is not None]
     if not values:
         return None
     value, step = max(values, key=lambda pair: pair[0])
@@ -156,9 +157,8 @@ def newest_checkpoint(folder: RunFolder) -> int | None:
 
 def requeues(folder: RunFolder) -> int:
     """How often Slurm started jobs of this run again, whoever asked for it."""
-    starts = entries(text_of(folder.starts).splitlines())
-    of_job = {start["job"]: start["requeues"] for start in starts if "job" in start}
-    return sum(of_job.values())  # the last start of each job counts all before it
+    of_job = {str(start["job"]): start.get("requeues") for start in folder.started() if "job" in start}
+    return sum(count for count in of_job.values() if isinstance(count, int))  # a job's last start counts all before it
 
 
 def table(summaries: Sequence[Summary]) -> str:

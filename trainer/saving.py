@@ -1,20 +1,23 @@
 """Saving a run: all ranks write, in a thread if asked, and agree on how it went."""
 
-from threading import Thread
+import time
+from collections.abc import Callable
+from threading import Thread, main_thread
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from trainer.checkpoint import Checkpoints, CheckpointsConfig, Parts, on_host
+from trainer.checkpoint import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
 from trainer.console import say
 from trainer.mistakes import Failure
 from trainer.pool import Pool
 from trainer.pusher import Pusher
-from trainer.run_export import export
+from trainer.run_export import export, is_exported
 from trainer.run_folder import RunFolder
 from trainer.state import TrainState
+from trainer.waiting import WATCH
 
 
 class Saver:
@@ -32,35 +35,97 @@ class Saver:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.state, self.pool, self.pusher = state, pool, pusher
         self.checkpoints = Checkpoints(folder.checkpoints)
-        self.thread: Thread | None = None
-        self.errors: list[str] = []
         self.saved: int | None = None
+        """The step of the newest complete checkpoint that this run stands on."""
+        self.postponed = False
         self.shared: set[tuple[int, int]] = set()
+        self.thread: Thread | None = None
+        self.step = 0  # of the save in flight, or the last one
+        self.best: list[int] = []  # the best step when it began: the thread must not look at a later one
+        self.prune = True
+        self.complete: int | None = None  # what rank 0 has completed
+        self.errors: list[tuple[str, str]] = []  # of this rank, which the others do not know yet: what, and why
+        self.hopeless = ""  # why rank 0 need not wait for the others' parts
+        self.all_written: float | None = None  # when rank 0 knew that there are no more to come
 
-    def save(self) -> None:
-        """Save the run as it stands at this step, or begin to. Failure on every rank where a save went wrong."""
-        self.wait()
-        step = self.state.step
-        if step == self.saved:
+    def due(self, wanted: bool) -> bool:
+        """Whether to save now: what is wanted while steps are being skipped is put off until one is taken.
+
+        A run that diverges skips until it is given up, and its newest checkpoint is then from before.
+        """
+        self.postponed |= wanted
+        return self.postponed and not self.skipping()
+
+    def save(self, ending: bool = False) -> None:
+        """Save the run as it stands at this step, or begin to.
+
+        Raises Failure, on every rank, where a save went wrong and `stop_on_error` or `ending` says that this matters.
+        """
+        self.wait(ending)
+        self.postponed = False
+        if self.state.step == self.saved:
             return
-        self.saved = step
-        self._try(self._begin, step)
-        self._agree()  # also the barrier behind which the folder is there
+        self.step = self.state.step
+        self.best = [self.state.best.step] if self.state.best and self.config.keep_best else []
+        self.prune = not self.skipping()
+        self._try(self._this, self._begin)
+        if not self._agree(ending):  # also the barrier behind which the folder is there
+            return
         self._share_lengths()
-        parts = self._own_parts()
+        parts, rank = self._own_parts(), self.accelerator.process_index
         if self.config.background:
-            self.thread = Thread(target=self._try, args=(self._write, step, on_host(parts)), name="checkpoint")
+            self.hopeless, self.all_written = "", None
+            arguments = (self._this, self._write_and_complete, rank, on_host(parts))
+            self.thread = Thread(target=self._try, args=arguments, name="checkpoint")
             self.thread.start()
-        else:
-            self._try(self._write, step, parts)
-            self.wait()
+            return
+        self._try(self._this, self.checkpoints.write, self.step, rank, parts)
+        if self._agree(ending):
+            self._try(self._this, self._complete)
+            self._conclude(ending)
 
-    def wait(self) -> None:
+    def secure(self) -> None:
+        """Save this step, and wait for that; Failure, on every rank, where it cannot be."""
+        self.save(ending=True)
+        self.wait(ending=True)
+
+    def look(self) -> None:
+        """At a report: end a background save that is written, or that some rank could not write."""
+        if self.thread is None:
+            return
+        failed, busy = bool(self.errors), self.thread.is_alive()
+        ranks = gather_object([(failed, busy)])
+        if any(failed for failed, _ in ranks) or not any(busy for _, busy in ranks):
+            self.wait()
+        elif self.all_written is None and not any(busy for _, busy in ranks[1:]):
+            self.all_written = time.monotonic()
+
+    def wait(self, ending: bool = False) -> None:
         """Wait for the save in flight on all ranks; Failure, or a sentence, where it failed."""
-        if self.thread:
-            self.thread.join()
-            self.thread = None
-        self._agree()
+        if self.thread is None:
+            return
+        with WATCH.phase(f"the save of step {self.step}"):
+            if not self.accelerator.is_main_process:
+                self._join(self.thread)
+            if errors := gather_object(list(self.errors)):
+                self.hopeless = f"{errors[0][0]}: {errors[0][1]}"
+            self.all_written = self.all_written or time.monotonic()
+            if self.accelerator.is_main_process:
+                self._join(self.thread)
+        self.thread = None
+        self._conclude(ending)
+
+    def resumed(self, step: int) -> None:
+        """The run stands on the checkpoint of `step`, whose export a death may have prevented."""
+        self.saved = self.complete = step
+        self.shared = set(self.state.stream.lengths.items())
+        if self.accelerator.is_main_process:
+            self._try("the export", self._export, step)
+        self._agree(ending=False)
+
+    def skipping(self) -> bool:
+        """Whether the last step was skipped, for its gradient was not finite. The host waits here."""
+        return bool(self.accelerator.reduce(self.state.skipped_in_a_row(), "sum").item())
 
     def _share_lengths(self) -> None:
         """Let every rank know what each has learnt of a streamed dataset's shards since the last save."""
@@ -69,21 +134,49 @@ class Saver:
         self.state.stream.lengths = dict(sorted(lengths.items()))  # in one order, or equal checkpoints would differ
         self.shared = set(lengths.items())
 
-    def _begin(self, step: int) -> None:
+    def _begin(self) -> None:
         if self.accelerator.is_main_process:
-            self.checkpoints.begin(step)
+            self.checkpoints.begin(self.step, self.saved)
 
-    def _write(self, step: int, parts: Parts) -> None:
-        """Everything after the snapshot, without collectives: this may be another thread."""
-        self.checkpoints.write(step, self.accelerator.process_index, parts)
+    def _write_and_complete(self, rank: int, parts: Parts) -> None:
+        """Everything after the snapshot, without collectives: this is another thread."""
+        self.checkpoints.write(self.step, rank, parts)
+        self._complete(self._given_up)
+
+    def _complete(self, given_up: Callable[[float], str] | None = None) -> None:
+        """What rank 0 does once all have written: the checkpoint's name, the export, the hub, the pruning."""
         if not self.accelerator.is_main_process:
             return
-        complete = self.checkpoints.complete(step, self.accelerator.num_processes)
-        export(complete, self.state.generator.module, self.folder.export)
-        best = [self.state.best.step] if self.state.best and self.config.keep_best else []
+        self.checkpoints.complete(self.step, self.accelerator.num_processes, given_up)
+        self.complete = self.step
+        self._try("the export", self._export, self.step)
         if self.pusher:
-            self.pusher.saved(step, best=step in best)
-        self.checkpoints.prune(self.config.checkpoints_total_limit, spare=best)
+            self.pusher.saved(self.step, best=self.step in self.best)
+        if self.prune:
+            limit = self.config.checkpoints_total_limit
+            self._try("the folder of checkpoints", self.checkpoints.prune, limit, self.best)
+
+    def _export(self, step: int) -> None:
+        checkpoint = self.checkpoints.path(step)
+        if not is_exported(checkpoint, self.folder.export):
+            export(checkpoint, self.state.generator.module, self.folder.export)
+
+    def _given_up(self, seconds: float) -> str:
+        """Why rank 0's thread waits no longer for another rank's part, after so many seconds; or nothing."""
+        if self.hopeless:
+            return self.hopeless
+        if not main_thread().is_alive():
+            return "the run has ended"
+        if self.all_written is not None and time.monotonic() - self.all_written > VISIBLE:
+            return "is output_dir on a disk that all nodes share?"
+        return f"{WATCH.limit / 60:g} minutes, distributed.timeout_minutes, are over" if seconds > WATCH.limit else ""
+
+    def _join(self, thread: Thread) -> None:
+        """Wait for this rank's thread, as long as is configured."""
+        thread.join(WATCH.limit)
+        if thread.is_alive():
+            why = f"rank {self.accelerator.process_index} has been at it for {WATCH.limit / 60:g} minutes"
+            self.errors.append((self._this, f"{why}, distributed.timeout_minutes"))
 
     def _own_parts(self) -> dict[str, Any]:
         """What this rank writes: its shard of the pool, and its share of what all ranks hold alike."""
@@ -98,20 +191,31 @@ class Saver:
             parts[f"pool-{first:08d}-{first + len(self.pool.rows):08d}"] = {"rows": self.pool.before(self.state.step)}
         return parts
 
-    def _try(self, work: Any, *arguments: Any) -> None:
+    @property
+    def _this(self) -> str:
+        return f"the checkpoint of step {self.step}"
+
+    def _try(self, what: str, work: Callable[..., object], *arguments: object) -> None:
         try:
             work(*arguments)
-        except OSError as error:
-            self.errors.append(str(error))
+        except Exception as error:  # libraries raise many classes where a disk refuses
+            self.errors.append((what, reason(error)))
 
-    def _agree(self) -> None:
-        """Let every rank know of every rank's errors."""
-        errors: list[str] = sorted(set(gather_object(self.errors)))
+    def _conclude(self, ending: bool) -> None:
+        """Agree on how a save went, and on where the run stands."""
+        self.saved = gather_object([self.complete])[0]
+        self._agree(ending)
+
+    def _agree(self, ending: bool) -> bool:
+        """Let every rank know of every rank's errors; whether there are none."""
+        errors: list[tuple[str, str]] = sorted(set(gather_object(self.errors)))
         self.errors = []
         if not errors:
-            return
-        sentence = f"the checkpoint of step {self.saved} could not be written: {'; '.join(errors)}"
-        if self.config.stop_on_error:
+            return True
+        reasons = {what: "; ".join(why for other, why in errors if other == what) for what, _ in errors}
+        sentence = ". ".join(f"{what} could not be written: {why}" for what, why in reasons.items())
+        if self.config.stop_on_error or ending:
             raise Failure(f"{sentence}. The last complete checkpoint is untouched.")
         if self.accelerator.is_main_process:
             say(f"{sentence}; training goes on, the last complete checkpoint is untouched.")
+        return False

@@ -55,5 +55,6 @@ def save(config: RunConfig, folder: RunFolder, step: int) -> None:
     progress = {"best": {"step": 3}, "stream": {"pictures": 2}}
     checkpoints = Checkpoints(folder.checkpoints)
     checkpoints.begin(step)
-    checkpoints.write(step, 0, {"generator_ema": network.state_dict(), "progress": progress})
+    weights = network.state_dict()
+    checkpoints.write(step, 0, {"generator": weights, "generator_ema": weights, "progress": progress})
     export(checkpoints.complete(step, ranks=1), network, folder_of(config).export)

@@ -1,11 +1,41 @@
-"""Other programs that open our files, where they are installed."""
+"""Other programs that open our files, where they are installed; and what reaches the disk, in its order."""
 
 import importlib.util
+import os
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from trainer.durable import ASIDE
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reaches the disk from now on, in its order: `sync NAME` and `NAME becomes NAME`."""
+    said: list[str] = []
+    sync = os.fsync
+
+    def known(path: Path) -> str:
+        return "aside" if path.name.startswith(ASIDE) else path.name
+
+    def syncing(descriptor: int) -> None:
+        said.append(f"sync {known(Path(f'/proc/self/fd/{descriptor}').readlink())}")
+        sync(descriptor)
+
+    def moving(how: Any) -> Any:
+        def move(path: Path, target: Path) -> Path:
+            said.append(f"{known(path)} becomes {known(Path(target))}")
+            return Path(how(path, target))
+
+        return move
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    monkeypatch.setattr(Path, "replace", moving(Path.replace))
+    monkeypatch.setattr(Path, "rename", moving(Path.rename))
+    return said
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from trainer.checkpoint import MANIFEST, Checkpoints, CheckpointsConfig, Damaged, on_host, verify
+from trainer.checkpoint import MANIFEST, NEEDED, Checkpoints, CheckpointsConfig, Damaged, on_host, verify
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 def parts(step: int) -> dict[str, Any]:
     """Something like a run's parts: tensors alone, and a mixture."""
     weight = torch.arange(12.0).reshape(3, 4) + step
-    return {"generator": {"body.weight": weight}, "progress": {"step": step, "best": None, "moments": [weight, 1.5]}}
+    shared = {"generator": {"body.weight": weight}, "generator_ema": {"body.weight": weight}}
+    return {**shared, "progress": {"step": step, "best": None, "moments": [weight, 1.5]}}
 
 
 def save(checkpoints: Checkpoints, step: int) -> Path:
@@ -40,7 +42,7 @@ def test_what_is_saved_is_loaded(checkpoints: Checkpoints) -> None:
     folder = save(checkpoints, 7)
     assert folder.name == "step-00000007"
     verify(folder)
-    assert {file.name for file in folder.iterdir()} == {"generator.safetensors", "progress.pt", MANIFEST}
+    assert {file.name for file in folder.iterdir()} == {*NEEDED, MANIFEST}
     loaded = checkpoints.load(7)
     assert torch.equal(loaded["generator"]["body.weight"], parts(7)["generator"]["body.weight"])
     assert loaded["progress"]["step"] == 7
@@ -57,7 +59,7 @@ def test_without_a_checkpoint_there_is_no_newest(checkpoints: Checkpoints) -> No
 
 
 def test_newest_is_the_highest_number_not_the_last_name_or_date(checkpoints: Checkpoints) -> None:
-    for step in (100_000_000, 99_999_999, 9):  # by name "step-100000000" comes before "step-99999999"
+    for step in (9, 99_999_999, 100_000_000):  # by name "step-100000000" comes before "step-99999999"
         save(checkpoints, step)
     assert checkpoints.steps() == [9, 99_999_999, 100_000_000]
     assert checkpoints.newest() == (100_000_000, [])
@@ -80,12 +82,26 @@ def flip_a_bit(file: Path) -> None:
     file.write_bytes(data)
 
 
-DAMAGE = {
+def with_manifest(text: str) -> Callable[[Path], object]:
+    return lambda file: file.write_text(text)
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "truncated": (truncate, "generator.safetensors", "generator.safetensors has "),
     "bit flipped": (flip_a_bit, "progress.pt", "progress.pt is not what was written"),
     "file missing": (Path.unlink, "progress.pt", "progress.pt is missing"),
     "manifest missing": (Path.unlink, MANIFEST, "it has no readable manifest.json (FileNotFoundError)"),
     "manifest cut": (truncate, MANIFEST, "it has no readable manifest.json (JSONDecodeError)"),
+    "manifest a list": (with_manifest("[]"), MANIFEST, "it has no readable manifest.json (TypeError)"),
+    "files a list": (with_manifest('{"files": []}'), MANIFEST, "it has no readable manifest.json (AttributeError)"),
+    "a file a number": (with_manifest('{"files": {"a": 3}}'), MANIFEST, "it has no readable manifest.json (TypeError)"),
+    "no size": (with_manifest('{"files": {"a": {}}}'), MANIFEST, "it has no readable manifest.json (KeyError)"),
+    "no files": (with_manifest('{"files": {}}'), MANIFEST, "its manifest.json does not name generator.safetensors"),
+    "another's file": (
+        with_manifest('{"files": {"../../config.yaml": {"bytes": 1, "sha256": ""}}}'),
+        MANIFEST,
+        "its manifest.json names '../../config.yaml', which is not in it",
+    ),
 }
 
 
@@ -107,6 +123,72 @@ def test_a_damaged_checkpoint_is_replaced_when_the_run_comes_there_again(checkpo
     save(checkpoints, 3)
     assert checkpoints.newest() == (3, [])
     assert names(checkpoints) == ["step-00000003", "step-00000003.damaged"]
+
+
+def test_damaged_ones_are_not_counted_when_the_run_saves_before_it_comes_there(checkpoints: Checkpoints) -> None:
+    """A run resumed at 3 saves at 4, because it is asked to stop: 6 and 9 must not push 3 and 4 out."""
+    for step in (3, 6, 9):
+        save(checkpoints, step)
+    for step in (6, 9):
+        flip_a_bit(checkpoints.path(step) / "progress.pt")
+    checkpoints.begin(4, after=3)
+    checkpoints.write(4, 0, parts(4))
+    checkpoints.complete(4, ranks=1)
+    checkpoints.prune(1, spare=[])
+    assert checkpoints.newest() == (4, [])
+    assert names(checkpoints) == ["step-00000004", "step-00000006.damaged", "step-00000009.damaged"]
+
+
+def test_what_lies_in_a_checkpoint_and_is_not_its_own_is_left_alone(checkpoints: Checkpoints) -> None:
+    folder = save(checkpoints, 3)
+    (folder / "old.pt").mkdir()
+    (folder / "notes.safetensors").write_text("lr was too high")
+    (folder / "pool-00000000-00000009.safetensors").write_text("no pool")
+    assert checkpoints.newest() == (3, [])
+    assert checkpoints.load(3).keys() == parts(3).keys()
+    assert checkpoints.pool_size(3) == 0
+    assert checkpoints.load_pool(3, 0, 9) is None
+
+
+def test_what_stands_in_the_way_of_a_save_is_removed_and_links_are_not_followed(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    checkpoints.folder.mkdir()
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    checkpoints.partial(3).symlink_to(tmp_path / "precious")
+    checkpoints.partial(2).touch()
+    checkpoints.path(3).touch()
+    verify(save(checkpoints, 3))
+    assert (tmp_path / "precious" / "file").exists()
+    assert names(checkpoints) == ["step-00000003", "step-00000003.damaged"]
+
+
+def test_everything_is_on_the_disk_before_the_folder_has_its_name(checkpoints: Checkpoints, disk: list[str]) -> None:
+    save(checkpoints, 3)
+    named = disk.index("step-00000003.partial becomes step-00000003")
+    for name in (*NEEDED, MANIFEST):
+        becomes = disk.index(f"aside becomes {name}")
+        assert disk[becomes - 1] == "sync aside"
+        assert f"sync {name}" in disk[becomes:named]
+    listed = disk.index(f"aside becomes {MANIFEST}")
+    assert disk[listed:named].count("sync step-00000003.partial") >= 1
+    assert disk[named + 1] == "sync checkpoints"
+
+
+def test_a_death_while_an_old_one_is_deleted_leaves_none_that_is_half_there(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(folder: Path) -> None:
+        min(folder.iterdir()).unlink()
+        raise KeyboardInterrupt
+
+    for step in (3, 6):
+        save(checkpoints, step)
+    monkeypatch.setattr("shutil.rmtree", die)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.prune(1, spare=[])
+    assert checkpoints.steps() == [6]
 
 
 def test_pruning_keeps_the_newest_and_what_is_spared(checkpoints: Checkpoints) -> None:
@@ -132,7 +214,8 @@ class Fatal:
 
 checkpoints = Checkpoints(Path(sys.argv[1]))
 checkpoints.begin(6)
-parts = {"generator": {"weight": torch.ones(1000)}, "progress": {"step": 6, "moments": Fatal()}}
+weights = {"weight": torch.ones(1000)}
+parts = {"generator": weights, "generator_ema": weights, "progress": {"step": 6, "moments": Fatal()}}
 checkpoints.write(6, 0, parts)
 checkpoints.complete(6, 1)
 """
@@ -155,13 +238,13 @@ def test_a_death_in_the_middle_of_a_save_leaves_the_one_before(checkpoints: Chec
 def test_a_save_by_two_ranks_waits_for_both(checkpoints: Checkpoints) -> None:
     checkpoints.begin(4)
     own = parts(4)
-    checkpoints.write(4, 0, {"generator": own["generator"]})
+    checkpoints.write(4, 0, {name: own[name] for name in ("generator", "generator_ema")})
     late = threading.Timer(0.3, lambda: checkpoints.write(4, 1, {"progress": own["progress"]}))
     late.start()
     folder = checkpoints.complete(4, ranks=2)
     late.join()
     verify(folder)
-    assert checkpoints.load(4).keys() == {"generator", "progress"}
+    assert checkpoints.load(4).keys() == own.keys()
 
 
 def test_a_rank_that_cannot_write_fails_the_save_for_all(checkpoints: Checkpoints) -> None:
@@ -174,6 +257,33 @@ def test_a_rank_that_cannot_write_fails_the_save_for_all(checkpoints: Checkpoint
     with pytest.raises(OSError, match="rank 1: "):
         checkpoints.complete(4, ranks=2)
     assert checkpoints.newest() == (3, [])
+
+
+class Full(dict[str, Any]):
+    """What torch's writer raises on a full disk, in the middle of a part."""
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("[enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0\nframe #0: c10")
+
+
+def test_whatever_a_library_raises_is_known_to_the_others_and_makes_room(checkpoints: Checkpoints) -> None:
+    checkpoints.begin(4)
+    with pytest.raises(RuntimeError):
+        checkpoints.write(4, 0, {**parts(4), "optimizer": {"moments": Full()}})
+    with pytest.raises(OSError) as caught:  # noqa: PT011 - the sentence is below
+        checkpoints.complete(4, ranks=1)
+    assert str(caught.value) == (
+        "rank 0: RuntimeError: [enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0"
+    )
+    assert [path.name for path in checkpoints.partial(4).iterdir()] == ["rank-0.json"]
+
+
+def test_a_part_that_does_not_come_is_not_waited_for_without_end(checkpoints: Checkpoints) -> None:
+    checkpoints.begin(4)
+    checkpoints.write(4, 0, parts(4))
+    with pytest.raises(OSError, match=r"rank-1.json is not there: the run has ended"):
+        checkpoints.complete(4, ranks=2, given_up=lambda seconds: "the run has ended" if seconds > 0.05 else "")
+    assert checkpoints.steps() == []
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 10), (0, 5), (4, 7), (3, 4), (9, 10)])

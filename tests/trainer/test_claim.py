@@ -83,7 +83,9 @@ def test_a_folder_that_is_no_run_is_refused(tiny: Tiny) -> None:
 def test_a_run_of_another_version_is_named(tiny: Tiny) -> None:
     folder = open_folder(tiny())
     folder.config.write_text(folder.config.read_text() + "antimatter: 1\n")
-    with pytest.raises(Mistake, match=r"(?s)was made by another version of this program: .*antimatter: no such key"):
+    with pytest.raises(
+        Mistake, match=r"(?s)is damaged, or of another version of this program: .*antimatter: no such key"
+    ):
         check_folder(tiny())
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import safetensors.torch
@@ -19,49 +18,18 @@ def colleagues() -> Iterator[None]:
     os.umask(before)
 
 
-def recorded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What reaches the disk, in its order: `sync NAME` and `rename NAME NAME`."""
-    said: list[str] = []
-    sync, replace, rename = os.fsync, Path.replace, Path.rename
-
-    def known(path: Path) -> str:
-        return "aside" if path.name.startswith(ASIDE) else path.name
-
-    def syncing(descriptor: int) -> None:
-        said.append(f"sync {known(Path(f'/proc/self/fd/{descriptor}').readlink())}")
-        sync(descriptor)
-
-    def moving(how: Any) -> Any:
-        def move(path: Path, target: Path) -> Path:
-            said.append(f"{known(path)} becomes {known(Path(target))}")
-            return Path(how(path, target))
-
-        return move
-
-    monkeypatch.setattr(os, "fsync", syncing)
-    monkeypatch.setattr(Path, "replace", moving(replace))
-    monkeypatch.setattr(Path, "rename", moving(rename))
-    return said
-
-
-def test_a_file_is_flushed_before_it_has_its_name_and_the_name_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = recorded(monkeypatch)
+def test_a_file_is_flushed_before_it_has_its_name_and_the_name_after(tmp_path: Path, disk: list[str]) -> None:
     write_atomically(tmp_path / "DONE", "6\n")
-    assert said == ["sync aside", "aside becomes DONE", f"sync {tmp_path.name}"]
+    assert disk == ["sync aside", "aside becomes DONE", f"sync {tmp_path.name}"]
 
 
-def test_a_folder_is_flushed_with_all_that_is_in_it_before_it_replaces_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_is_flushed_with_all_that_is_in_it_before_it_replaces_another(tmp_path: Path, disk: list[str]) -> None:
     made, final = tmp_path / "made", tmp_path / "final"
     for folder, name in ((made, "new"), (final, "old")):
         folder.mkdir()
         (folder / name).write_text(name)
-    said = recorded(monkeypatch)
     settle(made, final)
-    assert said == ["sync new", "sync made", "final becomes aside", "made becomes final", f"sync {tmp_path.name}"]
+    assert disk == ["sync new", "sync made", "final becomes aside", "made becomes final", f"sync {tmp_path.name}"]
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
     assert (final / "new").read_text() == "new"
 

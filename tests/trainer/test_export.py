@@ -39,6 +39,12 @@ def compact(seed: int = 0, **sizes: Any) -> SRVGGNetCompact:
     return SRVGGNetCompact(**{"scale": 4, "num_feat": 8, "num_conv": 1, **sizes}).eval()
 
 
+def parts(step: int) -> dict[str, Any]:
+    """Those of a checkpoint that an export needs, and what every checkpoint has."""
+    weights = compact(step).state_dict()
+    return {"generator": weights, "generator_ema": weights, "progress": {"step": step}}
+
+
 @pytest.fixture
 def run(tiny: Tiny) -> Path:
     """The folder of a run of two checkpoints; it was trained on a folder with a private name."""
@@ -47,7 +53,7 @@ def run(tiny: Tiny) -> Path:
     checkpoints = Checkpoints(folder / "checkpoints")
     for step in (3, 6):
         checkpoints.begin(step)
-        checkpoints.write(step, 0, {"generator_ema": compact(step).state_dict()})
+        checkpoints.write(step, 0, parts(step))
         checkpoints.complete(step, ranks=1)
     compact(6).save_pretrained(folder / "export")
     (folder / "config.yaml").write_text(dump_config(config))
@@ -163,7 +169,7 @@ def test_names_that_the_run_did_not_find_on_the_hub_are_local(tiny: Tiny, tmp_pa
     config = tiny("images.source={type: dataset, path: secret/train}", "init.generator=someone/net")
     checkpoints, folder = Checkpoints(tmp_path / "tiny" / "checkpoints"), RunFolder(tmp_path / "tiny")
     checkpoints.begin(3)
-    checkpoints.write(3, 0, {"generator_ema": compact().state_dict()})
+    checkpoints.write(3, 0, parts(3))
     checkpoints.complete(3, ranks=1)
     folder.config.write_text(dump_config(config))
     folder.begin(0, 1, {"someone/net"})

@@ -190,10 +190,10 @@ def test_a_network_of_another_package_opens_with_its_facts(tmp_path: Path) -> No
     assert_same(net, opened)
 
 
-def checkpoint_of(run: Path, step: int, parts: dict[str, dict[str, Tensor]]) -> Path:
+def checkpoint_of(run: Path, step: int, parts: dict[str, dict[str, Any]]) -> Path:
     checkpoints = Checkpoints(run / "checkpoints")
     checkpoints.begin(step)
-    checkpoints.write(step, 0, parts)
+    checkpoints.write(step, 0, {"generator": parts["generator_ema"], **parts, "progress": {"step": step}})
     return checkpoints.complete(step, ranks=1)
 
 

@@ -230,7 +230,8 @@ def discriminator(seed: int) -> UNetDiscriminatorSN:
 def run_with(folder: Path, step: int, **parts: nn.Module) -> Path:
     checkpoints = Checkpoints(folder / "checkpoints")
     checkpoints.begin(step)
-    checkpoints.write(step, 0, {name: part.state_dict() for name, part in parts.items()})
+    needed = {"generator": {"weight": torch.zeros(1)}, "generator_ema": {}, "progress": {"step": step}}
+    checkpoints.write(step, 0, needed | {name: part.state_dict() for name, part in parts.items()})
     return checkpoints.complete(step, ranks=1)
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from trainer.checkpoint import NAME, Checkpoints
+from trainer.checkpoint import NAME, Checkpoints, Damaged, verify
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.disclosure import as_trained, public
@@ -104,6 +104,10 @@ def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
         return run, checkpoints.path(newest)
     resolved = path.resolve()
     if NAME.match(resolved.name) and (run := RunFolder(resolved.parents[1])).config.is_file():
+        try:
+            verify(resolved)
+        except Damaged as damage:
+            raise Mistake(f"{KEY}: the checkpoint {path} is damaged: {damage}.") from None
         return run, resolved
     return None, None
 
