@@ -1,6 +1,5 @@
 """Whether a run may begin, or go on, in its folder; and taking the folder over."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,6 @@ from trainer.weights import InitConfig
 BEGUN = {RunFolder.LOCK, "STOP", "STOPPED"}
 """What may lie in a folder in which no run has begun: a run died while it took it over, or was stopped before. Besides
 what `sweep` removes."""
-LONGEST = 255  # bytes of a name
 
 
 def check_folder(config: RunConfig) -> list[str]:
@@ -115,8 +113,8 @@ def move_aside(config: RunConfig) -> Path | None:
         return None
     if folder.locked():
         raise Mistake(f"another process is training in {path}: stop it before --fresh, or give this run a name.")
-    marks = [f".until-{time.strftime('%Y%m%d-%H%M%S')}{number}" for number in ("", *(f"-{n}" for n in range(2, 100)))]
-    names = (f"{os.fsdecode(os.fsencode(path.name)[: LONGEST - len(mark)])}{mark}" for mark in marks)
+    name = f"{path.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 100)))
     aside = next(place for place in map(path.with_name, names) if not place.exists())
     with _writing(path):
         path.rename(aside)

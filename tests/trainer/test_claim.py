@@ -3,16 +3,20 @@
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from trainer.claim import check_folder, folder_of, move_aside, open_folder
+from trainer.checkpoint import Checkpoints
+from trainer.claim import check_folder, folder_of, move_aside, open_folder, standing, stop_before_start, take_over
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.mistakes import Mistake
+from trainer.run_folder import RunFolder
 
 Tiny = Callable[..., RunConfig]
 
@@ -159,3 +163,170 @@ def test_where_files_cannot_be_locked_the_run_says_so_and_goes_on(
     folder = open_folder(tiny("name=lockless"))
     sentence = "is on a file system without locks (Function not implemented): nothing keeps a second job out"
     assert capsys.readouterr().out == f"{folder.path} {sentence}\n"
+
+
+def save(folder: RunFolder, step: int) -> Path:
+    """A checkpoint with as little in it as can be."""
+    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints.begin(step)
+    checkpoints.write(step, 0, {"generator": {}, "generator_ema": {}, "progress": {"step": step}})
+    return checkpoints.complete(step, ranks=1)
+
+
+SHOWS: dict[str, tuple[Callable[[RunFolder], object], str]] = {
+    "done": (lambda folder: folder.finish(3), "DONE says step 3"),
+    "stopped": (lambda folder: folder.interrupt(3, "signal"), "STOPPED says step 3"),
+    "export": (lambda folder: folder.export.mkdir(), "export/ is there"),
+    "start": (lambda folder: folder.begin(3, 1), "starts.jsonl has a start at step 3"),
+    "emptied": (lambda folder: (folder.checkpoints / "step-00000003").mkdir(), "step-00000003 is there"),
+    "set aside": (lambda folder: (folder.checkpoints / "step-00000003.damaged").mkdir(), "step-00000003.damaged is"),
+    "truncated": (lambda folder: (save(folder, 3) / "progress.pt").write_bytes(b""), "step-00000003 is there"),
+}
+
+
+@pytest.mark.parametrize("what", SHOWS)
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_anew(what: str, tiny: Tiny) -> None:
+    leave, shown = SHOWS[what]
+    folder = open_folder(tiny())
+    folder.metrics.write_text('{"step": 1}\n')
+    folder.begin(0, 1)
+    leave(folder)
+    for ask in (check_folder, take_over):
+        with pytest.raises(Mistake) as caught:
+            ask(tiny())
+        said = str(caught.value)
+        assert said.startswith(f"{folder.path} holds a run that was saved ({shown}")
+        assert f"no intact checkpoint is in {folder.checkpoints} now" in said
+        assert "--fresh" in said
+        assert "Put the checkpoints back" in said
+    if what == "truncated":
+        assert "step-00000003 is damaged and passed over: progress.pt has 0 bytes" in said
+    assert folder.metrics.read_text() == '{"step": 1}\n'
+    if what == "done":
+        assert check_folder(tiny("max_train_steps=3"))  # nothing will be written, so it may be said that it is done
+
+
+def test_damage_that_sizes_do_not_show_is_found_before_the_folder_is_touched(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    weights = save(folder, 3) / "generator.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert check_folder(tiny("max_train_steps=12")) != []
+    with pytest.raises(Mistake, match=r"generator.safetensors is not what was written"):
+        take_over(tiny("max_train_steps=12"))
+    assert load_config(RunConfig, folder.config).max_train_steps == 6
+
+
+def test_a_run_that_died_before_its_first_save_begins_anew(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    folder.begin(0, 1)
+    folder.metrics.write_text('{"step": 1}\n')
+    (folder.samples / "step-00000001.png").touch()
+    (folder.checkpoints / "step-00000003.partial").mkdir()
+    folder.interrupt(0, "signal")
+    assert check_folder(tiny()) == []
+    assert take_over(tiny()) == (None, [])
+
+
+def test_one_intact_checkpoint_is_enough(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    save(folder, 2)
+    (save(folder, 3) / "progress.pt").unlink()
+    folder.finish(3)
+    assert check_folder(tiny()) == []
+    step, (complaint,) = standing(folder)
+    assert step == 2
+    assert complaint.endswith("step-00000003 is damaged and passed over: progress.pt is missing.")
+
+
+@pytest.mark.parametrize("text", ["", "name: tiny\nscale: [", None])
+def test_without_a_readable_configuration_there_is_a_way_on(text: str | None, tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    save(folder, 3)
+    folder.config.unlink() if text is None else folder.config.write_text(text)
+    with pytest.raises(Mistake, match=r"(?s)is damaged, or of .*Go on with .*accept_changes=true, or .*--fresh"):
+        check_folder(tiny())
+    accepted = tiny("checkpoints.accept_changes=true")
+    (change,) = check_folder(accepted)
+    assert change.startswith("all, for what the run had cannot be told: ")
+    assert str(folder.config) in change
+    assert take_over(accepted) == (3, [])
+    assert load_config(RunConfig, folder.config) == accepted
+
+
+def test_a_configuration_that_was_cut_short_is_not_said_to_be_another(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    text = folder.config.read_text()
+    folder.config.write_text(text[: text.index("\ngenerator:")])
+    with pytest.raises(Mistake, match=r"generator.num_feat: the run does not say, this config 8"):
+        check_folder(tiny())
+
+
+def test_a_stop_before_the_start_is_obeyed_and_then_taken_away(tiny: Tiny) -> None:
+    folder = folder_of(tiny())
+    assert stop_before_start(tiny()) is None
+    folder.path.mkdir()
+    folder.stop.touch()
+    assert check_folder(tiny()) == []
+    said = "stopped at step 0 (STOP file) before anything was trained; the same command goes on."
+    assert stop_before_start(tiny()) == said
+    assert folder.stopped.read_text() == "step 0: STOP file\n"
+    assert not folder.stop.exists()
+    assert check_folder(tiny()) == []  # the same command goes on
+    save(open_folder(tiny()), 3)
+    folder.stop.touch()
+    assert stop_before_start(tiny()) == said.replace("step 0", "step 3")
+    folder.stop.touch()
+    with pytest.raises(Mistake, match="holds a run of another configuration"):
+        stop_before_start(tiny("seed=4"))
+    assert folder.stop.exists()
+
+
+def test_a_start_deletes_no_stop_unread_and_an_end_only_the_one_that_it_obeyed(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    folder.stop.touch()
+    folder.finish(3)
+    folder.begin(0, 1)
+    folder.interrupt(3, "time budget")
+    assert folder.stop.exists()
+    assert not folder.done.exists()
+    folder.interrupt(3, "STOP file")
+    assert not folder.stop.exists()
+
+
+def test_a_start_after_one_that_died_in_its_line_is_noted_whole(tiny: Tiny) -> None:
+    folder = open_folder(tiny())
+    folder.starts.write_bytes(b'{"step": 4, "hub_names": ["me/a"]}\n[1]\n{"step": 5, "hub_na')
+    folder.begin(7, 1, {"me/b"})
+    assert [start["step"] for start in folder.started()] == [4, 7]
+    assert folder.hub_names() == {"me/a", "me/b"}
+
+
+HOLD = (
+    "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+)
+
+
+def test_a_run_in_progress_is_not_moved_aside(tiny: Tiny) -> None:
+    """Its next save would go to the new run's folder."""
+    path = folder_of(tiny()).path
+    path.mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path / ".lock")], stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Mistake, match=r"another process is training in .*/tiny: stop it before --fresh"):
+            move_aside(tiny())
+        holder.communicate("\n")
+    assert path.exists()
+    assert move_aside(tiny())
+
+
+def test_a_lock_that_is_a_link_empties_no_file(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    path = folder_of(tiny("name=linked")).path
+    path.mkdir()
+    (path / ".lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(Mistake, match=r"the run folder .*/linked cannot be written: Too many levels of symbolic links"):
+        open_folder(tiny("name=linked"))
+    assert (tmp_path / "precious").read_text() == "kept"

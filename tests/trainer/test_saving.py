@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,9 @@ def test_the_thread_of_a_run_that_has_ended_does_not_wait_for_others(saver: Make
     s.step = 4
     s.checkpoints.begin(4)
     s.checkpoints.write(4, 0, {})
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that the child does not need
+        child = os.fork()
     if child == 0:
         waiting = threading.Thread(target=s._try, args=("it", s.checkpoints.complete, 4, 2, s._given_up))
         waiting.start()
