@@ -91,8 +91,8 @@ def test_a_run_whose_checkpoints_are_lost_keeps_its_record(lost: str, run: Run) 
 
 def test_a_stop_before_the_start_trains_nothing_and_the_same_command_then_does(
     tiny: Callable[..., RunConfig],
-    fresh_accelerate: Any,
-    capsys: pytest.CaptureFixture[str],  # noqa: ARG001
+    fresh_accelerate: Any,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = tiny(*QUICK, "max_train_steps=2")
     folder = RunFolder(Path(config.output_dir) / config.name)
