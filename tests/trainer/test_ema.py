@@ -77,3 +77,7 @@ def test_the_average_is_apart_from_the_live_weights_and_takes_no_gradient() -> N
 def test_what_makes_no_average_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         EMAConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_decay_is_real_esrgans_unless_told_otherwise() -> None:
+    assert EMAConfig().decay == 0.999

@@ -80,3 +80,8 @@ def test_a_warm_up_that_is_over_before_the_discriminator_joins_is_refused() -> N
     ):
         AdversarialConfig(lr_scheduler=Constant(lr_warmup_steps=5), **phases)
     AdversarialConfig(lr_scheduler=Constant(lr_warmup_steps=6), **phases)
+
+
+def test_the_generator_waits_for_all_of_the_first_iterations() -> None:
+    game = GameConfig(net_d_iters=1, net_d_init_iters=4)
+    assert [game.phase(number - 1).train_generator for number in range(1, 7)] == [False] * 4 + [True] * 2

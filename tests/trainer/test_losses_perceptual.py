@@ -1,6 +1,8 @@
 """The perceptual losses: BasicSR's own figures, closed forms on a tiny VGG, and weights that are or are not there."""
 
 import importlib.util
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +314,15 @@ def test_a_learned_distance_is_averaged_in_float32_over_the_chosen_bands() -> No
         found = distance(result, target)
     torch.testing.assert_close(found["perceptual"], (result - target)[:, :3].square().mean())
     assert LPIPSLoss(weight=2).terms == {"perceptual": 2}
+
+
+def test_lpips_is_told_that_pictures_are_from_0_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes them for [-1, 1] else."""
+    asked: list[dict[str, Any]] = []
+    package = types.ModuleType("lpips")
+    package.LPIPS = lambda **options: asked.append(options) or SquaredDistance()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lpips", package)
+    distance = LPIPSLoss(net="vgg").build(KEY)
+    assert asked == [{"net": "vgg", "verbose": False}]
+    distance(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))  # which asserts `normalize`
+    assert distance.options == {"normalize": True}

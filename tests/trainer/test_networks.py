@@ -1,5 +1,6 @@
 """The generators: upstream's sizes and names, every scale they can do, and a start at the input."""
 
+import math
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
@@ -189,3 +190,14 @@ def test_statistics_that_processes_do_not_share_are_told() -> None:
     assert [note.partition(":")[0] for note in notes_on_statistics(kept, 2)] == ["generator"]
     assert notes_on_statistics(kept, 1) == []
     assert notes_on_statistics(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), 2) == []
+
+
+def test_a_fresh_dense_block_is_nearly_the_identity() -> None:
+    """ESRGAN's initialisation: a tenth of He's, biases 0."""
+    torch.manual_seed(0)
+    block = RRDBNetConfig(num_block=1).build(4, bands=3).body[0].rdb1
+    for number in range(1, 6):
+        conv = getattr(block, f"conv{number}")
+        wanted = 0.1 * math.sqrt(2 / (9 * conv.in_channels))
+        assert conv.weight.std().item() == pytest.approx(wanted, rel=0.03)
+        assert not conv.bias.any()

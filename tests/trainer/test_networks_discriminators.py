@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.networks import (
@@ -239,3 +240,39 @@ def test_an_imported_discriminator_is_tried_on_a_patch() -> None:
     assert config.build(64, bands=4)(torch.rand(2, 4, 64, 64)).shape == (2, 1, 6, 6)
     with pytest.raises(ValueError, match="fails on an input of"):
         config.build(8, bands=4)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_the_unets_forward_is_basicsrs(skip: bool) -> None:
+    """`discriminator_arch.py` written out: the activation first, then the encoder's features."""
+    torch.manual_seed(0)
+    net = UNetDiscriminatorSNConfig(num_feat=4, skip_connection=skip).build(16, bands=3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.normal_(0, 0.2)
+    for _ in range(9):
+        advance(net)
+
+    def conv(number: int, x: Tensor, stride: int = 1) -> Tensor:
+        layer = getattr(net, f"conv{number}")
+        if number in (0, 9):
+            return F.conv2d(x, layer.weight, layer.bias, 1, 1)
+        weight = layer.weight_orig
+        sigma = layer.weight_u @ weight.flatten(1) @ layer.weight_v
+        return F.conv2d(x, weight / sigma, None, stride, 1)
+
+    def active(x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, 0.2 * x)
+
+    def doubled(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    picture = torch.rand(2, 3, 16, 16)
+    encoded = [active(conv(0, picture))]
+    for number in (1, 2, 3):
+        encoded.append(active(conv(number, encoded[-1], 2)))
+    x = encoded.pop()
+    for number in (4, 5, 6):
+        x = active(conv(number, doubled(x))) + (encoded.pop() if skip else 0)
+    wanted = conv(9, active(conv(8, active(conv(7, x)))))
+    torch.testing.assert_close(net(picture), wanted, rtol=1e-5, atol=1e-5)

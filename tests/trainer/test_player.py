@@ -147,3 +147,19 @@ def test_a_step_forgets_the_gradient(accelerator: Accelerator) -> None:
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must"):
         OptimizerConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(accelerator: Accelerator) -> None:
+    p = player(accelerator, OptimizerConfig(weight_decay=0.1, max_grad_norm=1.0))
+    gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
+    before = [value.clone() for value in p.module.state_dict().values()]
+    moments = [value.clone() for state in p.optimizer.state.values() for value in state.values()]
+    for hold in (torch.tensor(0.0), None):
+        p.accelerator.backward(p.net(torch.rand(1, 3, 4, 4)).sum() * float("nan"))
+        assert not p.step(hold).isfinite()
+    assert (p.skipped, p.skipped_in_a_row) == (2, 2)
+    now = [value for state in p.optimizer.state.values() for value in state.values()]
+    pairs = [*zip(before, p.module.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
+    assert all(torch.equal(one, other) for one, other in pairs)
+    gradient(p, torch.rand(1, 3, 4, 4), 1)
+    assert (p.skipped, p.skipped_in_a_row) == (2, 0)

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from degradations.draws import Keys, uniforms
+from trainer.images.positions import Purpose
 from trainer.pool import Layout, PairShape, Pool, Route, plan_route
 from trainer.synthesis import Pairs
 
@@ -132,3 +134,11 @@ def test_the_draw_is_without_replacement_and_differs_from_step_to_step() -> None
     draws = [pool.drawn(step) for step in range(20)]
     assert all(len(set(draw.tolist())) == 12 and draw.max() < 50 for draw in draws)
     assert len({tuple(draw.tolist()) for draw in draws}) == 20
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_the_draw_follows_from_the_seed_and_the_step(seed: int) -> None:
+    pool = Pool(Layout(40, 6, 3, 0, 2), SHAPE, seed, CPU)
+    for step in (0, 5):
+        order = torch.argsort(uniforms(Keys(seed, torch.tensor([step])), Purpose.POOL, 40)[0])
+        assert torch.equal(pool.drawn(step), order[:12])

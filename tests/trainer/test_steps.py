@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradations.draws import Keys
+from degradations.sharpen import usm_sharpen
 from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
-from trainer.losses.adversarial import R1Penalty
+from trainer.game import GameConfig
+from trainer.losses import LossesConfig, PerceptualLoss
+from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks.noise import noise_of
+from trainer.networks.spectral_norm import SpectralConv2d
+from trainer.objective import Objective, Targets
 from trainer.ranks import make_accelerator
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
 
@@ -296,3 +301,68 @@ def test_r1_is_float32_under_bf16(build: Build, discriminator: str) -> None:
     R1Penalty()(plain(real), real).backward()
     for one, parameter in zip(ours, plain.parameters(), strict=True):
         torch.testing.assert_close(one, parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_discriminator_is_shown_the_truth_that_its_loss_aims_at(build: Build) -> None:
+    x = build("gt_usm=false", "degrade_gt_usm=true", "gan_gt_usm=true", "batch.per_device=2", "batch.global_size=4")
+    pairs = list(islice(x.pairs(), 2))
+    seen, _ = generator_step(x, x.phase(0), iter(pairs))
+    for judged, pair in zip(seen, pairs, strict=True):
+        plain = pair.gt.float() / 255
+        torch.testing.assert_close(judged.real, usm_sharpen(plain))
+        assert not torch.allclose(judged.real, plain)
+
+
+def test_r1_is_due_by_the_discriminators_own_steps_and_told_as_it_is(build: Build) -> None:
+    """Not from the run's first step, and whatever its interval."""
+    start = ("adversarial.pretrain_g_only=true", "adversarial.g_pretrain_steps=1")
+    first = {}
+    for interval in (1, 2):
+        x = build(*start, f"adversarial.r1={{gamma: 0.1, interval: {interval}}}")
+        pairs, told = x.pairs(), {}
+        for step in range(6):
+            if (value := train_step(x, pairs).get("discriminator/r1_penalty")) is not None:
+                told[step] = value.item()
+            x.state.advance(4)
+        assert list(told) == [1, 2, 3, 4, 5][::interval]
+        first[interval] = told[1]
+    assert first[1] == pytest.approx(first[2], rel=1e-6)
+    assert first[1] > 0
+
+
+def test_a_step_makes_one_power_iteration(build: Build) -> None:
+    x = build("batch.per_device=2", "batch.global_size=4")
+    critic = x.state.players["discriminator"].module
+    layers = [layer for layer in critic.modules() if isinstance(layer, SpectralConv2d)]
+    assert len(layers) == 8
+    wanted = []
+    for layer in layers:
+        matrix = layer.weight_orig.detach().flatten(1)
+        right = matrix.T @ layer.weight_u
+        left = matrix @ (right / right.norm())
+        wanted.append(left / left.norm())
+    before = [layer.weight_u.clone() for layer in layers]
+    train_step(x, x.pairs())
+    for layer, old, new in zip(layers, before, wanted, strict=True):
+        torch.testing.assert_close(layer.weight_u, new, rtol=1e-4, atol=1e-5)
+        assert not torch.equal(layer.weight_u, old)
+
+
+def test_each_term_aims_at_its_own_truth() -> None:
+    """Three different truths; the distance tells which one it was given."""
+    result, aims = torch.zeros(1, 3, 4, 4), [torch.full((1, 3, 4, 4), value) for value in (1.0, 2.0, 3.0)]
+    judged: list[float] = []
+
+    def critic(pictures: Tensor) -> Tensor:
+        judged.append(pictures.mean().item())
+        return pictures.mean((1, 2, 3))
+
+    objective = Objective(
+        LossesConfig(perceptual=PerceptualLoss()),
+        lambda picture, target: {"perceptual": (target - picture).mean()},
+        AdversarialLoss(relativistic=True),
+    )
+    terms = objective.generator(result, Targets(*aims), GameConfig().phase(0), critic)
+    assert terms["pixel"].value == 1
+    assert terms["perceptual"].value == 2
+    assert sorted(judged) == [0.0, 3.0]

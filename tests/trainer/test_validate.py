@@ -2,9 +2,11 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -344,3 +346,24 @@ def test_bicubic_keeps_a_flat_picture_flat() -> None:
 def test_settings_that_validate_nothing_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be at least"):
         ValidationConfig(source=Folder(path="x"), **wrong)  # type: ignore[arg-type]
+
+
+def test_each_rank_measures_its_own_pairs_to_the_last(accelerator: Accelerator, pairs: Pairs, tmp_path: Path) -> None:
+    for folder in ("gt", "lq"):
+        shutil.copy(tmp_path / folder / "0.png", tmp_path / folder / "3.png")  # an even number
+    whole = validator(accelerator, pairs, num_samples=0)
+    measured: list[torch.Tensor] = []
+    for rank in (0, 1):
+        one = SimpleNamespace(
+            process_index=rank,
+            num_processes=2,
+            is_main_process=rank == 0,
+            device=accelerator.device,
+            autocast=accelerator.autocast,
+            reduce=lambda table: measured.append(table) or table,
+        )
+        replace(whole, accelerator=one)(network(), 1)
+    rows = [(table != 0).any(1).nonzero().flatten().tolist() for table in measured]
+    assert rows == [[0, 2], [1, 3]]
+    together = (measured[0] + measured[1]).mean(0)
+    assert whole(network(), 1).figures["validation/psnr"] == pytest.approx(together[0].item(), rel=1e-9)
