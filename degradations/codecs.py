@@ -43,7 +43,7 @@ def _encode(levels: Tensor, codec: str, quality: int) -> Tensor:
     picture = Image.frombytes(mode, (width, height), ctypes.string_at(pixels.data_ptr(), pixels.numel()))
     file = io.BytesIO()
     picture.save(file, codec, quality=quality)
-    with Image.open(file) as decoded:
+    with Image.open(file, formats=(codec,)) as decoded:
         data = bytearray(decoded.convert(mode).tobytes())
     restored = torch.frombuffer(data, dtype=torch.uint8).view(height, width, stored)
     return restored.permute(2, 0, 1)[:channels]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from degradations.blur import filter2d
 from degradations.draws import Keys, Purpose, normals, uniforms
+from degradations.formats import FORMATS
 from degradations.jpeg import libjpeg
 from degradations.kernels import BlurKernels, build_kernels
 from degradations.noise import add_gaussian, add_poisson
@@ -75,7 +76,7 @@ def read_picture(path: Path, side: int, multiple: int) -> Tensor:
     """The middle of a picture, float32 [3, h, w] in [0, 1], at most `side` pixels a side, multiples of `multiple`."""
     from PIL import Image, ImageOps
 
-    with Image.open(path) as file:
+    with Image.open(path, formats=FORMATS) as file:
         rgb = ImageOps.exif_transpose(file).convert("RGB")
     width, height = (min(side, length) // multiple * multiple for length in rgb.size)
     if min(width, height) == 0:

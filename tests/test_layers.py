@@ -65,6 +65,7 @@ LAYERS = (
     {"override", "config_io", "figures", "config"},
     {"claim", "exports", "opening", "options_tree", "upstream_options", "opensr_networks", "opensr_options"},
     {"card", "publishing", "ranks"},
+    {"everywhere"},
     # the whole
     {"makers"},
     {"assemble"},

@@ -20,10 +20,12 @@ from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.disk import Disk
 from trainer.ema import smoothed
+from trainer.everywhere import Opened, open_everywhere
 from trainer.game import SOLO, Phase
 from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.loader import ImageLoader
+from trainer.images.pairs import ValidationImages
 from trainer.images.positions import Positions
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
@@ -40,7 +42,7 @@ from trainer.makers import (
 )
 from trainer.mistakes import gather
 from trainer.objective import Objective, Targets
-from trainer.opening import notes_on_images, open_images, order_of, stream_of
+from trainer.opening import notes_on_images, open_images, order_of, prove, stream_of
 from trainer.plateau import Plateau
 from trainer.player import Player
 from trainer.pool import Pool
@@ -201,24 +203,37 @@ def check(config: RunConfig, processes: int) -> list[str]:
         meet_hub(config)  # nothing is made on the hub for a run that may not begin
         return changes
 
-    changes, (source, _), (net, _, loaded), *_ = gather(
+    def check_pictures() -> tuple[Opened, dict[int, str]]:
+        opened = open_images(config)
+        return opened, prove(opened[0])
+
+    changes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
         check_places,
-        lambda: open_images(config),
+        check_pictures,
         lambda: make_networks(config, origins(config)),
         lambda: plan_batch(config.batch, processes),
         lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
     )
     return [
         *(f"resuming with another setting: {change}" for change in changes),
-        *notes_on_start(source, config, processes, torch.cuda.is_available()),
+        *notes_on_start(source, pictures, bad, config, processes, torch.cuda.is_available()),
         *loaded,
         *notes_on_statistics(net, processes),
     ]
 
 
-def notes_on_start(source: ImageSource | Shards, config: RunConfig, processes: int, on_gpu: bool) -> list[str]:
+def notes_on_start(
+    source: ImageSource | Shards,
+    pictures: ValidationImages | None,
+    bad: dict[int, str],
+    config: RunConfig,
+    processes: int,
+    on_gpu: bool,
+) -> list[str]:
     """What a person should know of the pictures and the precision, a sentence each."""
     notes = notes_on_images(source, config, processes)
+    notes += [f"validation.source: {note}" for note in (pictures.notes if pictures else ())]
+    notes += [f"cannot be read, another picture takes its place: {reason}" for reason in bad.values()]
     if not on_gpu and config.mixed_precision == "bf16":
         notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
     return notes
@@ -235,13 +250,14 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     batch = plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
-    source, pictures = on_main(accelerator, lambda: open_images(config), "opening the pictures")
+    (source, pictures), bad = open_everywhere(accelerator, config)
     folder = folder_of(config)
     set_numerics(config)
 
-    notes = notes_on_start(source, config, accelerator.num_processes, accelerator.device.type != "cpu")
+    notes = notes_on_start(source, pictures, bad, config, accelerator.num_processes, accelerator.device.type != "cpu")
     generator, discriminator, loaded = make_players(config, accelerator)
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
+    state.unreadable |= bad.keys()
     if config.adversarial and config.adversarial.adaptive_d:
         state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
     if watched := [player.schedule.metric for player in state.players.values() if isinstance(player.schedule, Plateau)]:

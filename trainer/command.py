@@ -14,7 +14,7 @@ from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
 from trainer.loop import fit
-from trainer.opening import open_images
+from trainer.opening import open_images, prove
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.ranks import make_accelerator, on_main
 from trainer.run_folder import RunFolder
@@ -73,7 +73,7 @@ def last_words(folder: RunFolder) -> str:
 def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
     """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
     plan_batch(config.batch, accelerator.num_processes)
-    on_main(accelerator, lambda: open_images(config), "opening the pictures")
+    on_main(accelerator, lambda: prove(open_images(config)[0]), "opening the pictures")
     on_main(accelerator, lambda: meet_hub(config, fresh=True), "asking the hub")
     aside = on_main(accelerator, lambda: move_aside(config), "moving the earlier run aside")
     if aside and accelerator.is_main_process:

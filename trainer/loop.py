@@ -9,7 +9,7 @@ from trainer.assemble import Experiment
 from trainer.banner import banner
 from trainer.finale import dump, finish, interrupt, saved_first
 from trainer.resume import begin
-from trainer.state import Best
+from trainer.state import IN_PRETRAINING, Best
 from trainer.steps import train_step
 from trainer.strips import save_png
 from trainer.validate import better
@@ -60,11 +60,11 @@ def validate(x: Experiment) -> bool:
         x.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
     x.telemetry.note(outcome.figures, pictures)
     x.watch_plateaus(outcome.figures)
-    metric, measured = x.validator.config.best_by, x.validator.config.measure
+    metric, measured = x.validator.config.best_by, x.validator.measured
     if metric is None:
         return False
     if x.phase(x.state.step - 1).pretrain:
-        measured += " in pretraining"  # whose figures the game, which buys texture with them, would never reach
+        measured += IN_PRETRAINING
     value = outcome.figures[f"validation/{metric}"]
     best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else begun with another
     if not better(value, best.value if best else -math.inf) or x.saver.skipping():  # which is not saved, see `due`

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trainer.config import RunConfig
+from trainer.images.away import Away
 from trainer.images.given import Mixture
+from trainer.images.opened import Unreadable
 from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.sources import ImageSource, first_readable
 from trainer.images.stream import Shards
@@ -14,7 +16,10 @@ from trainer.levels import unit
 from trainer.mistakes import Mistake, gather
 from trainer.quality import WINDOW
 from trainer.state import Stream
+from trainer.unreadable import share_of, too_many
 
+SMALL = 100
+"""Pictures up to which a source is read whole before the training."""
 CLIPPED, DARK = 0.5, 0.02
 """A declared white is doubted where more than this share of a picture is above it, or all of it below that share."""
 
@@ -32,7 +37,8 @@ def open_pictures(config: RunConfig) -> ValidationImages | None:
     with under("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
         least = WINDOW + 2 * settings.border(config.scale)
-        return open_validation(settings.source, config.scale, settings.max_side, multiple, least)
+        budget = config.images.budget
+        return open_validation(settings.source, config.scale, settings.max_side, multiple, least, budget)
 
 
 def open_training(config: RunConfig) -> ImageSource | Shards:
@@ -41,7 +47,7 @@ def open_training(config: RunConfig) -> ImageSource | Shards:
     clean: ImageSource | None = None
     if images.source:
         with under("images.source"):
-            opened = images.source.open()
+            opened = images.source.open(images.budget)
             if isinstance(opened, Shards):  # which were opened by decoding one
                 return opened
             first_readable(clean := opened)
@@ -49,7 +55,7 @@ def open_training(config: RunConfig) -> ImageSource | Shards:
         assert clean is not None, "a configuration has clean pictures or pairs"
         return clean
     with under("images.pairs"):
-        pairs = images.pairs.open()
+        pairs = images.pairs.open(images.budget)
         first_readable(Mixture(None, pairs, config.scale, config.gt_size))
     return Mixture(clean, pairs, config.scale, config.gt_size, images.pair_prob)
 
@@ -63,10 +69,39 @@ def under(key: str) -> Iterator[None]:
         raise Mistake(f"{key}.{mistake}") from None
 
 
+def prove(source: ImageSource | Shards) -> dict[int, str]:
+    """Read all pictures of a small source: the numbers of those that cannot be, with name and reason.
+
+    Of a few pictures one is more than 1 %, and who has a few wants to know of each, before the training.
+
+    Raises:
+        Mistake: they are too many, all of which it names: see `too_many`.
+    """
+    if isinstance(source, Shards) or len(source) > SMALL:
+        return {}
+    found = {}
+    for index in range(len(source)):
+        try:
+            source.read(index)
+        except Away as error:
+            raise Mistake(f"images: {error}.") from error
+        except Unreadable as error:
+            found[index] = str(error)
+    if too_many(len(found), len(source)):
+        raise Mistake(f"images: {share_of(len(found), len(source))}: {'; '.join(found.values())}.")
+    return found
+
+
 def stream_of(source: ImageSource | Shards) -> Stream:
     """The stream that a source makes, at its beginning."""
+    known = source.identity
+    return Stream(known.pictures, known.names, content=known.content, times=known.times)
+
+
+def names_of_old(source: ImageSource | Shards) -> str:
+    """The checksum by which checkpoints of earlier versions know pictures: of names with the path to them."""
     names = source.names if isinstance(source, Shards) else [source.name(index) for index in range(len(source))]
-    return Stream(pictures=len(names), names=hashlib.sha256("\n".join(names).encode()).hexdigest())
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def order_of(source: Shards, config: RunConfig) -> Deal:
@@ -76,7 +111,7 @@ def order_of(source: Shards, config: RunConfig) -> Deal:
 
 def notes_on_images(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
     """What a person should know of the pictures, a sentence each; nothing where all is well."""
-    return doubts_about_levels(source, config) + costs_of_reading(source, config, ranks)
+    return [*source.notes, *doubts_about_levels(source, config), *costs_of_reading(source, config, ranks)]
 
 
 def doubts_about_levels(source: ImageSource | Shards, config: RunConfig) -> list[str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.durable import atomically
-from trainer.images.decode import Unreadable
+from trainer.images.listing import IMAGE_SUFFIXES, find_images
+from trainer.images.opened import Unreadable
 from trainer.images.photographs import FORMATS, read_photograph, write_photograph
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
-from trainer.images.sources import IMAGE_SUFFIXES, find_images
 from trainer.mistakes import Failure, Mistake
 
 NOTES = ".upscaled"

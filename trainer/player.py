@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -99,6 +99,12 @@ class Player:
             return
         if (value := figures.get(self.schedule.metric)) is not None:
             self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate, objective)
+
+    def forget(self, figures: str) -> None:
+        """Let a plateau schedule forget what was best of a figure whose name begins so, as those from now on do not
+        compare with it. What the rate has fallen to stays."""
+        if isinstance(self.schedule, Plateau) and self.schedule.metric.startswith(figures):
+            self.plateau = replace(self.plateau, best=None, waited=0)
 
     @contextmanager
     def micro_batch(self, number: int, of: int) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """How a run begins: where it stood, or at step 0."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -11,7 +12,9 @@ from trainer.disclosure import hub_names
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 from trainer.objective import logits_of
+from trainer.opening import names_of_old
 from trainer.ranks import on_main
+from trainer.state import IN_PRETRAINING
 from trainer.weights import InitConfig
 
 
@@ -57,6 +60,7 @@ def resume(x: Experiment, step: int) -> None:
         parts = x.saver.checkpoints.load(step)
         check_stream(x, parts["progress"]["stream"])
         x.state.load(parts)
+        check_best(x)
     except Mistake as mistake:
         wrong = [str(mistake)]
     except Exception as error:  # whatever torch, safetensors or a part of another shape raises
@@ -77,16 +81,42 @@ def resume(x: Experiment, step: int) -> None:
         x.fill_pool()
 
 
-def check_stream(x: Experiment, saved: dict[str, int | str]) -> None:
-    """Whether the pictures are those that the run was trained on; Mistake, or a sentence, where they are not."""
-    now = asdict(x.state.stream)
-    if saved["pictures"] == now["pictures"] and saved["names"] == now["names"]:
+def check_stream(x: Experiment, saved: dict[str, Any]) -> None:
+    """Whether the pictures are those that the run was trained on, wherever they lie now; Mistake, or a sentence, where
+    they are not."""
+    now, where = x.state.stream, f"images.source: {x.source.where}"
+    if saved["pictures"] == now.pictures and "content" not in saved and saved["names"] == names_of_old(x.source):
+        x.telemetry.say(
+            f"{where} is known to this checkpoint by the names of its pictures alone; sizes count from here on"
+        )
+        return
+    if saved["pictures"] == now.pictures and saved.get("content") == now.content:
+        if saved["times"] != now.times:
+            told = "other times of change than before, with the same names and sizes: it is taken for the same"
+            x.telemetry.say(f"{where} has files with {told}")
         return
     unit = "shards" if isinstance(x.source, Shards) else "pictures"
-    count = f"{saved['pictures']} {unit} then, {now['pictures']} now"
-    if saved["pictures"] == now["pictures"]:
-        count = f"{now['pictures']} {unit}, but with other names"
-    what = f"images.source: {x.source.where} is not what this run was trained on ({count})"
+    if saved["pictures"] != now.pictures:
+        count = f"{saved['pictures']} {unit} then, {now.pictures} now"
+    elif saved["names"] != now.names:
+        count = f"{now.pictures} {unit}, but with other names"
+    else:
+        count = f"{now.pictures} {unit} of the same names, but other files"
+    what = f"{where} is not what this run was trained on ({count})"
     if not x.config.checkpoints.accept_changes:
         raise Mistake(f"{what}. Put it back, or go on with another stream by checkpoints.accept_changes=true.")
     x.telemetry.say(f"{what}: the stream is another one from here on, as accepted.")
+
+
+def check_best(x: Experiment) -> None:
+    """Forget the best so far where its figures do not compare with those to come, and say so."""
+    best = x.state.best
+    if best is None or x.validator is None or best.measured.removesuffix(IN_PRETRAINING) == x.validator.measured:
+        return
+    x.telemetry.say(
+        "validation: the pictures, or how they are measured, are not those by which the best so far was found "
+        f"({best.metric} {best.value:.4f} at step {best.step}): a new best begins"
+    )
+    x.state.best = None
+    for player in x.state.players.values():
+        player.forget("validation/")

@@ -22,11 +22,19 @@ class Stream:
     """How many pictures there are, or shards of a streamed dataset: with another number every position shows another
     one."""
     names: str
-    """A checksum of what they are called, in their order."""
+    """A checksum of what they are called below their folder, in their order."""
     position: int = 0
     """The next sample to make: all before it were trained on, or lie in the pool."""
     lengths: dict[int, int] = field(default_factory=dict)
     """How many pictures the shards of a streamed dataset hold, as far as they were read: a resumed run passes over."""
+    content: str = ""
+    """A checksum of names and sizes, or of what rows hold: by this pictures are recognised, wherever they lie."""
+    times: str = ""
+    """A checksum of when the files were modified."""
+
+
+IN_PRETRAINING = " in pretraining"
+"""Behind `Best.measured`: figures that the game, which buys texture with them, would never reach."""
 
 
 @dataclass(slots=True)
@@ -109,7 +117,7 @@ class TrainState:
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))
         self.unreadable |= set(progress["unreadable"])
         self.stream.position = progress["stream"]["position"]
-        if progress["stream"]["names"] == self.stream.names:
+        if progress["stream"].get("content") == self.stream.content:
             self.stream.lengths |= progress["stream"]["lengths"]
         self.step = progress["step"]
         self.best = progress["best"] and Best(**progress["best"])

@@ -12,6 +12,7 @@ from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
 
 LIMIT = 0.01  # the share of a source's pictures that may be unreadable
+FEW = 2  # as many may be, whatever their share: of fewer than a hundred one alone would be more than that
 LEAST = 1000  # samples of a stream to judge the share by: of fewer a bad one or two say little
 
 
@@ -41,7 +42,7 @@ class UnreadableImages:
     def agree(self, say: Callable[[str], None]) -> None:
         """Exchange what was met, on every rank at once: say each new one, and stop all ranks when there are too many.
 
-        Raises Mistake, on every rank, when more than 1 % of the source is unreadable.
+        Raises Mistake, on every rank, when more than 1 % of the source is unreadable, and more than two pictures.
         """
         count = self.accelerator.reduce(torch.tensor(len(self.met), device=self.accelerator.device))
         if not count.item():
@@ -52,9 +53,16 @@ class UnreadableImages:
         for index, reason in new.items():
             say(f"cannot be read, another picture takes its place: {reason or why_unreadable(self.source, index)}")
         among = max(LEAST, self.seen()) if isinstance(self.source, Shards) else len(self.source)
-        if len(self.known) > LIMIT * among:
-            share = 100 * len(self.known) / among
-            raise Mistake(
-                f"images: {len(self.known)} of {among} pictures ({share:.1f} %) cannot be read, more "
-                f"than {100 * LIMIT:.0f} %; the first is {why_unreadable(self.source, min(self.known))}."
-            )
+        if too_many(len(self.known), among):
+            first = why_unreadable(self.source, min(self.known))
+            raise Mistake(f"images: {share_of(len(self.known), among)}; the first is {first}.")
+
+
+def too_many(bad: int, among: int) -> bool:
+    """Whether so many pictures that cannot be read mean that something else is wrong than these pictures."""
+    return bad > FEW and bad > LIMIT * among
+
+
+def share_of(bad: int, among: int) -> str:
+    """How many cannot be read, in words."""
+    return f"{bad} of {among} pictures ({100 * bad / among:.1f} %) cannot be read, more than {100 * LIMIT:.0f} %"

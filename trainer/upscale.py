@@ -156,7 +156,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from trainer.conveyor import convey
-    from trainer.images.decode import Unreadable
+    from trainer.images.opened import Unreadable
     from trainer.mistakes import Failure
     from trainer.picture_files import read_picture, write_picture
     from trainer.upscaler import Upscaler, open_mixture

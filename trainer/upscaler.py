@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.images.crops import mirrored
-from trainer.images.decode import MAX_PIXELS
 from trainer.images.photographs import from_pillow, to_pillow
 from trainer.images.picture import Numbers, Picture
 from trainer.mistakes import Failure, Mistake
@@ -23,8 +22,8 @@ WIDEST_OVERLAP = 96
 """Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
 RRDBNet with 6 blocks (94) see. RRDBNet with 23 sees 349: tiles of 512 would then cost 5.6 times the picture."""
 LEAST_TILE = 16
-MOST_PIXELS = 16 * MAX_PIXELS
-"""Of a result: four times the sides of the largest picture that is read."""
+MOST_PIXELS = 2**32
+"""Of a result: 65536 x 65536."""
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 log = logging.getLogger(__name__)

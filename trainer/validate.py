@@ -1,6 +1,5 @@
 """Validation: the smoothed generator on pictures and degradations that never change, shared out over the ranks."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from degradations.draws import Keys
+from trainer.images.identity import checksum
 from trainer.images.pairs import LowQuality, ValidationImages, ValidationSource
 from trainer.images.radiometry import Radiometry
 from trainer.levels import quantised, unit
@@ -68,12 +68,6 @@ class ValidationConfig:
     def best_by(self) -> Literal["psnr", "ssim"] | None:
         """What the best checkpoint is best at; None where nothing is measured."""
         return (self.best_metric or "psnr") if self.has_gt else None
-
-    @property
-    def measure(self) -> str:
-        """Everything that its figures depend on, the generator apart."""
-        parts = (self.source, self.seed, self.draws, self.max_side, self.crop_border, self.channel, self.best_by)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def border(self, scale: int) -> int:
         """Pixels left out at each side."""
@@ -146,6 +140,16 @@ class Validator:
     def measure(self) -> Measure:
         """What is measured of each picture."""
         return self.config.measured_by(self.synthesis.scale)
+
+    @property
+    def measured(self) -> str:
+        """A checksum of all that figures depend on, the generator apart: pictures and degradations by what they are."""
+        config, synthesis = self.config, self.synthesis
+        parts: list[object] = [self.images.content, synthesis.scale, config.border(synthesis.scale), config.channel]
+        parts += [config.source.radiometry, config.best_by]
+        if not self.images.paired:
+            parts += [config.seed, config.draws, synthesis.degradation, synthesis.gt_usm, synthesis.degrade_gt_usm]
+        return checksum(parts)[:16]
 
     def __len__(self) -> int:
         """Pictures times draws."""

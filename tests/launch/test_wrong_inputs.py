@@ -122,7 +122,7 @@ def test_a_folder_without_a_picture_that_decodes_is_named(run: Run, tmp_path: Pa
     status, _, stderr = run(folder_source(tmp_path / "bad"))
     assert status == 2
     assert "none of the 1 pictures of folder " in stderr
-    assert "a.png: not a picture that Pillow knows." in stderr
+    assert "a.png: not a picture in a format that is read." in stderr
 
 
 @pytest.mark.parametrize("place", ["/proc/nowhere", "a file"])
@@ -277,7 +277,7 @@ def test_a_bad_picture_among_120_is_named_once_and_the_run_goes_on(run: Run, pho
     bad.write_bytes(b"broken")
     status, said, stderr = run(folder_source(photos), *SMALL)
     assert (status, stderr) == (0, "")
-    sentence = f"cannot be read, another picture takes its place: {bad}: not a picture that Pillow knows"
+    sentence = f"cannot be read, another picture takes its place: {bad}: not a picture in a format that is read"
     assert said.count(sentence) == 1  # though 280 samples are more than two epochs
     assert said.count("cannot be read") == 1
 

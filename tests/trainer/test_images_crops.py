@@ -17,7 +17,7 @@ from trainer.images.crops import (
     cut,
     mirrored,
 )
-from trainer.images.decode import Unreadable
+from trainer.images.opened import Unreadable
 from trainer.images.positions import image_at
 from trainer.images.sources import Folder
 from trainer.mistakes import Mistake

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.images.decode import Unreadable, decode
+from trainer.images.decode import decode
+from trainer.images.opened import Unreadable
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 ODD = SHARED / "data" / "bench" / "odd_inputs"
@@ -138,8 +139,8 @@ def test_broken_files_are_unreadable_with_a_reason(tmp_path: Path) -> None:
     photo = Image.fromarray((x * x * y % 251).astype(np.uint8))  # of some hundred kB: the cut lies within the pixels
     png, jpeg = encoded(photo), encoded(photo, "JPEG")
     broken = {
-        b"": "not a picture that Pillow knows",
-        b"<html>404</html>": "not a picture that Pillow knows",
+        b"": "not a picture in a format that is read",
+        b"<html>404</html>": "not a picture in a format that is read",
         png[: len(png) // 2]: "image file is truncated",
         jpeg[: len(jpeg) // 2]: "image file is truncated",
         png[:20]: "Truncated File Read",
@@ -157,13 +158,17 @@ def test_samples_without_an_agreed_white_are_refused() -> None:
         decode(encoded(Image.new("F", (4, 4), 0.5), "TIFF"), "float")
     with pytest.raises(Unreadable, match="32-bit samples have no agreed white level"):
         decode(encoded(Image.new("I", (4, 4), 70000), "TIFF"), "int")
+    negative = Image.new("I", (4, 4), 70)
+    negative.putpixel((1, 2), -1)
+    with pytest.raises(Unreadable, match="32-bit samples have no agreed white level"):
+        decode(encoded(negative, "TIFF"), "int")
 
 
 def test_size_is_limited_before_decoding_and_by_us_alone() -> None:
-    huge = b"P6 20000 20000 255\n"
-    with pytest.raises(Unreadable, match="20000x20000 is more than 268435456 pixels; cut it into tiles"):
+    huge = b"P6 20000 20000 255\n" + bytes(60_000)
+    with pytest.raises(Unreadable, match="20000x20000 pixels of RGB would take 4197 MiB of memory, and "):
         decode(huge, "huge")
-    large = b"P6 14000 14000 255\n"  # 196 megapixels, which Pillow by itself would call a bomb
+    large = b"P6 13900 13900 255\n" + bytes(60_000)  # 193 megapixels, which Pillow by itself would call a bomb
     with pytest.raises(Unreadable, match="image file is truncated"):
         decode(large, "large")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen
 from trainer.images.crops import ImageBatch, TrainingImage, TrainingImages, TrainingImagesConfig
-from trainer.images.decode import Unreadable
 from trainer.images.given import Mixture, TrainingMixture, TrainingPair
+from trainer.images.opened import Unreadable
 from trainer.images.pairs import DatasetPairs, Pairs
 from trainer.images.sources import Folder, why_unreadable
 from trainer.levels import quantised, unit
@@ -143,7 +143,7 @@ def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesC
     samples = [sample for position in range(24) if isinstance(sample := pairs[position], TrainingPair)]
     assert {int(sample.lq[2, 0, 0]) for sample in samples} == {1}
     assert {index for sample in samples for index in sample.unreadable} == {3, 5}, "numbered after the clean pictures"
-    with pytest.raises(Unreadable, match="not a picture that Pillow knows"):
+    with pytest.raises(Unreadable, match="not a picture in a format that is read"):
         pairs.source.read(3)
     with pytest.raises(Unreadable, match=r"it is 10x10 and '.*2.png' is 16x16; wanted exactly x2, 32x32"):
         pairs.source.read(5)

@@ -77,7 +77,7 @@ def test_a_mistake_arrives_as_its_sentence(tmp_path: Path, workers: int) -> None
         next(loader(Folder(path=str(tmp_path)), workers))
     assert str(caught.value) == (
         f"9 pictures of folder '{tmp_path}' in a row could not be used; "
-        f"last {tmp_path / 'a.png'}: not a picture that Pillow knows."
+        f"last {tmp_path / 'a.png'}: not a picture in a format that is read."
     )
 
 

@@ -142,10 +142,10 @@ def test_what_a_list_of_pairs_names_and_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_pair_of_the_wrong_sizes_is_named_with_both(tmp_path: Path) -> None:
-    save(tmp_path / "gt" / "a.png", 10, 8)
+    save(tmp_path / "gt" / "a.png", 13, 8)
     save(tmp_path / "lq" / "a.png", 2, 2)
     assert refused(pairs(tmp_path)) == (
-        f"gt: a picture to validate on cannot be used, {tmp_path / 'gt' / 'a.png'}: it is 10x8 and "
+        f"gt: a picture to validate on cannot be used, {tmp_path / 'gt' / 'a.png'}: it is 13x8 and "
         f"'{tmp_path / 'lq' / 'a.png'}' is 2x2; wanted exactly x4, 8x8."
     )
 
@@ -183,7 +183,7 @@ def test_a_held_out_picture_that_cannot_serve_is_named(tmp_path: Path) -> None:
     assert refused(folder) == f"path: {tmp_path / 'b.png'} has a side below 4, too small to validate on."
     (tmp_path / "b.png").write_bytes(b"broken")
     assert refused(folder) == (
-        f"path: a picture to validate on cannot be used, {tmp_path / 'b.png'}: not a picture that Pillow knows."
+        f"path: a picture to validate on cannot be used, {tmp_path / 'b.png'}: not a picture in a format that is read."
     )
 
 

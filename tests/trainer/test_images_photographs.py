@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from trainer.images import png16
-from trainer.images.decode import Unreadable
+from trainer.images.opened import Unreadable
 from trainer.images.photographs import from_pillow, read_photograph, to_pillow, write_photograph
 from trainer.images.picture import Numbers, Picture
 
@@ -127,7 +127,7 @@ def test_cmyk_with_a_profile_that_is_none_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"no picture", "not a picture that Pillow knows"), (b"", "not a picture that Pillow knows"),
+    [(b"no picture", "not a picture in a format that is read"), (b"", "not a picture in a format that is read"),
      (b"cut", "truncated")],
 )  # fmt: skip
 def test_what_is_no_picture_is_unreadable(content: bytes, said: str, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from trainer.images.crops import TrainingImages, TrainingImagesConfig
-from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
+from trainer.images.opened import Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
 from trainer.opening import doubts_about_levels, open_training

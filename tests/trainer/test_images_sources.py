@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
+from trainer.images.opened import Unreadable
 from trainer.images.sources import Folder, Package, first_readable, why_unreadable
 from trainer.mistakes import Mistake
 
@@ -76,7 +76,7 @@ class TestFolder:
         (tmp_path / "empty").mkdir()
         (tmp_path / "texts").mkdir()
         (tmp_path / "texts" / "a.txt").write_text("a")
-        kinds = ".avif, .bmp, .jp2, .jpeg, .jpg, .pgm, .png, .pnm, .ppm, .tif, .tiff, .webp"
+        kinds = ".avif, .bmp, .gif, .jfif, .jp2, .jpe, .jpeg, .jpg, .pgm, .png, .pnm, .ppm, .tif, .tiff, .webp"
         sentences = {
             "absent": f"path: folder 'absent' does not exist (seen from '{tmp_path}').",
             "file.png": "path: 'file.png' is a file; wanted the folder that holds the pictures.",
@@ -160,8 +160,8 @@ class TestHubDataset:
         assert self.colours(HubDataset(path=str(tmp_path / "raw"))) == [list(BLUE)]
 
     def test_a_file_named_by_a_row_is_read(self, tmp_path: Path) -> None:
-        touch(tmp_path, "x.png")
-        rows(image=[str(tmp_path / "x.png")]).save_to_disk(tmp_path / "paths")
+        rows(image=[str(tmp_path / "paths" / "x.png")]).save_to_disk(tmp_path / "paths")
+        touch(tmp_path, "paths/x.png")
         assert self.colours(HubDataset(path=str(tmp_path / "paths"))) == [list(RED)]
 
     def test_the_only_column_of_pictures_is_found_and_any_can_be_named(self, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_first_readable_passes_over_broken_pictures(tmp_path: Path) -> None:
         first_readable(source)
     assert str(caught.value) == (
         f"path: none of the 2 pictures of folder '{tmp_path}' can be decoded; "
-        f"first {tmp_path / 'a.png'}: not a picture that Pillow knows."
+        f"first {tmp_path / 'a.png'}: not a picture in a format that is read."
     )
 
 

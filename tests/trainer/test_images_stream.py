@@ -18,8 +18,9 @@ from accelerate import Accelerator
 from PIL import Image
 
 from trainer.images.crops import ImageBatch, TrainingImagesConfig
-from trainer.images.decode import Unreadable, decode
+from trainer.images.decode import decode
 from trainer.images.loader import ImageLoader
+from trainer.images.opened import Unreadable
 from trainer.images.positions import Positions
 from trainer.images.stream import ROWS, Shards, StreamedDataset
 from trainer.images.stream_order import Deal, deal
@@ -273,8 +274,8 @@ class TestUnreadable:
         assert met[ROWS + 3] > met[ROWS + 2]  # met as itself, and as the replacement of its neighbour
         assert samples.reasons == {
             1: f"{tmp_path / 'a.parquet'}, row 1: the row holds no picture",
-            ROWS + 2: f"{tmp_path / 'b.parquet'}, row 2: not a picture that Pillow knows",
-            ROWS + 3: f"{tmp_path / 'b.parquet'}, row 3: not a picture that Pillow knows",
+            ROWS + 2: f"{tmp_path / 'b.parquet'}, row 2: not a picture in a format that is read",
+            ROWS + 3: f"{tmp_path / 'b.parquet'}, row 3: not a picture in a format that is read",
         }
 
     def test_batches_of_any_size_are_mended_alike(self, torn: Shards) -> None:
@@ -290,7 +291,7 @@ class TestUnreadable:
             seen(training(opened(tmp_path)), range(2))
         assert str(caught.value) == (
             f"9 pictures of streamed dataset '{tmp_path}', split 'train' in a row could not be decoded; "
-            f"last {tmp_path / 'a.parquet'}, row 9: not a picture that Pillow knows."
+            f"last {tmp_path / 'a.parquet'}, row 9: not a picture in a format that is read."
         )
 
     def test_the_share_is_that_of_the_samples_seen(self, torn: Shards, accelerator: Accelerator) -> None:
@@ -325,7 +326,7 @@ def test_the_loader_brings_pictures_reasons_and_lengths(parquet: Path, tmp_path:
         assert torch.equal(batch.pixels, torch.stack([alone[int(position)].pixels for position in batch.positions]))
     assert {index for batch in batches for index in batch.unreadable} <= {0}
     reasons = {index: reason for batch in batches for index, reason in batch.reasons.items()}
-    assert reasons == {0: f"{tmp_path / '0.parquet'}, row 0: not a picture that Pillow knows"}
+    assert reasons == {0: f"{tmp_path / '0.parquet'}, row 0: not a picture in a format that is read"}
     lengths = {shard: length for batch in batches for shard, length in batch.lengths.items()}
     assert lengths == alone.lengths.known
     assert lengths
@@ -405,7 +406,7 @@ class TestOpening:
         write_parquet(tmp_path / "b.parquet", [b"broken", None])
         assert self.refused(path=tmp_path) == (
             f"path: none of the first 2 pictures of streamed dataset '{tmp_path}', split 'train' can be decoded; "
-            f"first {tmp_path / 'b.parquet'}, row 0: not a picture that Pillow knows."
+            f"first {tmp_path / 'b.parquet'}, row 0: not a picture in a format that is read."
         )
         (tmp_path / "b.parquet").unlink()
         assert self.refused(path=tmp_path) == f"path: streamed dataset '{tmp_path}', split 'train' holds no picture."

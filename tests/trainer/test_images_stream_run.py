@@ -74,7 +74,7 @@ def test_another_list_of_shards_is_another_stream(archives: Path, tiny: Tiny, ac
     assert (before.pictures, before.lengths) == (9, {})
     (archives / "9.tar").rename(archives / "10.tar")
     x = assemble(config, accelerator)
-    saved = {"pictures": before.pictures, "names": before.names}
+    saved = {"pictures": before.pictures, "names": before.names, "content": before.content, "times": before.times}
     with pytest.raises(Mistake) as caught:
         check_stream(x, saved)
     assert str(caught.value) == (
@@ -89,9 +89,9 @@ def test_lengths_of_another_list_of_shards_are_not_taken_over(
     x = assemble(tiny(streamed(archives)), accelerator)
     x.state.stream.lengths = {0: 3}
     parts = x.state.parts()
-    for names, expected in ((x.state.stream.names, {0: 3}), ("of others", {})):
+    for content, expected in ((x.state.stream.content, {0: 3}), ("of others", {})):
         x.state.stream.lengths = {}
-        parts["progress"]["stream"]["names"] = names
+        parts["progress"]["stream"]["content"] = content
         x.state.load(parts)
         assert x.state.stream.lengths == expected
 
@@ -121,5 +121,5 @@ def test_a_run_names_a_corrupt_picture_once_and_goes_on(archives: Path, tiny: Ti
         assert pairs.lq.shape == (2, 3, 8, 8)
         x.unreadable.agree(said.append)
     name = f"{archives / '1.tar'}, row 0"
-    assert said == [f"cannot be read, another picture takes its place: {name}: not a picture that Pillow knows"]
+    assert said == [f"cannot be read, another picture takes its place: {name}: not a picture in a format that is read"]
     assert x.state.stream.lengths[0] == 1

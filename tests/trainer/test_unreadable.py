@@ -10,6 +10,8 @@ from trainer.images.sources import Files, Folder
 from trainer.mistakes import Mistake
 from trainer.unreadable import UnreadableImages
 
+NONE = "not a picture in a format that is read"
+
 
 @pytest.fixture
 def source(tmp_path: Path) -> Files:
@@ -35,8 +37,7 @@ def test_each_is_named_once_with_its_reason(unreadable: UnreadableImages, source
     assert said == []  # nothing is said, and nothing exchanged, before the report
     unreadable.agree(said.append)
     assert said == [
-        f"cannot be read, another picture takes its place: {source.name(number)}: not a picture that Pillow knows"
-        for number in (7, 50)
+        f"cannot be read, another picture takes its place: {source.name(number)}: {NONE}" for number in (7, 50)
     ]
     unreadable.note([7, 50])
     unreadable.agree(said.append)
@@ -62,7 +63,7 @@ def test_one_percent_may_be_bad_and_not_one_more(unreadable: UnreadableImages, s
     assert len(said) == 3
     assert str(caught.value) == (
         "images: 3 of 200 pictures (1.5 %) cannot be read, more than 1 %; the first is "
-        f"{source.name(7)}: not a picture that Pillow knows."
+        f"{source.name(7)}: not a picture in a format that is read."
     )
 
 

@@ -298,7 +298,7 @@ def test_16_bits_with_transparency_and_profile_come_out_so(model: str, tmp_path:
     numbers = np.linspace(0, 65535, 4 * 6 * 8).astype(np.uint16).reshape(4, 6, 8)
     png16.write(tmp_path / "a.png", numbers, b"any profile")
     assert upscale(model, tmp_path / "a.png", tmp_path / "out") == 0
-    result = png16.read((tmp_path / "out" / "a.png").read_bytes())
+    result = png16.read((tmp_path / "out" / "a.png").read_bytes(), "a")
     assert (result.shape, result.dtype) == ((4, 12, 16), np.uint16)
     with Image.open(tmp_path / "out" / "a.png") as image:
         assert image.info["icc_profile"] == b"any profile"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.images.decode import Unreadable
+from trainer.images.opened import Unreadable
 
 PASSING = frozenset(
     {

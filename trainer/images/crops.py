@@ -9,8 +9,8 @@ from torch.utils.data import Dataset
 
 from degradations.draws import words
 from trainer.images.away import Away
-from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset
+from trainer.images.opened import Budget, Unreadable
 from trainer.images.pairs import GivenPairs
 from trainer.images.positions import Purpose, image_at
 from trainer.images.radiometry import Radiometry
@@ -47,8 +47,13 @@ class TrainingImagesConfig:
     """Decoded pictures that each worker keeps, in MiB, so that a small set is decoded once. 0 keeps none, and of a
     streamed dataset none are kept."""
 
+    max_picture_mib: int = 2048
+    """The largest picture that is decoded, in MiB of memory while that is done, in each worker that does it: 11 bytes
+    per pixel of RGB (15 of AVIF, 19 of WebP, 21 of JPEG 2000), 5 of gray; 100 megapixels take 1050. Validation too."""
+
     def __post_init__(self) -> None:
-        for name, least in (("crop_size", 1), ("dataloader_num_workers", 0), ("cache_mib", 0)):
+        least_values = {"crop_size": 1, "dataloader_num_workers": 0, "cache_mib": 0, "max_picture_mib": 1}
+        for name, least in least_values.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if (self.pair_prob is not None) != (self.source is not None and self.pairs is not None):
@@ -63,6 +68,11 @@ class TrainingImagesConfig:
     def radiometry(self) -> Radiometry | None:
         """What the numbers of multi-band pictures mean; None for photographs."""
         return next((part.radiometry for part in (self.source, self.pairs) if part), None)
+
+    @property
+    def budget(self) -> Budget:
+        """How much memory a picture may take."""
+        return Budget(self.max_picture_mib)
 
     @property
     def bands(self) -> int:

@@ -1,34 +1,20 @@
 """Any picture file to what a person sees in it: 8-bit RGB."""
 
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
-MAX_PIXELS = 2**28
-"""The largest picture that is decoded: 16384 x 16384, 0.8 GB of RGB in every worker that meets one."""
+from trainer.images.opened import BUDGET, Budget, Unreadable, load, opened, reason_of
 
-# Pillow's own guard warns at 89 megapixels and raises at 179, for web servers; ours are the user's own files,
-# so one limit, stated above, is applied here before a pixel is decoded.
-Image.MAX_IMAGE_PIXELS = None
+STRIP = 2**20
+"""Pixels that are converted at once: what a conversion makes on its way is then small beside the picture."""
 
 
-class Unreadable(Exception):
-    """A picture that cannot be decoded: which one, and why. It travels between processes."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
-def decode(data: bytes | Path, name: str) -> Tensor:
+def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
     """Decode one picture to RGB as a person sees it.
 
     * Gray becomes three equal channels; a palette is looked up; CMYK is converted without a profile.
@@ -42,19 +28,20 @@ def decode(data: bytes | Path, name: str) -> Tensor:
     Args:
         data: the bytes of the file, or its path.
         name: what to call the picture in an error.
+        budget: how much memory it may take.
 
     Returns:
-        uint8 [3, H, W] in [0, 255]. It may be a view of interleaved memory (H, W, 3): cut first, then ask for
+        uint8 [3, H, W] in [0, 255]. It is a view of interleaved memory (H, W, 3): cut first, then ask for
         `.contiguous()`, which is cheaper on the crop than on the picture.
 
     Raises:
-        Unreadable: missing, truncated, not a picture, above `MAX_PIXELS`, or samples without an agreed white.
+        Unreadable: missing, truncated, not a picture, beyond the budget, or samples without an agreed white.
     """
     try:
-        with Image.open(BytesIO(data) if isinstance(data, bytes) else data) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width}x{image.height}"
-                raise Unreadable(name, f"{size} is more than {MAX_PIXELS} pixels; cut it into tiles")
+        with opened(data, name, budget) as image:
+            if image.mode == "F":
+                raise Unreadable(name, "floating-point samples have no agreed white level; save it with 8 or 16 bits")
+            load(image, data)
             ImageOps.exif_transpose(image, in_place=True)  # not in place, it would copy every picture
             rgb = _to_rgb(image, name)
     except Unreadable:
@@ -63,32 +50,33 @@ def decode(data: bytes | Path, name: str) -> Tensor:
         # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error),
         # and none of it may end a run (law 12).
         raise Unreadable(name, reason_of(error)) from error
-    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
+    return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_16_bit(image, name)
-    if image.mode == "F":
-        raise Unreadable(name, "floating-point samples have no agreed white level; save it with 8 or 16 bits")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """[H, W, 3], converted strip by strip."""
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(image.height, top + rows)
+        strip = image if rows >= image.height else image.crop((0, top, image.width, bottom))
+        rgb[top:bottom] = _converted(strip, name)
+    return rgb
 
 
-def _from_16_bit(image: Image.Image, name: str) -> Image.Image:
+def _converted(strip: Image.Image, name: str) -> np.ndarray[Any, Any]:
+    """What a picture shows, as RGB or as gray [h, w, 1]."""
+    if strip.mode.startswith("I"):
+        return _from_16_bit(strip, name)
+    if strip.has_transparency_data:
+        white = Image.new("RGBA", strip.size, "white")
+        strip = Image.alpha_composite(white, strip.convert("RGBA"))
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+
+
+def _from_16_bit(strip: Image.Image, name: str) -> np.ndarray[Any, Any]:
     """16-bit gray, which Pillow's own `convert` would clip at 255 instead of scaling."""
-    samples = np.asarray(image).astype(np.int64)
+    samples = np.asarray(strip).astype(np.int64)
     if samples.min() < 0 or samples.max() > 65535:
         raise Unreadable(name, "32-bit samples have no agreed white level; save it with 8 or 16 bits")
-    return Image.fromarray(((samples + 128) // 257).astype(np.uint8)).convert("RGB")
-
-
-def reason_of(error: Exception) -> str:
-    """Why a picture cannot be decoded, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return "the file is gone"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture that Pillow knows"  # its own text names a memory address
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ((samples + 128) // 257)[..., None]

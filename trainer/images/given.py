@@ -21,7 +21,8 @@ from trainer.images.crops import (
     first_usable,
     turned,
 )
-from trainer.images.decode import Unreadable
+from trainer.images.identity import Identity, joined
+from trainer.images.opened import Unreadable
 from trainer.images.pairs import PairSource
 from trainer.images.positions import Purpose, image_at
 from trainer.images.sources import ImageSource
@@ -43,6 +44,17 @@ class Mixture:
     def where(self) -> str:
         """All sources in the words of an error."""
         return f"{self.clean.where} and pairs of {self.pairs.where}" if self.clean else f"pairs of {self.pairs.where}"
+
+    @property
+    def identity(self) -> Identity:
+        """By what all are recognised, counted as they are numbered."""
+        parts = (self.clean.identity, self.pairs.identity) if self.clean else (self.pairs.identity,)
+        return replace(joined(*parts), pictures=len(self))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how they were found."""
+        return (self.clean.notes if self.clean else ()) + self.pairs.notes
 
     @property
     def key(self) -> str:

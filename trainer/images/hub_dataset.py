@@ -1,17 +1,21 @@
 """Pictures from Hugging Face `datasets`: a repository on the hub, a saved dataset, or parquet files."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from torch import Tensor
 
-from trainer.images.decode import Unreadable, decode
+from trainer.images.decode import decode
+from trainer.images.identity import Identity, checksum
+from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
 from trainer.paths import PathText, is_absent
 
 GLOB = frozenset("*?[")
+PROBES = 32
+"""Rows, spread evenly, by whose content a dataset is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +25,13 @@ class Rows:
     where: str
     rows: Any  # datasets.Dataset of one column, Image(decode=False) or numbers in numpy's arrays
     column: str
+    identity: Identity
+    roots: tuple[Path, ...] = ()
+    """The folders below which a row may name a file in place of holding it."""
     radiometry: Radiometry | None = None
+    budget: Budget = BUDGET
     key: str = "path"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,9 +44,9 @@ class Rows:
         """Decode row `index`: see `decode`, and `Radiometry` where the pictures have bands."""
         stored, name = self.rows[index][self.column], self.name(index)
         if self.radiometry is None:
-            return decode_stored(stored, name)
-        if isinstance(stored, dict):
-            return self.radiometry.decode(stored["bytes"] or Path(stored["path"]), name)
+            return decode_stored(stored, name, self.roots, self.budget)
+        if stored is None or isinstance(stored, dict):
+            return self.radiometry.decode(picture_in(stored, name, self.roots), name, self.budget)
         return self.radiometry.from_array(stored, name)
 
 
@@ -50,7 +59,7 @@ class HubDataset:
     name: str | None = None
     """The configuration (subset) of the dataset, where it has several."""
     split: str = "train"
-    """The split to read."""
+    """The split to read, or a part of it as `datasets` writes it: `train[:50%]`."""
     image_column: str | None = None
     """The column of the pictures; by default `image`, or the only one that holds pictures."""
     revision: str | None = None
@@ -60,7 +69,7 @@ class HubDataset:
     mean. null: photographs."""
     type: Literal["dataset"] = "dataset"
 
-    def open(self) -> Rows:
+    def open(self, budget: Budget = BUDGET) -> Rows:
         """Load the dataset (from the hub: download it into the cache) and find its pictures.
 
         Raises:
@@ -82,14 +91,16 @@ class HubDataset:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
         rows = loaded.select_columns([column])
         if self.radiometry and not isinstance(loaded.features[column], datasets.Image):
-            return Rows(where, rows.with_format("numpy"), column, self.radiometry)
+            rows = rows.with_format("numpy")
+            return Rows(where, rows, column, identity_of(rows, column), (), self.radiometry, budget)
         try:
             rows = rows.cast_column(column, datasets.Image(decode=False))
         except Exception as error:  # arrow's errors have no common type below Exception
             raise Mistake(
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {columns}."
             ) from error
-        return Rows(where, rows, column, self.radiometry)
+        identity = identity_of(rows, column)
+        return Rows(where, rows, column, identity, roots_of(self.path), self.radiometry, budget)
 
     def _load(self) -> Any:
         import datasets
@@ -99,7 +110,8 @@ class HubDataset:
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             return self._split_of(datasets.load_from_disk(self.path))
         if local.suffix == ".parquet" or GLOB & set(self.path):
-            return datasets.load_dataset("parquet", data_files={self.split: self.path}, split=self.split)
+            base = self.split.partition("[")[0]
+            return datasets.load_dataset("parquet", data_files={base: self.path}, split=self.split)
         if local.is_dir() and not any(local.rglob("*.parquet")):
             raise Mistake(
                 f"path: folder {self.path!r} holds no parquet file; for a folder of pictures write `type: folder`."
@@ -108,19 +120,77 @@ class HubDataset:
 
     def _split_of(self, saved: Any) -> Any:
         """`save_to_disk` writes one split without a name, or a dictionary of splits."""
-        if not isinstance(saved, dict):
+        import datasets
+
+        base, part, _ = self.split.partition("[")
+        if isinstance(saved, dict):
+            if base not in saved:
+                splits = ", ".join(saved)
+                raise Mistake(f"split: dataset {self.path!r} has no split {base!r}; it has {splits}.")
+            saved = saved[base]
+        if not part:
             return saved
-        if self.split not in saved:
-            splits = ", ".join(saved)
-            raise Mistake(f"split: dataset {self.path!r} has no split {self.split!r}; it has {splits}.")
-        return saved[self.split]
+        (bounds,) = datasets.ReadInstruction.from_spec(self.split).to_absolute({base: len(saved)})
+        return saved.select(range(len(saved))[bounds.from_ : bounds.to])
 
 
-def decode_stored(stored: Any, name: str) -> Tensor:
-    """Decode what a column of Image(decode=False) holds: see `decode`; Unreadable where it holds nothing."""
+def decode_stored(stored: Any, name: str, roots: tuple[Path, ...] = (), budget: Budget = BUDGET) -> Tensor:
+    """Decode what a column of Image(decode=False) holds: see `decode` and `picture_in`."""
+    return decode(picture_in(stored, name, roots), name, budget)
+
+
+def picture_in(stored: Any, name: str, roots: tuple[Path, ...]) -> bytes | Path:
+    """The picture that a row holds; or the file that it names, if that lies below one of `roots`.
+
+    A row is data that others made: without that it would choose which of this machine's files are trained on, shown and
+    pushed. Raises Unreadable where there is neither.
+    """
     if stored is None or (stored["bytes"] is None and stored["path"] is None):
         raise Unreadable(name, "the row holds no picture")
-    return decode(stored["bytes"] or Path(stored["path"]), name)
+    if stored["bytes"] is not None:
+        held: bytes = stored["bytes"]
+        return held
+    for root in roots:
+        file: Path = (root / stored["path"]).resolve()
+        if file.is_relative_to(root.resolve()):
+            return file
+    below = f" outside {str(roots[0])!r}" if roots else ""
+    raise Unreadable(name, f"the row holds no picture but names a file{below}, {stored['path']!r}, which is not read")
+
+
+def roots_of(path: str) -> tuple[Path, ...]:
+    """The folders below which rows of the dataset at `path` may name files: that of its own files; from the hub, where
+    pictures that are files of a repository are kept."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    local = Path(path)
+    if GLOB & set(path):
+        fixed = next(number for number, part in enumerate(local.parts) if GLOB & set(part))
+        return (Path(*local.parts[:fixed]),)
+    if is_local(path):
+        return (local if local.is_dir() else local.parent,)
+    repository = Path(HF_HUB_CACHE, f"datasets--{path.replace('/', '--')}")
+    return (repository, Path(datasets.config.HF_DATASETS_CACHE, "downloads", "extracted"))
+
+
+def identity_of(rows: Any, column: str) -> Identity:
+    """By what the rows of a dataset are recognised: how many there are, and what some of them hold."""
+    count = len(rows)
+    probed = sorted({number * (count - 1) // max(1, PROBES - 1) for number in range(PROBES)} if count else ())
+    parts: list[object] = [count]
+    for stored in (rows[number][column] for number in probed):
+        if isinstance(stored, dict):
+            parts += [stored["bytes"] if stored["bytes"] is not None else PurePath(stored["path"] or "").name]
+        else:
+            parts += [stored.dtype, stored.shape, stored.tobytes()] if hasattr(stored, "tobytes") else [stored]
+    content = checksum(parts)
+    return Identity(count, content, content)
+
+
+def is_local(path: str) -> bool:
+    """Whether a dataset's path names files here, and no repository on the hub."""
+    return Path(path).exists() or bool(GLOB & set(path))
 
 
 def prove_named(path: str) -> None:
@@ -131,7 +201,7 @@ def prove_named(path: str) -> None:
 
 def hint(path: str) -> str:
     """How an error about `path` ends: what to look at, where that is the hub."""
-    if Path(path).exists() or GLOB & set(path) or Path(path).suffix in (".parquet", ".tar"):
+    if is_local(path) or Path(path).suffix in (".parquet", ".tar"):
         return "."
     return (
         "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "
@@ -157,7 +227,11 @@ def listed(features: Any) -> str:
     return ", ".join(f"{name} ({feature})" for name, feature in features.items())
 
 
-def first_line(error: Exception) -> str:
-    """What a library says went wrong, without what follows."""
+def first_line(error: BaseException) -> str:
+    """What a library says went wrong, without what follows; and the cause, where it says that something else did."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    said = lines[0].rstrip(".") if lines else type(error).__name__
+    if error.__cause__ is None:
+        return said
+    cause = first_line(error.__cause__)
+    return said if cause in said or type(error.__cause__).__name__ in said else f"{said}: {cause}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from trainer.images.sources import find_images
+from trainer.images.listing import find_images
 from trainer.mistakes import Mistake
 
 

@@ -3,18 +3,20 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from torch import Tensor
 
-from trainer.images.decode import Unreadable
 from trainer.images.hub_dataset import HubDataset, Rows
+from trainer.images.identity import Identity, checksum, joined
+from trainer.images.listing import find_images
 from trainer.images.lists import examples, prove_there, read_list
 from trainer.images.matching import named, partner, template_of, without_ending
+from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
-from trainer.images.sources import Files, Folder, ImageSource, Package, files_of, find_images
+from trainer.images.sources import Files, Folder, ImageSource, Package, files_below, files_of
 from trainer.mistakes import Mistake
 from trainer.paths import PathText
 
@@ -32,6 +34,16 @@ class PairSource:
         """Both sources in the words of an error."""
         return f"{self.gt.where} and {self.lq.where}"
 
+    @property
+    def identity(self) -> Identity:
+        """By what both are recognised."""
+        return joined(self.gt.identity, self.lq.identity)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how they were found."""
+        return tuple(dict.fromkeys(self.gt.notes + self.lq.notes))
+
     def __len__(self) -> int:
         return len(self.gt)
 
@@ -46,12 +58,16 @@ class PairSource:
             Unreadable: one of the two cannot be decoded, or the ground truth is not exactly `scale` times as large.
         """
         gt, lq = self.gt.read(index), self.lq.read(index)
+        self.check(index, lq, gt, scale)
+        return lq, gt
+
+    def check(self, index: int, lq: Tensor, gt: Tensor, scale: int) -> None:
+        """Raise Unreadable where the ground truth of pair `index` is not exactly `scale` times as large."""
         if [scale * side for side in lq.shape[1:]] != list(gt.shape[1:]):
             wanted = f"wanted exactly x{scale}, {scale * lq.shape[2]}x{scale * lq.shape[1]}"
             raise Unreadable(
                 self.name(index), f"it is {_size(gt)} and {self.lq.name(index)!r} is {_size(lq)}; {wanted}"
             )
-        return lq, gt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +92,7 @@ class Pairs:
         if re.fullmatch(r"[^{}/]*\{\}[^{}/]*", self.lq_name) is None:
             raise ValueError(f"lq_name: got {self.lq_name!r}; must be a name with one {{}} in it, as in '{{}}x4'")
 
-    def open(self) -> PairSource:
+    def open(self, budget: Budget = BUDGET) -> PairSource:
         """Match the two folders, or find the pairs of `list`.
 
         Raises:
@@ -86,7 +102,7 @@ class Pairs:
         if self.radiometry:
             raster_library()
         if self.list is not None:
-            return self._source(self._listed(self.list))
+            return self._source(self._listed(self.list), budget)
         gt, lq = named(self.gt, "gt"), named(self.lq, "lq")
         if Path(self.gt).samefile(self.lq):
             partners = {partner(stem, self.lq_name) for stem in gt}
@@ -97,7 +113,7 @@ class Pairs:
         wanted = {partner(stem, self.lq_name): stem for stem in gt}
         if wanted.keys() != lq.keys():
             raise Mistake(self._alone(gt, lq, wanted))
-        return self._source([(gt[stem], lq[partner(stem, self.lq_name)]) for stem in sorted(gt)])
+        return self._source([(gt[stem], lq[partner(stem, self.lq_name)]) for stem in sorted(gt)], budget)
 
     def _listed(self, path: str) -> Sequence[tuple[str, str]]:
         """The pairs of a list, good and poor, in its order."""
@@ -132,9 +148,9 @@ class Pairs:
         count = f"{len(files)} of the {of} pictures of {self.gt!r}"
         return f"{count} have no partner in {self.lq!r}{looked_for}: {examples(files)}"
 
-    def _source(self, pairs: Sequence[tuple[str, str]]) -> PairSource:
+    def _source(self, pairs: Sequence[tuple[str, str]], budget: Budget) -> PairSource:
         good, poor = (
-            Files(f"folder {folder!r}", key, folder, tuple(pair[side] for pair in pairs), self.radiometry)
+            files_below(folder, key, (pair[side] for pair in pairs), self.radiometry, budget)
             for side, (key, folder) in enumerate((("gt", self.gt), ("lq", self.lq)))
         )
         return PairSource(good, poor, "gt")
@@ -160,11 +176,12 @@ class DatasetPairs:
     """For multi-band pictures, arrays or encoded rasters: their bands and what their numbers mean."""
     type: Literal["dataset_pairs"] = "dataset_pairs"
 
-    def open(self) -> PairSource:
+    def open(self, budget: Budget = BUDGET) -> PairSource:
         """Load the dataset and find both columns; Mistake where it cannot be had or lacks one."""
-        return PairSource(self._column("gt_column", self.gt_column), self._column("lq_column", self.lq_column), "path")
+        gt = self._column("gt_column", self.gt_column, budget)
+        return PairSource(gt, self._column("lq_column", self.lq_column, budget), "path")
 
-    def _column(self, key: str, column: str) -> Rows:
+    def _column(self, key: str, column: str, budget: Budget) -> Rows:
         dataset = HubDataset(
             path=self.path,
             name=self.name,
@@ -174,7 +191,7 @@ class DatasetPairs:
             radiometry=self.radiometry,
         )
         try:
-            return dataset.open()
+            return dataset.open(budget)
         except Mistake as mistake:
             raise Mistake(str(mistake).replace("image_column:", f"{key}:", 1)) from None
 
@@ -191,9 +208,9 @@ class LowQuality:
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["lq"] = "lq"
 
-    def open(self) -> Files:
+    def open(self, budget: Budget = BUDGET) -> Files:
         """List the pictures; Mistake as for a `Folder`."""
-        return files_of(self.path, self.list, self.radiometry)
+        return files_of(self.path, self.list, self.radiometry, budget)
 
 
 GivenPairs = Pairs | DatasetPairs
@@ -212,6 +229,8 @@ class ValidationPair:
     """[C, h, w], uint8 or uint16; None where the caller is to make it from `gt` by a keyed degradation."""
     gt: Tensor | None
     """[C, scale*h, scale*w] of the same type, contiguous; None where there is no ground truth."""
+    is_cut: bool = False
+    """Whether the ground truth's file has some rows or columns more: see `modcropped`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +248,10 @@ class ValidationImages:
     """The least side of ground truth that can be measured."""
     alone: bool = False
     """The pictures are of low quality, and there is no ground truth."""
+    content: str = ""
+    """A checksum of the names and of all that is measured: pictures, as they were decoded and cut."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of them, a sentence each."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -266,10 +289,12 @@ class ValidationImages:
             return self._alone(index)
         try:
             if isinstance(self.source, PairSource):
-                lq, gt = self.source.read(index, self.scale)
-                lq = trimmed(lq, self.lq_multiple, None).contiguous()
+                lq, whole = self.source.lq.read(index), self.source.gt.read(index)
+                gt = modcropped(whole, lq, self.scale)
+                self.source.check(index, lq, gt, self.scale)
+                lq, is_cut = trimmed(lq, self.lq_multiple, None).contiguous(), gt.shape != whole.shape
             else:
-                lq, gt = None, self.source.read(index)
+                lq, gt, is_cut = None, self.source.read(index), False
             gt = trimmed(gt, self.scale * self.lq_multiple, None if self.paired else self.max_side)
         except Unreadable as error:
             raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
@@ -278,7 +303,7 @@ class ValidationImages:
             name, was_cut = self.source.name(index), self.max_side is not None and not self.paired
             cut = f" once cut to max_side, {self.max_side}" if was_cut else ""
             raise Mistake(f"{self.source.key}: {name} has a side below {least}{cut}, too small to validate on.")
-        return ValidationPair(self.name(index), lq, gt.contiguous())
+        return ValidationPair(self.name(index), lq, gt.contiguous(), is_cut)
 
     def _alone(self, index: int) -> ValidationPair:
         """Low-quality picture `index`."""
@@ -292,6 +317,14 @@ class ValidationImages:
             name = self.source.name(index)
             raise Mistake(f"{self.source.key}: {name} has a side below {self.lq_multiple}, too small to validate on.")
         return ValidationPair(self.name(index), lq.contiguous(), None)
+
+
+def modcropped(gt: Tensor, lq: Tensor, scale: int) -> Tensor:
+    """Ground truth [C, H, W] cut to `scale` times a poor picture [C, h, w] that was made without the last few rows and
+    columns, fewer than `scale`, as benchmarks do it (Set14, BSD100) and upstream validates; else as it is."""
+    height, width = (scale * side for side in lq.shape[1:])
+    over = (gt.shape[1] - height, gt.shape[2] - width)
+    return gt[:, :height, :width] if min(over) >= 0 and max(over) < scale else gt
 
 
 def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
@@ -308,9 +341,15 @@ def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
 
 
 def open_validation(
-    source: ValidationSource, scale: int, max_side: int | None, lq_multiple: int = 1, least: int = 1
+    source: ValidationSource,
+    scale: int,
+    max_side: int | None,
+    lq_multiple: int = 1,
+    least: int = 1,
+    budget: Budget = BUDGET,
 ) -> ValidationImages:
-    """Open what to validate on and read all of it once, so that a bad picture is met before any training.
+    """Open what to validate on and read all of it once, so that bad pictures are met before any training, and the same
+    pictures are known again.
 
     Args:
         source: where the pictures are.
@@ -319,14 +358,37 @@ def open_validation(
             taken; None for all of it.
         lq_multiple: what the network asks of the sides of its input.
         least: the least side of ground truth that can be measured.
+        budget: how much memory a picture may take.
 
     Raises:
-        Mistake: see `open` of the source and `ValidationImages`.
+        Mistake: see `open` of the source and `ValidationImages`; where several pictures cannot serve, with how many.
     """
-    images = ValidationImages(source.open(), scale, max_side, lq_multiple, least, isinstance(source, LowQuality))
+    images = ValidationImages(source.open(budget), scale, max_side, lq_multiple, least, isinstance(source, LowQuality))
+    checksums, problems, cut = [], [], []
     for index in range(len(images)):
-        images[index]
-    return images
+        try:
+            pair = images[index]
+        except Mistake as mistake:
+            problems.append(str(mistake))
+            continue
+        parts = [part for part in (pair.gt, pair.lq) if part is not None]
+        checksums.append(checksum([pair.name, *(f"{part.shape}{part.dtype}" for part in parts), *map(_bytes, parts)]))
+        if pair.is_cut:
+            cut.append(pair.name)
+    if problems:
+        others = f" {len(problems) - 1} more of the {len(images)} cannot serve either." if len(problems) > 1 else ""
+        raise Mistake(problems[0] + others)
+    said = images.source.notes
+    if cut:
+        said += (
+            f"{len(cut)} of the {len(images)} pictures of ground truth have sides that are no multiples of {scale}: "
+            f"what is over is cut off at the end, as benchmarks do (modcrop): {examples(cut)}",
+        )
+    return replace(images, content=checksum(checksums), notes=said)
+
+
+def _bytes(image: Tensor) -> bytes:
+    return image.contiguous().numpy().tobytes()
 
 
 def _size(image: Tensor) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from trainer.images import png16
-from trainer.images.decode import MAX_PIXELS, Unreadable, reason_of
+from trainer.images.opened import BUDGET, Budget, Unreadable, load, opened, reason_of
 from trainer.images.picture import Numbers, Picture
 
 log = logging.getLogger(__name__)
@@ -82,24 +82,25 @@ def to_pillow(picture: Picture) -> Image.Image:
     return image
 
 
-def read_photograph(path: Path) -> Picture:
+def read_photograph(path: Path, budget: Budget = BUDGET) -> Picture:
     """Read a picture file, upright; `Unreadable` if that cannot be. Of several frames or pages the first counts,
     and the log says so.
 
     16 bits are kept from PNG, and of gray from TIFF; whatever else Pillow opens, it opens with 8.
     """
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} is more than {MAX_PIXELS} pixels; cut it into tiles")
+        with opened(path, str(path), budget) as image:
             if image.format in SEQUENCES and (frames := getattr(image, "n_frames", 1)) > 1:
                 log.warning("%s: of its %d frames or pages only the first is taken", path, frames)
             if png16.is_16_bit(image):
-                return _of_16_bits(png16.read(path.read_bytes()), image.info)
+                return _of_16_bits(png16.read(path.read_bytes(), str(path), budget), image.info)
             if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "CMYK") and ";16" in png16.unpacking(image):
                 raise ValueError("Pillow would read its 16 bits as 8; with --white 65535 it is read as a raster")
+            load(image, path)
             ImageOps.exif_transpose(image, in_place=True)
             return from_pillow(image)
+    except Unreadable:
+        raise
     except Exception as error:  # Pillow's plugins raise what they meet
         raise Unreadable(str(path), reason_of(error)) from error
 

@@ -2,12 +2,12 @@
 
 import struct
 import zlib
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from trainer.images.opened import BUDGET, Budget, load, opened
 from trainer.images.picture import Numbers
 
 HALVES = {
@@ -20,6 +20,7 @@ in two readings (of little-endian samples the low byte would be the high one), o
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels: PNG specification, section 11.2.1
 BLOCK = 2**24  # bytes that are filtered at once
+PEAK = 16  # bytes per pixel of RGBA while they are put together: two halves, and the samples
 
 
 def unpacking(image: Image.Image) -> str:
@@ -36,20 +37,26 @@ def is_16_bit(image: Image.Image) -> bool:
     return image.format == "PNG" and unpacking(image) in HALVES
 
 
-def read(data: bytes) -> Numbers:
+def read(data: bytes, name: str, budget: Budget = BUDGET) -> Numbers:
     """The samples of a file for which `is_16_bit`, upright as EXIF says: uint16 [C, H, W] of LA, RGB or RGBA."""
-    with Image.open(BytesIO(data)) as image:
+    with opened(data, name, budget) as image:
         ways = HALVES[unpacking(image)]
-    planes = [_unpacked(data, way) for way in ways]
+        size = f"{image.width}x{image.height} pixels of 16 bits"
+        budget.check(name, size, image.width * image.height * PEAK)
+        load(image, data)  # which proves that all rows are there
+    planes = [_unpacked(data, name, way, budget) for way in ways]
     if len(ways) == 1:
         high, low = planes[0][..., 0::2], planes[0][..., 1::2]
     else:
         high, low = planes
-    return (high.astype(np.uint16) << 8 | low).transpose(2, 0, 1)
+    samples = high.astype(np.uint16)
+    samples <<= 8
+    samples |= low
+    return samples.transpose(2, 0, 1)
 
 
-def _unpacked(data: bytes, way: str) -> Numbers:
-    with Image.open(BytesIO(data)) as image:
+def _unpacked(data: bytes, name: str, way: str, budget: Budget) -> Numbers:
+    with opened(data, name, budget) as image:
         tile = image.tile[0]
         options = tile.args[1:] if isinstance(tile.args, tuple) else ()  # whether it is interlaced
         image.tile = [tile._replace(args=(way, *options))]

@@ -1,5 +1,6 @@
 """Multi-band pictures: which bands, and which digital numbers mean 0 and 1. Declared, never guessed."""
 
+import math
 import threading
 import warnings
 from collections.abc import Iterator
@@ -13,11 +14,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.images.decode import MAX_PIXELS, Unreadable, reason_of
+from trainer.images.opened import BUDGET, Budget, Unreadable, check_regular, reason_of
 from trainer.levels import LEVELS
 from trainer.mistakes import Mistake
 
 _QUIET = threading.Lock()  # the filters of warnings belong to the process, and files are opened in threads
+
+DRIVERS = {
+    b"II*\0": "GTiff",
+    b"MM\0*": "GTiff",
+    b"II+\0": "GTiff",
+    b"MM\0+": "GTiff",
+    b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
+    b"\x89PNG": "PNG",
+}
+"""What GDAL takes a file for, by its first bytes and however it is named: formats that hold their numbers themselves.
+GDAL knows over a hundred, and a VRT, a few lines of text, lets it read any file and address that they name."""
+SAFELY = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no .msk, .ovr or .aux.xml beside it, which may be of any format
+    "GDAL_PAM_ENABLED": "NO",
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".none",  # no network
+    "GDAL_CACHEMAX": 64,  # MiB; by default 5 % of the machine's memory, in every worker
+}
+STRIP = 2**20
+"""Pixels that are converted at once."""
+LEVEL_BYTES = 2
+"""Of uint16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +69,8 @@ class Radiometry:
         share = np.nan_to_num(share, nan=0.0).clip(0, 1)
         return torch.from_numpy(np.rint(share * LEVELS[torch.uint16]).astype(np.uint16))
 
-    def decode(self, data: bytes | Path, name: str) -> Tensor:
-        """Read a raster file (GeoTIFF, or what else GDAL knows), given as its bytes or its path: uint16 [C, H, W].
+    def decode(self, data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
+        """Read a raster file of one of `DRIVERS`, given as its bytes or its path: uint16 [C, H, W].
 
         Pixels that the file declares to hold no data become black.
 
@@ -58,9 +80,17 @@ class Radiometry:
         with opened_raster(data, name, "radiometry") as file:
             if (last := max(self.bands)) > file.count:
                 raise Unreadable(name, f"it has {file.count} bands, and band {last} is wanted")
-            numbers = file.read(self.bands, masked=True)
-        # not in the file's own type, which may not hold `black`
-        return self.levels(numbers.astype(np.float64).filled(self.black) if numbers.mask.any() else numbers.data)
+            block = max(math.prod(shape) for shape in file.block_shapes) * file.count * itemsize(file)
+            needed = file.width * file.height * len(self.bands) * LEVEL_BYTES + block
+            budget.check(name, describe(file), needed)
+            levels = torch.empty(len(self.bands), file.height, file.width, dtype=torch.uint16)
+            for top, rows in strips(file):
+                window = ((top, top + rows), (0, file.width))
+                numbers = file.read(self.bands, window=window, masked=True)
+                # not in the file's own type, which may not hold `black`
+                whole = numbers.astype(np.float64).filled(self.black) if numbers.mask.any() else numbers.data
+                levels[:, top : top + rows] = self.levels(whole)
+        return levels
 
     def from_array(self, stored: Any, name: str) -> Tensor:
         """What a column of a dataset holds, numbers [bands, height, width], to uint16 [C, H, W]; Unreadable if not."""
@@ -71,6 +101,38 @@ class Radiometry:
             wanted = f"wanted [bands, height, width] with at least {max(self.bands)} bands"
             raise Unreadable(name, f"its numbers have the shape {list(numbers.shape)}; {wanted}")
         return self.levels(numbers[[band - 1 for band in self.bands]])
+
+
+def driver_of(data: bytes | Path, name: str) -> str:
+    """Which of `DRIVERS` reads a file, given as its bytes or its path; Unreadable where that is none."""
+    if isinstance(data, Path):
+        check_regular(data, name)
+        with data.open("rb") as file:
+            start = file.read(16)
+    else:
+        start = data[:16]
+    driver = next((driver for signature, driver in DRIVERS.items() if start.startswith(signature)), None)
+    if driver is None:
+        raise Unreadable(name, "not a raster in a format that is read (GeoTIFF, JPEG 2000, PNG)")
+    return driver
+
+
+def describe(file: Any) -> str:
+    """The size of rasterio's dataset in words."""
+    return f"{file.width}x{file.height} pixels of {file.count} bands of {8 * itemsize(file)} bits"
+
+
+def itemsize(file: Any) -> int:
+    """Bytes of the widest number of rasterio's dataset."""
+    return max(int(np.dtype(kind).itemsize) for kind in file.dtypes)
+
+
+def strips(file: Any) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of pieces of rasterio's dataset that are about `STRIP` pixels, and whole blocks."""
+    block = max(height for height, _ in file.block_shapes)
+    rows = max(block, STRIP // file.width // block * block)
+    for top in range(0, file.height, rows):
+        yield top, min(rows, file.height - top)
 
 
 def raster_library(key: str = "radiometry") -> Any:
@@ -88,18 +150,19 @@ def opened_raster(data: bytes | Path, name: str, key: str, mode: str = "r", **pr
     """rasterio's dataset of a file, given as its bytes or its path; without a word where it has no place on Earth.
 
     `mode` and `profile` are those of `rasterio.open`, and `key` is who wants it. Raises Unreadable, in the body too,
-    for what is missing, truncated, not a raster or, to read, too large; Mistake where there is no rasterio.
+    for what is missing, truncated or no raster of `DRIVERS`; Mistake where there is no rasterio.
     """
     rasterio = raster_library(key)
     try:
-        with _QUIET, warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            file = rasterio.open(BytesIO(data) if isinstance(data, bytes) else data, mode, **profile)
-        with file:
-            if mode == "r" and file.width * file.height > MAX_PIXELS:
-                size = f"{file.width}x{file.height}"
-                raise Unreadable(name, f"{size} is more than {MAX_PIXELS} pixels; cut it into tiles")
-            yield file
-    except rasterio.errors.RasterioError as error:
-        is_gone = mode == "r" and isinstance(data, Path) and not data.is_file()
-        raise Unreadable(name, "the file is gone" if is_gone else reason_of(error)) from error
+        if mode == "r":
+            profile = {"driver": driver_of(data, name), **profile}
+        # an absolute path is never taken for an address, nor for a part of an archive
+        place = BytesIO(data) if isinstance(data, bytes) else data.absolute()
+        with rasterio.Env(**SAFELY):
+            with _QUIET, warnings.catch_warnings():
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                file = rasterio.open(place, mode, **profile)
+            with file:
+                yield file
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise Unreadable(name, reason_of(error)) from error

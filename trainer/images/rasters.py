@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
-from trainer.images.decode import Unreadable, reason_of
+from trainer.images.opened import BUDGET, Budget, Unreadable, opened, reason_of
 from trainer.images.picture import Numbers, Picture, Place
-from trainer.images.radiometry import opened_raster
+from trainer.images.radiometry import describe, opened_raster
 
 SUFFIXES = frozenset({".tif", ".tiff"})
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
@@ -16,6 +16,7 @@ GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
 TYPES = frozenset({"uint8", "int8", "uint16", "int16", "float32", "float64"})
 ABOUT = ("nodata", "descriptions", "units", "scales", "offsets")
 """What is copied from dataset to dataset."""
+UNBOUNDED = Budget(mib=2**40)
 
 
 def is_raster(path: Path) -> bool:
@@ -23,7 +24,7 @@ def is_raster(path: Path) -> bool:
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
-        with Image.open(path) as image:
+        with opened(path, str(path), UNBOUNDED) as image:  # of which the header is all that is read
             return not GEO_TAGS.isdisjoint(getattr(image, "tag_v2", ()))
     except UnidentifiedImageError:
         return True
@@ -31,7 +32,7 @@ def is_raster(path: Path) -> bool:
         raise Unreadable(str(path), reason_of(error)) from error
 
 
-def read_raster(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
+def read_raster(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
     """Read all bands. Numbers that stand for no data become `black`. A last band called alpha is that where it is one
     more than the `bands` that are wanted: of four bands of 8 bits GDAL itself says it, whatever they are.
 
@@ -46,6 +47,8 @@ def read_raster(path: Path, bands: int, black: float | None, white: float | None
             raise Unreadable(name, f"its numbers are {kind}: which of them means 1 must be said with --white")
         if file.gcps[0] or file.rpcs:
             raise Unreadable(name, "it is placed by control points or polynomials; rectify it first")
+        size = np.dtype(kind).itemsize + (file.nodata is not None)  # and whether it stands for nothing
+        budget.check(name, describe(file), file.width * file.height * file.count * size)
         low = 0.0 if black is None else black
         numbers = file.read()
         absent = _absent(numbers, file.nodata)

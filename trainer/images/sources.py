@@ -2,29 +2,26 @@
 
 What is opened is small and picklable: one rank opens (and thereby lists) a folder and sends the source to
 the others, and every worker process gets a copy. A `HubDataset` pickles as the paths of its memory-mapped
-files, so ranks on machines without a common cache each open their own.
+files, so each machine opens its own.
 """
 
 import importlib.util
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
 from trainer.images.away import unless_away
-from trainer.images.decode import Unreadable, decode
+from trainer.images.decode import decode
+from trainer.images.identity import Identity, of_files
+from trainer.images.listing import list_folder, list_images, shown
 from trainer.images.lists import chosen
+from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
 from trainer.paths import PathText
-
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""What counts as a picture in a folder, by the end of its name in lower case."""
 
 
 class Pictures(Protocol):
@@ -52,6 +49,16 @@ class Pictures(Protocol):
 class ImageSource(Pictures, Protocol):
     """Pictures by number, counted from 0."""
 
+    @property
+    def identity(self) -> Identity:
+        """By what these pictures are recognised."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of how they were found, a sentence each."""
+        ...
+
     def __len__(self) -> int:
         """How many pictures there are; at least one."""
         ...
@@ -65,20 +72,23 @@ class Files:
     key: str
     root: str
     files: tuple[str, ...]  # relative to `root`, with "/"
+    identity: Identity
     radiometry: Radiometry | None = None
+    budget: Budget = BUDGET
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The path, beginning as the user gave the folder."""
-        return str(Path(self.root, self.files[index]))
+        """The path, beginning as the user gave the folder, as it can be printed."""
+        return shown(str(Path(self.root, self.files[index])))
 
     def read(self, index: int) -> Tensor:
         """Decode file `index`: see `decode`, and `Radiometry.decode` where the files have bands."""
         file, name = Path(self.root, self.files[index]), self.name(index)
-        radiometry = self.radiometry
-        return unless_away(lambda: radiometry.decode(file, name) if radiometry else decode(file, name), file)
+        read = self.radiometry.decode if self.radiometry else decode
+        return unless_away(lambda: read(file, name, self.budget), file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +105,7 @@ class Folder:
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["folder"] = "folder"
 
-    def open(self) -> Files:
+    def open(self, budget: Budget = BUDGET) -> Files:
         """List the pictures, sorted by relative path so that every machine numbers them alike, or as `list` has them.
 
         Raises:
@@ -103,7 +113,7 @@ class Folder:
                 `chosen` for those about a list.
         """
         if self.list is not None:
-            return files_of(self.path, self.list, self.radiometry)
+            return files_of(self.path, self.list, self.radiometry, budget)
         inside = {entry.name.lower(): entry.name for entry in list_folder(self.path, "path")}
         for gt, lq in (("gt", "lq"), ("hr", "lr")):
             if gt in inside and lq in inside:
@@ -112,64 +122,30 @@ class Folder:
                     "would be taken for good ones; name the folder of the good ones, "
                     f"{str(Path(self.path, inside[gt]))!r}."
                 )
-        return files_of(self.path, None, self.radiometry)
+        return files_of(self.path, None, self.radiometry, budget)
 
 
-def files_of(path: str, list_file: str | None, radiometry: Radiometry | None) -> Files:
+def files_of(path: str, list_file: str | None, radiometry: Radiometry | None, budget: Budget = BUDGET) -> Files:
     """The pictures of a folder, all or those of a list; Mistake as `Folder.open` says."""
     if radiometry:
         raster_library()
-    there = find_images(path, "path")
-    files = there if list_file is None else chosen(list_file, path, there)
-    return Files(f"folder {path!r}", "path", path, files, radiometry)
+    listing = list_images(path, "path")
+    if list_file is None:
+        return files_below(path, "path", listing.files, radiometry, budget, listing.notes)
+    return files_below(path, "path", chosen(list_file, path, listing.files), radiometry, budget)
 
 
-def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder, hidden names included; Mistake, naming `key`, where that is nothing."""
-    try:
-        with os.scandir(path) as entries:
-            found = list(entries)
-    except FileNotFoundError:
-        raise Mistake(f"{key}: folder {path!r} does not exist (seen from {str(Path.cwd())!r}).") from None
-    except NotADirectoryError:
-        raise Mistake(f"{key}: {path!r} is a file; wanted the folder that holds the pictures.") from None
-    except OSError as error:
-        raise Mistake(f"{key}: folder {path!r} cannot be listed: {error.strerror}.") from error
-    if not found:
-        raise Mistake(f"{key}: folder {path!r} is empty; wanted pictures ({_suffixes()}).")
-    return found
-
-
-def find_images(path: str, key: str) -> tuple[str, ...]:
-    """Relative paths of the pictures below a folder, sorted; Mistake, naming `key`, where there is none."""
-    list_folder(path, key)
-    seen = sorted(_below(path, "", frozenset()))
-    found = tuple(name for name in seen if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
-    if not found:
-        wanted = f"is a picture ({_suffixes()})"
-        raise Mistake(f"{key}: none of the {len(seen)} files in folder {path!r} {wanted}.")
-    return found
-
-
-def _below(path: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """All files below a folder. `above` led here: a link back to one of those folders is not followed."""
-    here = Path(path).stat()
-    identity = (here.st_dev, here.st_ino)
-    if identity in above:
-        return
-    try:
-        entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
-    except OSError as error:
-        raise Mistake(f"path: folder {path!r} cannot be listed: {error.strerror}.") from error
-    for entry in entries:
-        if entry.is_dir():
-            yield from _below(entry.path, f"{prefix}{entry.name}/", above | {identity})
-        else:
-            yield prefix + entry.name
-
-
-def _suffixes() -> str:
-    return ", ".join(sorted(IMAGE_SUFFIXES))
+def files_below(
+    folder: str,
+    key: str,
+    files: Iterable[str],
+    radiometry: Radiometry | None = None,
+    budget: Budget = BUDGET,
+    notes: tuple[str, ...] = (),
+) -> Files:
+    """Picture files below a folder, for which each is asked for its size."""
+    files = tuple(files)
+    return Files(f"folder {folder!r}", key, folder, files, of_files(folder, files), radiometry, budget, notes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +164,7 @@ class Package:
     def radiometry(self) -> None:
         """They are photographs."""
 
-    def open(self) -> Files:
+    def open(self, budget: Budget = BUDGET) -> Files:
         """Find the package, without importing it, and the files in it.
 
         Raises:
@@ -205,7 +181,8 @@ class Package:
         absent = ", ".join(file for file in self.files if not (root / file).is_file())
         if absent:
             raise Mistake(f"files: package {self.package!r} has no {absent} in its folder {self.folder!r}.")
-        return Files(f"package {self.package!r}", "files", str(root), self.files)
+        identity = of_files(str(root), self.files)
+        return Files(f"package {self.package!r}", "files", str(root), self.files, identity, budget=budget)
 
     def _root(self) -> Path | None:
         try:

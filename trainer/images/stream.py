@@ -1,6 +1,7 @@
 """Pictures from a Hugging Face dataset that is streamed: read shard after shard, never downloaded as a whole."""
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,8 +12,19 @@ from typing import Any, Literal
 from torch import Tensor
 
 from trainer.images.away import PASSING, Away
-from trainer.images.decode import Unreadable
-from trainer.images.hub_dataset import GLOB, decode_stored, find_column, first_line, hint, listed, prove_named
+from trainer.images.hub_dataset import (
+    GLOB,
+    decode_stored,
+    find_column,
+    first_line,
+    hint,
+    is_local,
+    listed,
+    prove_named,
+    roots_of,
+)
+from trainer.images.identity import Identity, checksum
+from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.mistakes import Mistake
 from trainer.paths import PathText
 
@@ -43,7 +55,12 @@ class Shards:
     column: str
     logical_streams: int
     """How many streams may be read side by side at most."""
+    identity: Identity
+    roots: tuple[Path, ...] = ()
+    """The folders below which a row may name a file in place of holding it: none, for what comes from the hub."""
+    budget: Budget = BUDGET
     key: str = "path"
+    notes: tuple[str, ...] = ()
 
     def name(self, number: int) -> str:
         """The shard and the row in it, counted from 0, of picture `number`."""
@@ -68,7 +85,11 @@ class Shards:
     def read(self, number: int) -> Tensor:
         """Decode picture `number`, for which its shard is read up to it: see `decode`."""
         shard, row = divmod(number, ROWS)
-        return decode_stored(next(islice(self.rows(shard), row, None), None), self.name(number))
+        return self.decode(next(islice(self.rows(shard), row, None), None), number)
+
+    def decode(self, stored: Any, number: int) -> Tensor:
+        """Decode what a row holds, which is picture `number`: see `decode_stored`."""
+        return decode_stored(stored, self.name(number), self.roots, self.budget)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,12 +118,17 @@ class StreamedDataset:
     def __post_init__(self) -> None:
         if self.logical_streams < 1:
             raise ValueError(f"logical_streams must be at least 1, got {self.logical_streams}")
+        if "[" in self.split:
+            raise ValueError(
+                f"split: got {self.split!r}; nobody has counted a stream, so it has no parts: name some of its shards "
+                "by data_files, or use `type: dataset`"
+            )
 
     @property
     def radiometry(self) -> None:
         """They are photographs."""
 
-    def open(self) -> Shards:
+    def open(self, budget: Budget = BUDGET) -> Shards:
         """List the shards, find the column of pictures, and decode one, so that there is something to train on.
 
         Fewer parquet files than `logical_streams` are split into their row groups.
@@ -112,7 +138,8 @@ class StreamedDataset:
         """
         where = f"streamed dataset {self.path!r}, split {self.split!r}"
         try:
-            names, streamed = self._stream()
+            files, streamed = self._stream()
+            names = [self._shown(file) for file in files]
             pictures, column = self._pictures(streamed, where)
             if len(names) < self.logical_streams:
                 names, pictures = _split(names, pictures)
@@ -121,15 +148,16 @@ class StreamedDataset:
         except Exception as error:  # hub, cache, tar and arrow raise OSError, ValueError, httpx errors ... alike
             reason = first_line(error) + hint(self.path)
             raise Mistake(f"path: dataset {self.path!r} cannot be streamed: {reason}") from error
-        shards = Shards(where, tuple(names), pictures, column, self.logical_streams)
+        identity, roots = self._identity(files, len(names)), roots_of(self.path) if is_local(self.path) else ()
+        shards = Shards(where, tuple(names), pictures, column, self.logical_streams, identity, roots, budget)
         _check_first(shards)
         return shards
 
     def _stream(self) -> tuple[list[str], Any]:
-        """The names of the files, and the dataset."""
+        """The files, and the dataset."""
         builder = self._builder()
         streamed = builder.as_streaming_dataset(split=self.split)
-        files = [self._shown(str(file)) for file in (builder.config.data_files or {}).get(self.split, ())]
+        files = [str(file) for file in (builder.config.data_files or {}).get(self.split, ())]
         if len(files) != streamed.num_shards:  # a loader that makes shards of something else than files
             files = [f"shard {number}" for number in range(streamed.num_shards)]
         return files, streamed
@@ -138,6 +166,20 @@ class StreamedDataset:
         """A file's name, relative as the path is: the same on every machine that has the files at that path."""
         name = COMMIT.sub("", file)
         return name if Path(self.path).is_absolute() else name.removeprefix(f"{Path.cwd()}/")
+
+    def _identity(self, files: list[str], shards: int) -> Identity:
+        """By what the shards are recognised: names below their folder and sizes, or names on the hub."""
+        root = roots_of(self.path)[0].resolve()
+        names, sizes, times = [], [], []
+        for file in files:
+            here = Path(file)
+            if not here.is_file():
+                names.append(COMMIT.sub("", file))
+                continue
+            names.append(os.path.relpath(here.resolve(), root))
+            sizes.append(here.stat().st_size)
+            times.append(here.stat().st_mtime_ns)
+        return Identity(shards, checksum(names), checksum([shards, *names, *sizes]), checksum(times))
 
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
@@ -207,7 +249,7 @@ def _check_first(shards: Shards) -> None:
         reasons = []
         for shard, (row, stored) in islice(numbered, TRIES):
             try:
-                decode_stored(stored, shards.name(shard * ROWS + row))
+                shards.decode(stored, shard * ROWS + row)
             except Unreadable as error:
                 reasons.append(str(error))
             else:

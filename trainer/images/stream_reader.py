@@ -16,8 +16,7 @@ from torch.utils.data import Dataset
 
 from trainer.images.away import Away
 from trainer.images.crops import ATTEMPTS, ImageBatch, TrainingImage, TrainingImagesConfig, collate, crop
-from trainer.images.decode import Unreadable
-from trainer.images.hub_dataset import decode_stored
+from trainer.images.opened import Unreadable
 from trainer.images.stream import ROWS, Shards
 from trainer.images.stream_order import Deal
 from trainer.mistakes import Mistake
@@ -175,7 +174,7 @@ class TrainingStream(Dataset[TrainingImage]):
         return self._stream(stream).picture(number + later)
 
     def _sample(self, position: int, stored: Stored) -> Tensor:
-        image = decode_stored(stored.content, self.shards.name(stored.number))
+        image = self.shards.decode(stored.content, stored.number)
         return crop(image, position, self.config, self.seed)
 
     def _settled(self, position: int, sample: "Future[Tensor]") -> TrainingImage:

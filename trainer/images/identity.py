@@ -1,0 +1,53 @@
+"""By what pictures are recognised: their names below their folder, their sizes and their content, never a path."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What pictures are, wherever they lie: equal for a moved folder, another mount point, another machine."""
+
+    pictures: int
+    """How many there are; of a stream, shards."""
+    names: str
+    """A checksum of their names below their folder, in order."""
+    content: str
+    """A checksum of names, and of sizes or what rows hold, as far as that is cheap."""
+    times: str = ""
+    """A checksum of when files were modified: a copy has other times, so this is only noted."""
+
+
+def checksum(parts: Iterable[object]) -> str:
+    """A checksum of texts, numbers and bytes in their order; names that are not UTF-8 too."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def of_files(root: str, files: Iterable[str]) -> Identity:
+    """The identity of files below a folder; one that is gone has no size."""
+    names, sizes, times = list(files), [], []
+    for name in names:
+        try:
+            status = Path(root, name).stat()
+            sizes.append(status.st_size)
+            times.append(status.st_mtime_ns)
+        except OSError:
+            sizes.append(-1)
+            times.append(-1)
+    return Identity(len(names), checksum(names), checksum([*names, *sizes]), checksum(times))
+
+
+def joined(*parts: Identity) -> Identity:
+    """The identity of several sources together, counted as the first."""
+    return Identity(
+        parts[0].pictures,
+        checksum(part.names for part in parts),
+        checksum(part.content for part in parts),
+        checksum(part.times for part in parts),
+    )
