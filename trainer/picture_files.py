@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainer.durable import atomically
 from trainer.images.listing import IMAGE_SUFFIXES, find_images
-from trainer.images.opened import Unreadable
+from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.photographs import FORMATS, read_photograph, write_photograph
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
@@ -60,10 +60,23 @@ def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str
             target = output / file.relative_to(root).with_name(f"{file.stem}{suffix}{kind}")
             jobs[file.parent.resolve() / file.name] = Job(file, target)
             roots.add(root.resolve())
+    jobs = _told_apart(jobs, suffix)
     earlier = _results_of_earlier_runs(list(jobs.values()))
     here = output.resolve()
     fresh = [job for job in jobs.values() if _identity(job.source) not in earlier]
     return Plan(fresh, left_out, any(here.is_relative_to(root) for root in roots))
+
+
+def _told_apart(jobs: dict[Path, Job], suffix: str) -> dict[Path, Job]:
+    """The jobs; where several have one target, those whose format changes keep the ending in their name: beside
+    `a.png`, `a.avif` becomes `a.avif.png`."""
+    shared = Counter(job.target for job in jobs.values())
+    return {
+        key: job
+        if shared[job.target] == 1 or job.source.suffix.lower() == job.target.suffix
+        else Job(job.source, job.target.with_name(f"{job.source.name}{suffix}{job.target.suffix}"))
+        for key, job in jobs.items()
+    }
 
 
 def _results_of_earlier_runs(jobs: Sequence[Job]) -> set[tuple[int, int] | Path]:
@@ -140,15 +153,15 @@ def _ending(file: Path) -> str:
     return file.suffix.lower() or "no ending"
 
 
-def read_picture(path: Path, bands: int, black: float | None, white: float | None) -> Picture:
+def read_picture(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
     """A photograph; or a raster for a network of `bands`, if the file has a place on Earth or bands that no photograph
     has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be read."""
     if is_raster(path) or (white is not None and path.suffix.lower() in SUFFIXES):
         try:
-            return read_raster(path, bands, black, white)
+            return read_raster(path, bands, black, white, budget)
         except Mistake as mistake:  # there is no rasterio, which other files do not need
             raise Unreadable(str(path), str(mistake).removeprefix("--input: ").rstrip(".")) from mistake
-    return read_photograph(path)
+    return read_photograph(path, budget)
 
 
 def write_picture(path: Path, picture: Picture, note: bool = False) -> None:

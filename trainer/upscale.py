@@ -73,6 +73,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--black", type=float, metavar="X", help="the number in a TIFF that means 0 (0)")
     add("--white", type=float, metavar="X", help="the number in a TIFF that means 1, such as 10000 (255 if it has 8 "
         "bits; else a raster needs it)")  # fmt: skip
+    add("--max-picture-mib", type=_number(int, 1), default=2048, metavar="N", help="memory that reading a picture may "
+        "take, in MiB (2048)")  # fmt: skip
     return parser.parse_args(arguments)
 
 
@@ -156,7 +158,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from trainer.conveyor import convey
-    from trainer.images.opened import Unreadable
+    from trainer.images.opened import Budget, Unreadable
     from trainer.mistakes import Failure
     from trainer.picture_files import read_picture, write_picture
     from trainer.upscaler import Upscaler, open_mixture
@@ -177,9 +179,10 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
         write_picture(job.target, picture, plan.among_inputs)
         made.append(job.target)
 
+    budget = Budget(options.max_picture_mib, "--max-picture-mib")
     settled = convey(
         plan.jobs,
-        read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white),
+        read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white, budget),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
         write=write,
         forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's

@@ -178,6 +178,21 @@ def test_unreadable_travels_between_processes() -> None:
     assert (error.name, error.reason, str(error)) == ("a.png", "truncated", "a.png: truncated")
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "I;16", "CMYK"])
+def test_a_picture_in_strips_is_the_whole(photo: Image.Image, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(np.asarray(photo)[..., 0].astype(np.uint16) * 257) if mode == "I;16" else photo
+    image = image if mode == "I;16" else image.convert(mode)
+    if mode == "RGBA":
+        image.putalpha(photo.convert("L"))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(image, "TIFF", exif=exif)
+    whole = decode(data, "a")
+    monkeypatch.setattr("trainer.images.decode.STRIP", 170)  # 4 rows of 40 pixels, and a last strip of other height
+    assert torch.equal(decode(data, "a"), whole)
+    assert whole.shape == (3, 60, 40)
+
+
 @pytest.mark.skipif(not ODD.is_dir(), reason="the shared pictures are not here")
 def test_upstreams_odd_inputs_all_decode() -> None:
     shapes = {path.name: tuple(decode(path, path.name).shape) for path in sorted(ODD.iterdir())}

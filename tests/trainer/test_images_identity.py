@@ -24,7 +24,7 @@ from trainer.opening import names_of_old
 from trainer.plateau import Plateau, PlateauState
 from trainer.ranks import make_accelerator
 from trainer.resume import check_best, check_stream
-from trainer.state import Best
+from trainer.state import IN_PRETRAINING, Best
 
 Tiny = Callable[..., RunConfig]
 
@@ -163,6 +163,9 @@ def test_what_watches_a_validation_forgets_with_the_best(tiny: Tiny, accelerator
     x.state.best = Best("psnr", 30.0, 3, x.validator.measured)
     check_best(x)
     assert x.generator.plateau.best == 30.0
+    x.state.best = Best("psnr", 30.0, 3, x.validator.measured + IN_PRETRAINING)
+    check_best(x)
+    assert x.state.best is not None
     x.state.best = Best("psnr", 30.0, 3, "another set")
     check_best(x)
     assert x.state.best is None

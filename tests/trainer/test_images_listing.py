@@ -108,7 +108,8 @@ class TestSmallSets:
         assert str(caught.value) == f"images: 3 of 6 pictures (50.0 %) cannot be read, more than 1 %: {told}."
 
     def test_a_large_set_is_not_read_whole(self, tmp_path: Path) -> None:
-        assert prove(self.folder(tmp_path, 101, 3).open()) == {}
+        assert prove(self.folder(tmp_path / "large", 101, 3).open()) == {}
+        assert len(prove(self.folder(tmp_path / "small", 100, 1).open())) == 1
 
 
 def test_a_run_says_what_was_left_out(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
@@ -134,7 +135,7 @@ def test_ground_truth_is_cut_as_benchmarks_do(tmp_path: Path) -> None:
         "end, as benchmarks do (modcrop): a.png",
     )
     for name in ("gt/a.png", "gt/b.png"):
-        Image.new("RGB", (28, 20)).save(tmp_path / name)
+        Image.new("RGB", (28, 20)).save(tmp_path / name)  # a whole LQ pixel more
     with pytest.raises(
         Mistake, match=r"a\.png: it is 28x20 .* wanted exactly x4, 24x16\. 1 more of the 2 cannot serve"
     ):

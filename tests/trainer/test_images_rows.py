@@ -80,6 +80,10 @@ class TestFilesThatRowsName:
             with pytest.raises(Unreadable, match="the row holds no picture but names a file"):
                 decode_stored({"bytes": None, "path": str(tmp_path / "x.png")}, "row 0", allowed)
 
+    def test_what_a_row_holds_counts_even_where_it_is_nothing(self, named: Path) -> None:
+        with pytest.raises(Unreadable, match="not a picture in a format that is read"):
+            decode_stored({"bytes": b"", "path": "own.png"}, "row 0", (named.parent,))
+
     def test_an_empty_picture_is_not_looked_for_under_its_name(self, named: Path, tmp_path: Path) -> None:
         """A member of an archive without a byte, with the name of a file that is there; and links, which are none."""
         (tmp_path / "tars").mkdir()

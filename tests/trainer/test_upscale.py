@@ -14,6 +14,7 @@ from torch import nn
 
 from trainer.images import png16
 from trainer.networks import ImportedNetwork, SRVGGNetCompactConfig
+from trainer.picture_files import find_jobs
 from trainer.upscale import main
 from trainer.upscaler import Upscaler
 
@@ -391,9 +392,28 @@ def test_upstreams_odd_inputs_keep_their_kind(model: str, tmp_path: Path) -> Non
 def test_two_files_that_would_become_one_are_a_mistake(
     model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.new("RGB", (4, 4)).save(photos / "a.bmp")
-    assert upscale(model, photos, tmp_path / "out") == 2
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (4, 4)).save(other / "a.png")
+    assert main(["--model", model, "--input", str(photos), str(other), "--output", str(tmp_path / "out")]) == 2
     assert f"would both become {tmp_path / 'out' / 'a.png'}" in capsys.readouterr().err
+
+
+def test_what_changes_its_format_makes_way_for_what_keeps_it(photos: Path, tmp_path: Path) -> None:
+    """A picture beside its copy in another format was the end of the whole folder."""
+    for name in ("a.bmp", "a.gif"):
+        Image.new("RGB", (4, 4)).save(photos / name)
+    named = {job.source.name: job.target.name for job in find_jobs([str(photos)], tmp_path / "out", "_x2", "same").jobs}
+    assert (named["a.png"], named["a.bmp"], named["a.gif"]) == ("a_x2.png", "a.bmp_x2.png", "a.gif_x2.png")
+
+
+def test_a_picture_beyond_the_memory_that_is_allowed_is_said(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (512, 512)).save(tmp_path / "a.png")
+    command = ["--model", model, "--input", str(tmp_path / "a.png"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--max-picture-mib", "2"]) == 1
+    assert "would take 3 MiB of memory, and --max-picture-mib allows 2; cut it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
