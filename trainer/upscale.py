@@ -80,6 +80,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def execute(options: argparse.Namespace) -> int:
     """Upscale; the exit status: 0, or 1 if a file failed. Raises Mistake for what a person can put right."""
+    from trainer.images.listing import shown
     from trainer.picture_files import find_jobs
 
     check(options)
@@ -93,10 +94,10 @@ def execute(options: argparse.Namespace) -> int:
         print(f"stopped; {there + len(made)} of {len(plan.jobs)} made; {goes_on}.", file=sys.stderr)
         return INTERRUPTED
     already = f", {there} were there already" if there else ""
-    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {options.output}{already}")
+    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {shown(str(options.output))}{already}")
     if plan.left_out:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(plan.left_out.items()))
-        print(f"left out, for how their names end: {endings}")
+        print(f"left out, for how their names end: {shown(endings)}")
     if failed:
         print(f"error: {len(failed)} failed:", file=sys.stderr)
         for name, reason in failed.items():

@@ -14,11 +14,13 @@ from threading import Timer
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from trainer.images.crops import ImageBatch, TrainingImages, TrainingImagesConfig
+from trainer.images.decode import decode
 from trainer.images.loader import ImageLoader
 from trainer.images.positions import Positions
-from trainer.images.sources import Folder
+from trainer.images.sources import Files, Folder
 from trainer.mistakes import Mistake
 from trainer.stop import StopRequest
 from trainer.waiting import GivenUp, Stopped, Watch
@@ -92,9 +94,10 @@ def test_a_closed_loader_is_at_its_end(folder: Folder) -> None:
 PROGRAM = """
 import os, signal, sys, time
 from trainer.images.crops import TrainingImages, TrainingImagesConfig
+from trainer.images.decode import decode
 from trainer.images.loader import ImageLoader
 from trainer.images.positions import Positions
-from trainer.images.sources import Folder
+from trainer.images.sources import Files, Folder
 
 if __name__ == "__main__":
     folder = Folder(path=sys.argv[1])
@@ -192,16 +195,24 @@ def test_workers_that_are_killed_again_and_again_end_the_wait_with_the_remedy(
     assert list(batches) == []
 
 
+class Stalled(Files):
+    """Files that are read as they are, whatever they are."""
+
+    def read(self, index: int) -> Tensor:
+        return decode(Path(self.root, self.files[index]).read_bytes(), self.name(index))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_read_that_never_ends_is_said_with_its_picture_and_hears_a_stop_request(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
 ) -> None:
-    """A FIFO, as it may come to lie in a folder after that was listed; a stalled mount looks the same."""
+    """A stalled mount, for which FIFOs stand, which no picture is read from."""
     monkeypatch.setattr("trainer.images.loader.GRACE", 0.0)
     watch = Watch(request := StopRequest(), minute=0.3)
     monkeypatch.setattr("trainer.images.loader.WATCH", watch)
-    opened = folder.open()
-    monkeypatch.setattr(Folder, "open", lambda _: opened)
+    listed = folder.open()
+    stalled = Stalled(listed.where, listed.key, listed.root, listed.files, listed.identity)
+    monkeypatch.setattr(Folder, "open", lambda _: stalled)
     for file in Path(folder.path).iterdir():
         file.unlink()
         os.mkfifo(file)

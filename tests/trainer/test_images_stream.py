@@ -434,7 +434,7 @@ class TestOpening:
             f"path: '{tmp_path / 'saved'}' was written by save_to_disk, which is not streamed: `type: dataset`."
         )
         assert self.refused(path=tmp_path / "absent.tar") == (
-            f"path: dataset '{tmp_path / 'absent.tar'}' cannot be streamed: Unable to find '{tmp_path / 'absent.tar'}'."
+            f"path: '{tmp_path / 'absent.tar'}' does not exist (seen from '{Path.cwd()}'), and is no name on the hub."
         )
         (tmp_path / "bad.parquet").write_bytes(b"nonsense")
         assert "cannot be streamed: " in self.refused(path=tmp_path / "bad.parquet")
