@@ -18,6 +18,22 @@ find_python() {  # the first Python between 3.11 and 3.13 (datasets and torch ha
     return 2
 }
 
+gpu_here() { # or on the nodes of this cluster, whose login node has none
+    ls /dev/nvidia[0-9]* /dev/kfd /dev/dxg >/dev/null 2>&1 || command -v nvidia-smi sbatch >/dev/null
+}
+
+install_torch_for_cpu() {  # fails where there is a GPU, where pip's own build is for CPUs anyway, and without that index
+    if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ] || gpu_here; then
+        echo "torch: the build that pip finds first; for CUDA it is about 3 GB to download and 5 GB on the disk." >&2
+        return 1
+    fi
+    echo "torch: there is no GPU here, so the build for CPUs, about 200 MB." >&2
+    "${pip[@]}" --quiet --retries 0 --timeout 10 --no-deps --index-url https://download.pytorch.org/whl/cpu torch \
+        2>/dev/null && return
+    echo "torch: that build cannot be had from here; pip's own, for CUDA, is about 3 GB to download." >&2
+    return 1
+}
+
 ensure_environment() {
     local extras="$1" python stamp wanted
     stamp="$VENV/installed-$extras"
@@ -29,10 +45,10 @@ ensure_environment() {
     wanted="$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0
     echo "installing wildsr[$extras] and its locked dependencies into $VENV ..." >&2
-    # torch first and by itself: pip then takes exactly the pinned build, whatever else wants one.
     local -x PYTHONWARNINGS=ignore  # setuptools has an opinion on every editable installation
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" torch &&
-        "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -c "$ROOT/constraints.txt" \
-            -e "${ROOT}[$extras]" || return 1
+    local pip=("$VENV/bin/python" -m pip install --disable-pip-version-check -c "$ROOT/constraints.txt")
+    [ -t 2 ] || pip+=(--quiet)  # a person sees how far it is
+    # torch first and by itself: pip then takes exactly the pinned build, whatever else wants one.
+    { install_torch_for_cpu || "${pip[@]}" torch; } >&2 && "${pip[@]}" -e "${ROOT}[$extras]" >&2 || return 1
     echo "$wanted" >"$stamp"
 }

@@ -8,38 +8,41 @@ set -eu
 
 if [ $# -eq 0 ]; then
     sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    echo "Configs are $(cd "$ROOT" && printf '%s ' configs/*.yaml)" >&2
     exit 2
 fi
 ensure_environment quickstart
 export PATH="$VENV/bin:$PATH"
 
-GPUS="$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU' || true)"
-if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
-    GPUS="$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c '[^[:space:]]' || true)"
-fi
+for argument in "$@"; do
+    case "$argument" in
+    --help | -h | --print) exec python "$ROOT/trainer/run.py" "$@" ;;
+    esac
+done
+
+# torch counts what it can use, by CUDA_VISIBLE_DEVICES too; nvidia-smi may be absent, as in many containers.
+GPUS="$(python -c 'import torch; print(torch.cuda.device_count())')"
 if [ "$GPUS" -gt 0 ]; then
     PROCESSES="${PROCESSES:-$GPUS}"
 else
+    if [ -z "${CUDA_VISIBLE_DEVICES+set}" ] && nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then
+        echo "note: nvidia-smi knows a GPU, but this torch cannot use it: is the driver too old for its CUDA, or is it" \
+            "the build for CPUs? Remove $VENV to install it anew." >&2
+    fi
     PROCESSES="${PROCESSES:-2}"
     export ACCELERATE_USE_CPU=true  # `accelerate launch --cpu --num_processes 2` would start one process
     CORES="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((CORES > PROCESSES ? CORES / PROCESSES : 1))}"
 fi
 
-# A mistake is said here, once and with status 2: the launcher would bury it under a traceback for each process.
-case " $* " in
-*" --help "* | *" -h "* | *" --print "*) exec python "$ROOT/trainer/run.py" "$@" ;;
-*" --fresh "* | *" --dry-run "*) ;;
-*) python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" >/dev/null ;;
-esac
+# A mistake is said here, once and with status 2, before any process is started; what is only noted, they say.
+python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" >/dev/null
 
+if [ "$PROCESSES" -eq 1 ]; then
+    exec python "$ROOT/trainer/run.py" "$@"
+fi
 # Asked to stop, the launcher gives the processes this long to save themselves before it kills them (default: 30 s).
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
-
-COMMON=(--num_machines 1 --mixed_precision no --dynamo_backend no)  # said, or accelerate warns that it guessed
-if [ "$PROCESSES" -eq 1 ]; then
-    exec accelerate launch --num_processes 1 "${COMMON[@]}" "$ROOT/trainer/run.py" "$@"
-fi
-# Port 0 lets the system choose a free one, so that two runs can share a machine.
-exec accelerate launch --multi_gpu --num_processes "$PROCESSES" --main_process_port 0 "${COMMON[@]}" \
-    "$ROOT/trainer/run.py" "$@"
+# Port 0 lets the system choose a free one, so that two runs can share a machine. The rest is said, or accelerate guesses.
+exec python "$ROOT/launch/start.py" --multi_gpu --num_processes "$PROCESSES" --main_process_port 0 \
+    --num_machines 1 --mixed_precision no --dynamo_backend no "$ROOT/trainer/run.py" "$@"

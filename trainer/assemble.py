@@ -190,17 +190,18 @@ class Experiment:
         return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
 
 
-def check(config: RunConfig, processes: int) -> list[str]:
+def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
     """All that can be wrong before training, found without starting it and told at once.
 
     Gives sentences on what a resumed run changes, and those with which a run of so many `processes` starts.
+    `fresh` is for a run that moves what lies in its folder aside.
     """
     perceptual = config.losses.perceptual
 
     def check_places() -> list[str]:
-        changes = check_folder(config)
+        changes = check_folder(config, fresh)
         check_trackers(config)
-        meet_hub(config)  # nothing is made on the hub for a run that may not begin
+        meet_hub(config, fresh)  # nothing is made on the hub for a run that may not begin
         return changes
 
     def check_pictures() -> tuple[Opened, dict[int, str]]:
@@ -210,7 +211,7 @@ def check(config: RunConfig, processes: int) -> list[str]:
     changes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
         check_places,
         check_pictures,
-        lambda: make_networks(config, origins(config)),
+        lambda: make_networks(config, config.init if fresh else origins(config)),
         lambda: plan_batch(config.batch, processes),
         lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
     )

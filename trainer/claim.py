@@ -20,13 +20,15 @@ BEGUN = {RunFolder.LOCK, "STOP", "STOPPED"}
 what `sweep` removes."""
 
 
-def check_folder(config: RunConfig) -> list[str]:
+def check_folder(config: RunConfig, fresh: bool = False) -> list[str]:
     """Whether the run may begin or go on in its folder: what a resumed run changes, a sentence each. Leaves no trace.
 
     Raises Mistake where the folder cannot be written, is something else, or holds a run of another configuration.
     """
     folder = folder_of(config)
     _check_writable(folder.path)
+    if fresh:  # what is there will be moved aside
+        return []
     there = {entry.name for entry in folder.path.iterdir()} if folder.path.exists() else set()
     if all(name in BEGUN or name.startswith(ASIDE) for name in there) and not folder.evidence():
         return []

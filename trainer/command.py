@@ -3,6 +3,7 @@
 import os
 from argparse import Namespace
 from functools import partial
+from pathlib import Path
 
 from accelerate import Accelerator
 
@@ -14,6 +15,7 @@ from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
 from trainer.loop import fit
+from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.ranks import make_accelerator, on_main
@@ -23,6 +25,10 @@ from trainer.waiting import WATCH
 
 def execute(options: Namespace) -> None:
     """Print, check, try or train, as the options say; Mistake for whatever a person can put right."""
+    if not options.config.exists():
+        raise Mistake(
+            f"the config {options.config} does not exist (seen from {str(Path.cwd())!r}); there are {options.shipped}."
+        )
     config = load_config(RunConfig, options.config, options.overrides)
     if options.print:
         print(dump_config(config), end="")
@@ -30,7 +36,7 @@ def execute(options: Namespace) -> None:
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
     done = None if options.fresh else folder_of(config).steps_done()
     if options.check is not None:
-        for note in [] if options.fresh else check(config, options.check):
+        for note in check(config, options.check, options.fresh):
             print(note)
         print(folder_of(config).path)
         return

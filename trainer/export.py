@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from trainer.paths import expanded
+
 EPILOG = """\
 examples:
   python -m trainer.export outputs/realesrgan_x4plus --to safetensors,pth
@@ -22,10 +24,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", help="a run folder, a checkpoint, an export, a file or a hub id")
+    parser.add_argument("run", type=expanded, metavar="RUN", help="a run, a checkpoint, an export, a file or a hub id")
     parser.add_argument("--to", default="safetensors", metavar="LIST", help="of safetensors, pth, diffusers, onnx")
     parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
-    parser.add_argument("--out", metavar="DIR", help="where to write; release/ of the run by default")
+    parser.add_argument("--out", type=expanded, metavar="DIR", help="where to write; release/ of the run by default")
     parser.add_argument(
         "--trust",
         action="append",

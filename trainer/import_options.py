@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer.paths import path_option
+
 EPILOG = """\
 examples:
   python -m trainer.import_options options/train_realesrgan_x4plus.yml > configs/mine.yaml
@@ -35,11 +37,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "file",
-        type=Path,
+        type=path_option,
         metavar="FILE.yml",
         help="such as options/train_realesrgan_x4plus.yml of Real-ESRGAN, or opensr-srgan's config_10m.yaml",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE.yaml", help="write there instead of printing")
+    parser.add_argument("--out", type=path_option, metavar="FILE.yaml", help="write there instead of printing")
     parser.add_argument(
         "--num-gpu",
         type=int,

@@ -25,6 +25,11 @@ def is_absent(text: str) -> bool:
     return not HUB_ID.fullmatch(text) or (bool(slash) and (namespace in NO_NAMESPACES or Path(namespace).is_dir()))
 
 
+def path_option(text: str) -> Path:
+    """The path of an option of a command line: a shell leaves the `~` of `--out=~/x` as it is."""
+    return Path(expanded(text))
+
+
 def expanded(text: str) -> str:
     """`text` with the home folder in the place of a leading `~` or `~user`; as it is where there is no such home."""
     if not text.startswith("~"):

@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+
+from trainer.paths import path_option
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -14,7 +15,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Push what a run has come to: its smoothed generator, a sheet of samples and a model card. The "
         "token is that of HF_TOKEN or of `hf auth login`.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, such as outputs/quickstart")
+    parser.add_argument("run", type=path_option, metavar="RUN", help="a run folder, such as outputs/quickstart")
     parser.add_argument("--repo-id", help="namespace/name; by default the run's hub.repo_id")
     parser.add_argument(
         "--public", action="store_true", help="a repository that is made is public, and one that is there may be"
@@ -28,6 +29,8 @@ def push(options: argparse.Namespace) -> bool:
 
     Raises Mistake for what a person can put right, Failure where the hub is away, for somebody is there to try later.
     """
+    from huggingface_hub import get_token
+
     from trainer.claim import check_folder
     from trainer.config import RunConfig
     from trainer.config_io import load_config
@@ -49,6 +52,8 @@ def push(options: argparse.Namespace) -> bool:
         hub = replace(config.hub, **chosen) if config.hub else HubConfig(**chosen)
     except ValueError as error:
         raise Mistake(f"--repo-id: {error}.") from None
+    if get_token() is None:  # before checkpoints are verified, which takes long
+        raise Mistake("there is no token for the hub: set HF_TOKEN or run `hf auth login`.")
     newest, best = newest_and_best(folder)
     if newest is None:
         raise Mistake(f"{options.run} holds no checkpoint to push.")

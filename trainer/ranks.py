@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     InitProcessGroupKwargs,
@@ -31,6 +32,7 @@ GRACE = 5.0
 def make_accelerator(config: RunConfig) -> Accelerator:
     """Join the processes that the launcher started; Mistake if Accelerate sees another number of them."""
     with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
+        _check_precision(config)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=config.mixed_precision,
@@ -48,6 +50,18 @@ def make_accelerator(config: RunConfig) -> Accelerator:
             f"start two without a GPU by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
         )
     return accelerator
+
+
+def _check_precision(config: RunConfig) -> None:
+    """Mistake where this process has had a run at another precision: Accelerate keeps one for all of a process."""
+    if not AcceleratorState._shared_state:
+        return
+    before = AcceleratorState().mixed_precision
+    if before != config.mixed_precision:
+        raise Mistake(
+            f"mixed_precision: got {config.mixed_precision!r}; this process has had a run at {before!r}, and "
+            f"Accelerate keeps one precision for a process: start another one."
+        )
 
 
 def _where_to_join() -> str:

@@ -11,6 +11,7 @@ HERE = Path(__file__).resolve().parent
 # Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 
+from trainer.paths import path_option  # noqa: E402
 from trainer.stop import REQUEST  # noqa: E402
 
 EPILOG = """\
@@ -31,11 +32,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, such as configs/quickstart.yaml")
+    parser.add_argument("config", type=path_option, nargs="?", metavar="CONFIG", help="such as configs/quickstart.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of CONFIG")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
-    what.add_argument(
+    parser.add_argument(
         "--check",
         type=count,
         metavar="N",
@@ -45,7 +46,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--dry-run", action="store_true", help="build everything, take a step of each phase, write nothing, and exit"
     )
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
-    return parser.parse_intermixed_args(arguments)  # overrides may come before and after options
+    options, unknown = parser.parse_known_intermixed_args(arguments)  # overrides may come before and after options
+    if unknown:
+        name, equals, value = unknown[0].lstrip("-").partition("=")
+        following = [word for word in [*unknown[1:], *options.overrides] if "=" not in word and word[:1] != "-"]
+        written = f"{name.replace('-', '_')}={value if equals else next(iter(following), '...')}"
+        parser.error(f"unknown option {unknown[0]}; settings are given without dashes, as in {written}")
+    if options.config is None:
+        parser.error(f"CONFIG must be given; there are {shipped()}")
+    options.shipped = shipped()
+    return options
+
+
+def shipped() -> str:
+    """The configs that come with this program, as a person names them from the root of its checkout."""
+    return ", ".join(f"configs/{file.name}" for file in sorted((HERE.parent / "configs").glob("*.yaml")))
 
 
 def count(text: str) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 from trainer.config_io import read_tree
 from trainer.mistakes import Mistake
+from trainer.paths import path_option
 from trainer.run_folder import RunFolder, text_of
 
 MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
@@ -179,7 +180,7 @@ def show(root: Path) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, once or again and again; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m trainer.runs", description="A table of all runs below a folder.")
-    parser.add_argument("root", type=Path, metavar="OUTPUT_DIR", help="outputs, outputs/a-sweep, or one run's folder")
+    parser.add_argument("root", type=path_option, metavar="OUTPUT_DIR", help="outputs, a sweep's, or one run's folder")
     parser.add_argument("--watch", action="store_true", help=f"show it anew every {PERIOD} seconds")
     options = parser.parse_args(arguments)
     try:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.paths import expanded, path_option
+
 if TYPE_CHECKING:
     from trainer.images.picture import Picture
     from trainer.picture_files import Job, Plan
@@ -51,16 +53,40 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", required=True, metavar="ORIGIN", help="a run, an export, a .pth or .safetensors file, or a hub id")
-    add("--input", required=True, nargs="+", metavar="PATH", help="files, folders with their sub-folders, or globs")
-    add("--output", required=True, type=Path, metavar="DIR", help="the folder for the results, which keep their names")
+    add(
+        "--model",
+        required=True,
+        type=expanded,
+        metavar="ORIGIN",
+        help="a run, an export, a .pth or .safetensors file, or a hub id",
+    )
+    add(
+        "--input",
+        required=True,
+        type=expanded,
+        nargs="+",
+        metavar="PATH",
+        help="files, folders with their sub-folders, or globs",
+    )
+    add(
+        "--output",
+        required=True,
+        type=path_option,
+        metavar="DIR",
+        help="the folder for the results, which keep their names",
+    )
     add("--outscale", type=_number(float, 0, above=True), metavar="F", help="final enlargement (the network's)")
     add("--tile", type=_number(int, 1), metavar="N", help="side of a tile in input pixels (1024 on a GPU, else 512)")
     add("--overlap", type=_number(int, 0), metavar="N", help="what a tile reads beyond its sides (what the network "
         "sees, at most 96)")  # fmt: skip
     add("--denoise-strength", type=float, metavar="S", help="share of --model, from 0 to 1, in a mixture with "
         "--denoise-model")  # fmt: skip
-    add("--denoise-model", metavar="ORIGIN", help="a sister of --model, such as realesr-general-wdn-x4v3.pth")
+    add(
+        "--denoise-model",
+        type=expanded,
+        metavar="ORIGIN",
+        help="a sister of --model, such as realesr-general-wdn-x4v3.pth",
+    )
     add("--dtype", type=lambda text: SHORT.get(text, text), choices=DTYPES, help="what is computed in, also fp32, fp16 "
         "and bf16 (float16 on a GPU, else float32)")  # fmt: skip
     add("--device", metavar="D", help="cpu, cuda, cuda:1, mps (the GPU if there is one)")

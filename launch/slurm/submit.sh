@@ -32,6 +32,7 @@ sweep) [ $# -ge 3 ] || usage ;;
 *) usage ;;
 esac
 shift
+command -v sbatch >/dev/null || usage "there is no sbatch here: submit from a login node of the cluster."
 SCRIPT="launch/slurm/$KIND.sbatch"
 
 option() { # NAME: the value of sbatch's option, here or else in the script
@@ -56,16 +57,20 @@ try() { # CONFIG [key=value ...]: build everything, and train one step on one pa
 prepare
 activate
 if [ "$KIND" = sweep ]; then
-    count="$(sweep_lines "$1" | wc -l)"
+    count="$(sweep_lines "$1" | wc -l)" wrong=""
     for ((index = 0; index < count; index++)); do
-        arguments="$(sweep_arguments "$1" "$index" "${@:2}")"
-        mapfile -t arguments <<<"$arguments"
-        check "${arguments[@]}" || {
-            echo "error: this is line $index of $1 (counted from 0). Nothing was submitted." >&2
-            exit 2
-        }
-        [ "$index" -gt 0 ] || try "${arguments[@]}"
+        if text="$(sweep_arguments "$1" "$index" "${@:2}")" && mapfile -t arguments <<<"$text" &&
+            check "${arguments[@]}"; then
+            [ "$index" -gt 0 ] || FIRST=("${arguments[@]}")
+        else
+            wrong="$wrong $index"
+        fi
     done
+    if [ -n "$wrong" ]; then
+        echo "error: these lines of $1 (counted from 0) are wrong:$wrong. Nothing was submitted." >&2
+        exit 2
+    fi
+    try "${FIRST[@]}"
     OPTIONS=("--array=0-$((count - 1))" "${OPTIONS[@]}")
 else
     check "$@"

@@ -10,6 +10,7 @@ import pytest
 from launcher import ROOT, RUN, TINY, environment
 from PIL import Image
 
+from trainer import export, import_options, push, upscale
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.run import main
@@ -263,6 +264,38 @@ def test_a_check_says_what_a_start_would(run: Run) -> None:
     status, said, _ = run("--check", "1", "mixed_precision=bf16")
     assert status == 0
     assert said.splitlines()[0].startswith("mixed_precision: bf16 is many times slower than no on a CPU")
+
+
+def test_settings_with_dashes_and_no_config_are_told_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, sentence in (
+        ([str(TINY), "--max_train_steps", "5"], "unknown option --max_train_steps; settings are given without dashes, "
+         "as in max_train_steps=5"),
+        ([str(TINY), "--max-train-steps=5"], "as in max_train_steps=5"),
+        (["--dry-run"], "CONFIG must be given; there are configs/finetune_pairs.yaml, "),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        assert sentence in capsys.readouterr().err
+    assert main(["configs/absent.yaml"]) == 2
+    assert "the config configs/absent.yaml does not exist (seen from " in (said := capsys.readouterr().err)
+    assert "configs/quickstart.yaml" in said
+
+
+def test_another_precision_in_one_process_is_one_sentence(run: Run) -> None:
+    assert run("--dry-run", "validation=null")[0] == 0
+    status, _, stderr = run("--dry-run", "mixed_precision=bf16")
+    assert status == 2
+    assert stderr.startswith("error: mixed_precision: got 'bf16'; this process has had a run at 'no', and Accelerate ")
+
+
+def test_the_home_folder_is_found_in_options_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert upscale.parse(["--model=~/m", "--input=~/i", "--output=~/o"]).__dict__.items() >= {
+        ("model", "/home/me/m"), ("output", Path("/home/me/o"))
+    }  # fmt: skip
+    assert export.parse(["~/run", "--out=~/o"]).out == "/home/me/o"
+    assert push.parse(["~/run"]).run == Path("/home/me/run")
+    assert import_options.parse(["~/a.yml", "--out=~/b.yaml"]).out == Path("/home/me/b.yaml")
 
 
 def test_bf16_trains(run: Run) -> None:

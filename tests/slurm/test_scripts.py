@@ -96,6 +96,16 @@ def test_submit_says_how_it_is_used(arguments: tuple[str, ...]) -> None:
     assert "error: -N2: " in done.stderr or arguments[:1] != ("-N2",)
 
 
+def test_submit_looks_for_slurm_before_anything_else(tmp_path: Path) -> None:
+    for tool in ("env", "bash", "dirname", "sed"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    arguments = ["./launch/slurm/submit.sh", "train", str(TINY)]
+    done = subprocess.run(arguments, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no sbatch here")
+    assert not (ROOT / "logs").exists()
+
+
 @pytest.mark.launch
 def test_submit_refuses_what_the_job_would_be_refused_for(tmp_path: Path) -> None:
     """The number of processes is that of the job: 3 nodes of the one GPU that the script asks for."""
@@ -107,10 +117,12 @@ def test_submit_refuses_what_the_job_would_be_refused_for(tmp_path: Path) -> Non
 @pytest.mark.launch
 def test_submit_names_the_wrong_line_of_a_sweep(tmp_path: Path) -> None:
     file = tmp_path / "sweep.txt"
-    file.write_text("seed=1\nseed=many\n")
+    file.write_text("seed=1\nseed=many\nname='x\n")
     done = submit("sweep", str(file), str(TINY), f"output_dir={tmp_path}")
     assert done.returncode == 2
     assert 'seed: got "many"; must be a whole number' in done.stderr
-    assert done.stderr.endswith(f"error: this is line 1 of {file} (counted from 0). Nothing was submitted.\n")
-    assert "one step: " in done.stdout  # line 0 was tried
+    assert done.stderr.endswith(
+        f"error: these lines of {file} (counted from 0) are wrong: 1 2. Nothing was submitted.\n"
+    )
+    assert "one step: " not in done.stdout  # nothing is tried before all lines are right
     assert list(tmp_path.iterdir()) == [file]

@@ -1,0 +1,85 @@
+"""launch/local.sh as a person uses it: what it says before and after a run, and the status that it ends with."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launcher import ROOT, TINY, environment
+
+pytestmark = pytest.mark.launch
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    """The environment of these tests under another name, as if local.sh had made it."""
+    venv = tmp_path / "venv"
+    venv.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        (venv / entry.name).symlink_to(entry)
+    stamp = venv / "installed-quickstart"
+    stamp.unlink(missing_ok=True)
+    wanted = subprocess.check_output("cat pyproject.toml constraints.txt | cksum", shell=True, cwd=ROOT, text=True)
+    stamp.write_text(wanted)
+    return {**environment(), "WILDSR_VENV": str(venv), "PROCESSES": "2", "PYTHONPATH": str(ROOT)}
+
+
+def local(settings: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        ["./launch/local.sh", *arguments], cwd=ROOT, env=settings, stdout=pipe, stderr=pipe, text=True, process_group=0
+    )
+
+
+def test_a_mistake_in_a_dry_run_is_said_before_a_process_starts(settings: dict[str, str], tmp_path: Path) -> None:
+    for option in ("--dry-run", "--fresh"):
+        running = local(settings, str(TINY), f"output_dir={tmp_path / 'o'}", "images.source=no where", option)
+        stdout, stderr = running.communicate(timeout=120)
+        assert (running.returncode, stdout) == (2, "")
+        assert stderr.startswith("error: images.source.path: folder 'no where' does not exist")
+        assert stderr.count("\n") == 1
+
+
+def test_ctrl_c_ends_in_the_runs_own_sentence(settings: dict[str, str], tmp_path: Path) -> None:
+    running = local(
+        settings, str(TINY), f"output_dir={tmp_path}", "max_train_steps=100000", "validation=null", "name=a b"
+    )
+    metrics, deadline = tmp_path / "a b" / "metrics.jsonl", time.monotonic() + 120
+    while not metrics.exists() or metrics.read_text().count("\n") < 3:
+        assert running.poll() is None, running.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=120)
+    assert "and saved; the same command resumes the run." in stdout.splitlines()[-1]
+    assert stderr == ""
+    assert running.returncode == 128 + signal.SIGINT
+
+
+def test_without_arguments_the_configs_are_listed(settings: dict[str, str]) -> None:
+    running = local(settings)
+    assert "configs/quickstart.yaml" in running.communicate(timeout=60)[1]
+    assert running.returncode == 2
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["index", "no index"])
+def test_without_a_gpu_the_build_for_cpus_is_tried_first(reachable: bool, tmp_path: Path) -> None:
+    """By a Python that notes what pip is asked for."""
+    python, asked = tmp_path / "bin" / "python", tmp_path / "asked"
+    python.parent.mkdir()
+    refuse = "" if reachable else 'case "$*" in *whl/cpu*) exit 1 ;; esac'
+    python.write_text(f'#!/bin/sh\necho "$*" >>{asked}\n{refuse}\n')
+    python.chmod(0o755)
+    program = ". launch/environment.sh; gpu_here() { false; }; uname() { [ $1 = -s ] && echo Linux || echo x86_64; }"
+    command = ["bash", "-euc", f"{program}; ensure_environment test; ensure_environment test"]
+    settings = {**os.environ, "WILDSR_VENV": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "the build for CPUs, about 200 MB" in done.stderr
+    assert ("cannot be had from here" in done.stderr) is not reachable
+    cpu, *others = asked.read_text().splitlines()
+    assert "--no-deps --index-url https://download.pytorch.org/whl/cpu torch" in cpu
+    assert [line.rpartition(" ")[2] for line in others] == ["torch"] * (not reachable) + [f"{ROOT}[test]"]
