@@ -42,13 +42,13 @@ from trainer.makers import (
 )
 from trainer.mistakes import gather
 from trainer.objective import Objective, Targets
-from trainer.opening import notes_on_images, open_images, order_of, prove, stream_of
+from trainer.opening import check_machine, notes_on_images, open_images, order_of, prove, stream_of
 from trainer.plateau import Plateau
 from trainer.player import Player
 from trainer.pool import Pool
 from trainer.publishing import make_pusher, meet_hub
 from trainer.pusher import Pusher
-from trainer.ranks import on_main
+from trainer.ranks import on_main, once_per_machine
 from trainer.restraint import Restraint
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
@@ -208,8 +208,9 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         opened = open_images(config)
         return opened, prove(opened[0])
 
-    changes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
+    changes, notes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
         check_places,
+        lambda: check_machine(config, processes),
         check_pictures,
         lambda: make_networks(config, config.init if fresh else origins(config)),
         lambda: plan_batch(config.batch, processes),
@@ -218,6 +219,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
     return [
         *(f"resuming with another setting: {change}" for change in changes),
         *notes_on_start(source, pictures, bad, config, processes, torch.cuda.is_available()),
+        *notes,
         *loaded,
         *notes_on_statistics(net, processes),
     ]
@@ -256,6 +258,9 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     set_numerics(config)
 
     notes = notes_on_start(source, pictures, bad, config, accelerator.num_processes, accelerator.device.type != "cpu")
+    notes += once_per_machine(
+        accelerator, lambda: check_machine(config, accelerator.num_processes), "looking at its memory"
+    )
     generator, discriminator, loaded = make_players(config, accelerator)
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     state.unreadable |= bad.keys()

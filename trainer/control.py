@@ -40,6 +40,8 @@ class LateNumber:
 
 
 DISK = "disk"
+HANGS = 60.0
+"""Seconds after a stop request until this exchange counts as one with a rank that is gone."""
 REASONS = ("", "signal", BY_FILE, "time budget", DISK)
 
 
@@ -76,7 +78,8 @@ class Control:
     def agree(self, skipped: int) -> Verdict:
         """Send what this rank sees, and return what all of them saw at the call before. Collective, once per step."""
         if self.work is not None:
-            self.work.wait()
+            with WATCH.phase("waiting for the other ranks' word", grace=HANGS):
+                self.work.wait()
         reason, most = self.sent.tolist()
         self.sent = torch.tensor([self._reason(), skipped])
         if self.group is not None:

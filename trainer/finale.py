@@ -16,6 +16,8 @@ from trainer.control import DISK
 from trainer.durable import atomically
 from trainer.images.given import Mixture
 from trainer.mistakes import Failure, Mistake
+from trainer.ranks import reunite
+from trainer.waiting import Stopped
 
 
 def finish(x: Experiment) -> None:
@@ -50,6 +52,28 @@ def interrupt(x: Experiment, reason: str) -> None:
     x.accelerator.end_training()
     if x.pusher:
         x.pusher.close(0)
+
+
+def abandon(x: Experiment, broken: Exception) -> None:
+    """End a run within a step, saved as it was before that: a batch did not come to one of the ranks.
+
+    Returns where that was after a stop request; else raises Failure. What is no such end, `broken` itself, is raised.
+    """
+    reason = reunite(x.accelerator, broken, x.state.step)
+    if x.state.step == 0:
+        raise reason
+    if x.telemetry.steps:  # so that a resumed run begins a report here
+        x.telemetry.report(x.state.step, x.state.rates())
+        x.telemetry.publish(x.state.step)
+    x.saver.secure()
+    x.telemetry.say(str(reason))
+    if isinstance(reason, Stopped):
+        return interrupt(x, "signal")
+    x.telemetry.end()
+    x.accelerator.end_training()
+    if x.pusher:
+        x.pusher.close(0)
+    raise Failure(f"{reason} The run is saved at step {x.state.step}; the same command resumes it.")
 
 
 def disk_problem(x: Experiment) -> str:

@@ -7,23 +7,34 @@ from torch import Tensor
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
-from trainer.finale import dump, finish, interrupt, saved_first
+from trainer.finale import abandon, dump, finish, interrupt, saved_first
+from trainer.ranks import GRACE
 from trainer.resume import begin
 from trainer.state import IN_PRETRAINING, Best
 from trainer.steps import train_step
 from trainer.strips import save_png
 from trainer.validate import better
+from trainer.waiting import WATCH, GivenUp
+
+HANGS, SLOW = 60.0, 600.0
+"""Seconds after a stop request until a step, or what may take minutes, counts as hanging in an exchange with a rank
+that is gone; or five times as long as any took before."""
 
 
 def fit(x: Experiment) -> None:
     """Train to the last step or to a stop that all ranks agree on; the newest checkpoint is complete at all times."""
-    begin(x)
+    with WATCH.phase("beginning", grace=GRACE):
+        begin(x)
     x.telemetry.say(banner(x))
     pairs = x.pairs()
     while x.state.step < x.config.max_train_steps:
         for player in x.state.players.values():
             player.set_rate(x.state.step, x.config.max_train_steps)
-        report = train_step(x, pairs)
+        try:
+            with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
+                report = train_step(x, pairs)
+        except (GivenUp, RuntimeError) as broken:
+            return abandon(x, broken)
         x.telemetry.add(report)
         x.keep_watched(report)
         x.state.advance(x.batch.global_size)
@@ -40,7 +51,7 @@ def fit(x: Experiment) -> None:
             with saved_first(x):
                 x.unreadable.agree(x.telemetry.say)
         if x.saver.due(due.checkpoint or improved) or verdict.stop:
-            with x.telemetry.watch.host("checkpoint"):
+            with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
                 x.saver.save()
         if verdict.stop:
             return interrupt(x, verdict.stop)
@@ -50,7 +61,7 @@ def fit(x: Experiment) -> None:
 def validate(x: Experiment) -> bool:
     """Measure the smoothed generator, show it, and say whether it is to be kept as the best so far."""
     assert x.validator is not None, "validation is due without anything to validate on"
-    with x.telemetry.watch.host("validation"):
+    with x.telemetry.watch.host("validation"), WATCH.phase("validating", grace=SLOW):
         outcome = x.validator(x.state.ema.ema_model, x.state.step, keep=partial(keep_result, x))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:

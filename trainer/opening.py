@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from trainer.config import RunConfig
 from trainer.images.away import Away
 from trainer.images.given import Mixture
+from trainer.images.machine import check_shared_memory, cores_of_a_process, local_processes, note_on_workers
 from trainer.images.opened import Unreadable
 from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.sources import ImageSource, first_readable
-from trainer.images.stream import Shards
+from trainer.images.stream import Shards, StreamedDataset
 from trainer.images.stream_order import Deal, deal
 from trainer.levels import unit
 from trainer.mistakes import Mistake, gather
@@ -90,6 +91,20 @@ def prove(source: ImageSource | Shards) -> dict[int, str]:
     if too_many(len(found), len(source)):
         raise Mistake(f"images: {share_of(len(found), len(source))}: {'; '.join(found.values())}.")
     return found
+
+
+def check_machine(config: RunConfig, processes: int) -> list[str]:
+    """A sentence where this machine has fewer cores than processes read; Mistake where its shared memory is too small.
+
+    `processes` are those of the whole run.
+    """
+    images, local = config.images, local_processes(processes)
+    wanted = images.dataloader_num_workers
+    workers = min(wanted, cores_of_a_process(local), 1 if isinstance(images.source, StreamedDataset) else wanted)
+    side = max(images.crop_size if images.source else 0, config.gt_size if images.pairs else 0)
+    batch = config.batch.per_device * images.bands * side**2 * (2 if images.radiometry else 1)
+    check_shared_memory(batch, workers, local)
+    return note_on_workers(wanted, local)
 
 
 def stream_of(source: ImageSource | Shards) -> Stream:

@@ -1,10 +1,13 @@
 """The processes of a run: how they join, and how one works for all."""
 
+import json
 import os
 import socket
 import traceback
 from collections.abc import Callable, Iterable
+from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -17,14 +20,18 @@ from accelerate.utils import (
     broadcast_object_list,
     gather_object,
 )
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from trainer.claim import folder_of
 from trainer.config import RunConfig
 from trainer.mistakes import Failure, Mistake
-from trainer.waiting import WATCH
+from trainer.waiting import WATCH, GivenUp, Stopped
 
 T = TypeVar("T")
 
+GAVE_UP = "wildsr/gave up"
+AGAIN = 60.0
+"""Seconds after a stop request in which ranks meet again."""
 GRACE = 5.0
 """Seconds after a stop request until work before the first step is ended: there is nothing to save."""
 
@@ -102,15 +109,18 @@ def on_main(accelerator: Accelerator, work: Callable[[], T], what: str = "doing 
     return outcome[0]  # type: ignore[return-value]
 
 
-def once_per_machine(accelerator: Accelerator, work: Callable[[], object], what: str) -> None:
-    """Do `work` on one rank of each machine, before any other goes on; where one failed, every rank raises that."""
-    failed: list[Exception] = []
+def once_per_machine(accelerator: Accelerator, work: Callable[[], T], what: str) -> T:
+    """Do `work` on one rank of each machine, before any other goes on; the first one's result, or what any raised."""
+    answers: list[T | Exception] = []
     if accelerator.is_local_main_process:
         with WATCH.phase(what, grace=GRACE):
-            failed = [answer for answer in [_outcome(work)] if isinstance(answer, Exception)]
+            answers = [_outcome(work)]
     meet(f"waiting for the first rank of each machine, which is {what}", range(accelerator.num_processes))
-    if failed := gather_object(failed):
-        raise failed[0]
+    answers = gather_object(answers)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers[0]  # type: ignore[return-value]
 
 
 def _outcome(work: Callable[[], T]) -> T | Exception:
@@ -124,6 +134,70 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
         return Failure(f"{WATCH.rank}: {type(error).__name__}: {error}")
 
 
+def reunite(accelerator: Accelerator, broken: Exception, step: int) -> GivenUp:
+    """Bring the ranks together again whose step `broken` ended: one gave up waiting and left, and the others saw that.
+
+    Returns:
+        Why the one gave up, on every rank.
+
+    Raises:
+        Failure: another rank is gone, or on another device than a CPU, whose queue may hold half a step.
+        Exception: `broken`, where it is about something else.
+    """
+    if accelerator.num_processes == 1:
+        if isinstance(broken, GivenUp):
+            return broken
+        raise broken
+    store = _store()
+    if isinstance(broken, GivenUp):
+        store.set(GAVE_UP, json.dumps([isinstance(broken, Stopped), str(broken)]))
+    elif not isinstance(broken, torch.distributed.DistError) and "gloo" not in str(broken):
+        raise broken
+    elif not store.check([GAVE_UP]):
+        reason = str(broken).splitlines()[0]
+        raise Failure(f"{WATCH.rank}: in step {step + 1} another rank was gone: {reason}. {WATCH.last_words()}")
+    if accelerator.device.type != "cpu":
+        raise Failure(f"{broken} {WATCH.last_words()}") from broken
+    stopped, sentence = json.loads(store.get(GAVE_UP))
+    with WATCH.phase("meeting the other ranks again, to save", grace=AGAIN):
+        hang_up()  # by which the others see it
+        torch.distributed.destroy_process_group()
+        torch.distributed.init_process_group(
+            "gloo",
+            store=PrefixStore("again", store),
+            rank=accelerator.process_index,
+            world_size=accelerator.num_processes,
+            timeout=WATCH.patience,
+        )
+    return Stopped(sentence) if stopped else GivenUp(sentence)
+
+
+def hang_up() -> None:
+    """Break this process's connections, but for those of the store: who is in an exchange with it sees that at once.
+
+    gloo breaks them itself only with the last reference to a group, and DDP keeps one.
+    """
+    store = int(os.environ["MASTER_PORT"])
+    for link in list(Path("/proc/self/fd").iterdir()):
+        try:
+            handle = socket.socket(fileno=os.dup(int(link.name)))
+        except OSError:  # no socket, or gone with the listing
+            continue
+        with handle:
+            try:
+                ends = handle.getsockname(), handle.getpeername()
+            except OSError:  # it only listens
+                continue
+            if handle.family in (socket.AF_INET, socket.AF_INET6) and store not in (end[1] for end in ends):
+                handle.shutdown(socket.SHUT_RDWR)
+
+
+@cache
+def _store() -> Store:
+    """What the ranks joined by; it outlives their process group."""
+    return torch.distributed.distributed_c10d._get_default_store()
+
+
 _MEETINGS = count()
 
 
@@ -135,7 +209,7 @@ def meet(what: str, ranks: Iterable[int]) -> None:
     """
     if not torch.distributed.is_initialized():
         return
-    store, number = torch.distributed.distributed_c10d._get_default_store(), next(_MEETINGS)
+    store, number = _store(), next(_MEETINGS)
     store.set(f"wildsr/{number}/{torch.distributed.get_rank()}", "here")
     missing = {rank: f"wildsr/{number}/{rank}" for rank in ranks}
 

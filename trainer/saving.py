@@ -104,7 +104,7 @@ class Saver:
         """Wait for the save in flight on all ranks; Failure, or a sentence, where it failed."""
         if self.thread is None:
             return
-        with WATCH.phase(f"the save of step {self.step}"):
+        with WATCH.phase("waiting for a save", lambda: self._this):
             if not self.accelerator.is_main_process:
                 self._join(self.thread)
             if errors := gather_object(list(self.errors)):

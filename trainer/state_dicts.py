@@ -105,7 +105,7 @@ def _from_hub(origin: str, key: str) -> Path:
     if "/" not in origin or is_absent(origin) or Path(origin).suffix in FILES:
         raise Mistake(f"{key}: {origin} does not exist.")
     try:
-        with WATCH.phase(f"{key}: asking the hub for {origin}"):  # its client tries for half a minute, and says so
+        with WATCH.phase(f"asking the hub for {origin} ({key})"):  # its client tries for half a minute, and says so
             weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
         with suppress(EntryNotFoundError):  # the shapes will say it
             hf_hub_download(origin, CONFIG)  # it then lies beside the weights

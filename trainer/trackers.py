@@ -173,7 +173,7 @@ class Running:
         self.started = Event()
         self.thread = Thread(target=self._work, name=name, daemon=True)  # one that hangs must not hold up the end
         self.thread.start()
-        with WATCH.phase("the start of a tracker", lambda: name):
+        with WATCH.phase("starting a tracker", lambda: name):
             there = self.started.wait(PATIENCE["start"])
         if not there:
             self.error = TimeoutError(f"no answer in {PATIENCE['start']:.0f} s")
@@ -192,7 +192,7 @@ class Running:
         """Finish, and wait for that as long as is bearable."""
         self.send(lambda tracker: tracker.finish())
         self.send(None)
-        with WATCH.phase("the end of a tracker", lambda: self.name):
+        with WATCH.phase("ending a tracker", lambda: self.name):
             self.thread.join(PATIENCE["end"])
         if self.thread.is_alive() and not self.error:
             self.error = TimeoutError(f"it has not taken everything in {PATIENCE['end']:.0f} s")

@@ -76,6 +76,7 @@ class Watch:
         self.limit = 60 * DistributedConfig().timeout_minutes
         self.last_words: Callable[[], str] = str
         self.phases: list[Phase] = []
+        self.longest: dict[str, float] = {}
         self.done = Event()
 
     @property
@@ -92,15 +93,19 @@ class Watch:
     def phase(self, what: str, where: Callable[[], str] = str, grace: float | None = None) -> Iterator[None]:
         """The main thread is doing `what` ("validating"), and `where` tells more, such as the file in hand.
 
-        With `grace` the process ends so many seconds after a stop request, if the phase has not.
+        With `grace` the process ends so many seconds after a stop request, if the phase has not: or five times as long
+        as its like took before.
         """
         now = time.monotonic()
+        if grace is not None:
+            grace = max(grace, 5 * self.longest.get(what, 0.0))
         phase = Phase(what, where, grace, now, now)
         self.phases.append(phase)
         try:
             yield
         finally:
             self.phases.remove(phase)
+            self.longest[what] = max(self.longest.get(what, 0.0), time.monotonic() - now)
 
     def until(
         self,

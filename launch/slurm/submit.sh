@@ -46,7 +46,7 @@ NOWHERE="$(mktemp -d)"
 trap 'rm -r "$NOWHERE"' EXIT
 
 check() { # CONFIG [key=value ...]: what a job would be refused for, in one sentence
-    python trainer/run.py "$@" --check "$PROCESSES"
+    LOCAL_WORLD_SIZE="$((per_node > 0 ? per_node : 1))" python trainer/run.py "$@" --check "$PROCESSES"
 }
 
 try() { # CONFIG [key=value ...]: build everything, and train one step on one pair

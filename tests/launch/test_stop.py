@@ -40,7 +40,7 @@ def steps(folder: Path) -> list[int]:
 
 def test_a_signal_to_the_launcher_is_answered_by_a_checkpoint_of_both_ranks(tmp_path: Path) -> None:
     running = start(2, tmp_path)
-    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGHUP)  # a dropped ssh session; the launcher passes on what it gets
     text = said(running)
     last = steps(tmp_path)[-1]
     assert f"stopped at step {last} (signal) and saved; the same command resumes the run." in text

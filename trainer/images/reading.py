@@ -1,6 +1,5 @@
 """One DataLoader with its worker processes, asked by a thread."""
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
@@ -16,23 +15,13 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from trainer.images.crops import ImageBatch, TrainingImages
 from trainer.images.given import TrainingMixture
+from trainer.images.machine import cores_of_a_process
 from trainer.images.stream_reader import TrainingStream
 from trainer.images.worker import end_with, fork_server
 
 Images = TrainingImages | TrainingMixture | TrainingStream
 Answer = ImageBatch | Exception | None
 NOWHERE = -1
-
-
-def workers_of(images: Images) -> int:
-    """Processes that read `images`: as many as the configuration says, and at most as this process has cores."""
-    return min(images.processes, cores_of_a_process())
-
-
-def cores_of_a_process() -> int:
-    """This machine's cores that this process may use, shared with the other ranks on it; at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 class Drawn(Iterator[list[int]]):
@@ -88,7 +77,7 @@ class Reading:
     """Micro-batches of what is drawn, from worker processes, or from the thread itself where there are none."""
 
     def __init__(self, images: Images, drawn: Drawn, pin_memory: bool) -> None:
-        workers = workers_of(images)
+        workers = min(images.processes, cores_of_a_process())
         context = fork_server() if workers else None
         self.places: MutableSequence[int] = [NOWHERE]
         if context:

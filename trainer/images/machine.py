@@ -1,0 +1,59 @@
+"""What this machine has for the processes that decode pictures: cores, and shared memory."""
+
+import os
+from pathlib import Path
+
+from trainer.mistakes import Mistake
+
+PREFETCHED = 2
+"""Batches that each worker makes ahead: DataLoader's default."""
+SHARED = Path("/dev/shm")
+REMEDY = "`docker run --shm-size`, or whoever mounts it, can give more; images.dataloader_num_workers=0 needs none"
+
+
+def local_processes(processes: int = 1) -> int:
+    """How many of a run's processes are on this machine: the launcher says so, or all that Slurm's nodes share."""
+    nodes = int(os.environ.get("SLURM_NNODES", 1))
+    return int(os.environ.get("LOCAL_WORLD_SIZE", max(1, processes // nodes)))
+
+
+def cores_of_a_process(local: int | None = None) -> int:
+    """This machine's cores that this process may use, shared with the other ranks on it; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (local or local_processes()))
+
+
+def note_on_workers(wanted: int, local: int) -> list[str]:
+    """A sentence where there are fewer cores than processes that decode are asked for."""
+    if wanted <= (most := cores_of_a_process(local)):
+        return []
+    return [
+        f"images.dataloader_num_workers: got {wanted}; {most} are used, as each of the {local} processes on this "
+        "machine has so many cores (the pictures are the same)"
+    ]
+
+
+def check_shared_memory(batch: int, workers: int, local: int, folder: Path = SHARED) -> None:
+    """Whether the batches that wait for the processes of this machine fit into its shared memory.
+
+    Args:
+        batch: bytes of a micro-batch.
+        workers: processes that decode, for each of the `local` ones that train.
+        local: see `local_processes`.
+        folder: where shared memory is mounted.
+
+    Raises:
+        Mistake: too little is free, or there is none that can be written to.
+    """
+    if not workers or not folder.parent.is_dir():
+        return
+    if not os.access(folder, os.W_OK):
+        state = "cannot be written to" if folder.exists() else "is not there"
+        raise Mistake(f"{folder} {state}: processes that decode pictures hand them over in shared memory. {REMEDY}.")
+    there = os.statvfs(folder)
+    free, needed = there.f_bavail * there.f_frsize, local * batch * (PREFETCHED * workers + 2)
+    if needed > free:
+        raise Mistake(
+            f"{folder} has {free / 2**20:.0f} MiB free; images.dataloader_num_workers={workers} and batches of "
+            f"{batch / 2**20:.1f} MiB need {needed / 2**20:.0f} MiB for {local} processes. {REMEDY}."
+        )
