@@ -59,7 +59,7 @@ def abandon(x: Experiment, broken: Exception) -> None:
 
     Returns where that was after a stop request; else raises Failure. What is no such end, `broken` itself, is raised.
     """
-    reason = reunite(x.accelerator, broken, x.state.step)
+    reason = reunite(x.accelerator, broken)
     if x.state.step == 0:
         raise reason
     if x.telemetry.steps:  # so that a resumed run begins a report here

@@ -4,7 +4,8 @@ import json
 import os
 import socket
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -134,14 +135,14 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
         return Failure(f"{WATCH.rank}: {type(error).__name__}: {error}")
 
 
-def reunite(accelerator: Accelerator, broken: Exception, step: int) -> GivenUp:
+def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:
     """Bring the ranks together again whose step `broken` ended: one gave up waiting and left, and the others saw that.
 
     Returns:
         Why the one gave up, on every rank.
 
     Raises:
-        Failure: another rank is gone, or on another device than a CPU, whose queue may hold half a step.
+        Failure: the device is no CPU: its queue may hold half a step.
         Exception: `broken`, where it is about something else.
     """
     if accelerator.num_processes == 1:
@@ -151,11 +152,8 @@ def reunite(accelerator: Accelerator, broken: Exception, step: int) -> GivenUp:
     store = _store()
     if isinstance(broken, GivenUp):
         store.set(GAVE_UP, json.dumps([isinstance(broken, Stopped), str(broken)]))
-    elif not isinstance(broken, torch.distributed.DistError) and "gloo" not in str(broken):
+    elif not is_of_peers(broken) or not store.check([GAVE_UP]):
         raise broken
-    elif not store.check([GAVE_UP]):
-        reason = str(broken).splitlines()[0]
-        raise Failure(f"{WATCH.rank}: in step {step + 1} another rank was gone: {reason}. {WATCH.last_words()}")
     if accelerator.device.type != "cpu":
         raise Failure(f"{broken} {WATCH.last_words()}") from broken
     stopped, sentence = json.loads(store.get(GAVE_UP))
@@ -170,6 +168,24 @@ def reunite(accelerator: Accelerator, broken: Exception, step: int) -> GivenUp:
             timeout=WATCH.patience,
         )
     return Stopped(sentence) if stopped else GivenUp(sentence)
+
+
+@contextmanager
+def telling_of_lost_ranks() -> Iterator[None]:
+    """Say in a sentence that an exchange failed, and in what this rank was."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_of_peers(error):
+            raise
+        while_ = f" while {WATCH.broken}" if WATCH.broken else ""
+        reason = str(error).splitlines()[0]
+        raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.last_words()}") from error
+
+
+def is_of_peers(error: Exception) -> bool:
+    """Whether it says that an exchange with other ranks failed, as it does when one of them is gone."""
+    return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
 def hang_up() -> None:

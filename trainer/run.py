@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guard()  # before anything is said
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
-        from trainer.ranks import leave
+        from trainer.ranks import leave, telling_of_lost_ranks
         from trainer.waiting import WATCH, Stopped
     except ModuleNotFoundError as absent:
         print(
@@ -102,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     status = 0
     try:
-        execute(options)
+        with telling_of_lost_ranks():
+            execute(options)
     except (Mistake, Failure) as mistake:
         if isinstance(mistake, Stopped):
             mistake = Failure(f"{mistake} {WATCH.last_words()}")

@@ -77,6 +77,7 @@ class Watch:
         self.last_words: Callable[[], str] = str
         self.phases: list[Phase] = []
         self.longest: dict[str, float] = {}
+        self.broken = ""  # the first phase that an exception ended, in words
         self.done = Event()
 
     @property
@@ -103,6 +104,9 @@ class Watch:
         self.phases.append(phase)
         try:
             yield
+        except Exception:
+            self.broken = self.broken or phase.told(time.monotonic())
+            raise
         finally:
             self.phases.remove(phase)
             self.longest[what] = max(self.longest.get(what, 0.0), time.monotonic() - now)
