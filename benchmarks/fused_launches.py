@@ -42,6 +42,8 @@ class Form:
     name: str
     constants: dict[str, Any]
     types: dict[str, str]
+    aligned: tuple[str, ...]
+    """Arguments that are known to be multiples of 16."""
     shared: int
     binary: bytes
 
@@ -85,7 +87,9 @@ class Driver:
         source = self._source
         names = source.fn.arg_names
         constants = {names[path[0]]: value for path, value in source.constants.items()}
-        self.forms.append(Form(source.fn.__name__, constants, dict(source.signature), shared, kernel))
+        aligned = tuple(names[path[0]] for path, facts in source.attrs.items() if facts)
+        form = Form(source.fn.__name__, constants, dict(source.signature), aligned, shared, kernel)
+        self.forms.append(form)
         return 1, 1, 0, 0, 1024
 
     def unload_module(self, module: int) -> None:

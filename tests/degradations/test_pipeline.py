@@ -99,6 +99,26 @@ def test_probabilities_and_choices() -> None:
     assert not (applied[:, 1] & applied[:, 2]).any()
 
 
+def test_an_alternative_has_a_probability_of_its_own() -> None:
+    config = Pipeline(steps=(OneOf(steps=(Jpeg(prob=0.5), Noise()), weights=(1, 3), prob=0.5), Fit()))
+    applied = config.draw(keys(8000), 64, 64, 4).applied
+    assert torch.allclose(applied.float().mean(0), torch.tensor([0.0625, 0.375, 1.0]), atol=0.015)
+
+
+def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
+    """Operation s draws with purpose 16 + 2 s, its noise field with the one behind it."""
+    images, noise = picture[None, :, :32, :40].repeat(4, 1, 1, 1), Noise(noise_range=(20, 20), gaussian_noise_prob=1.0)
+    config = Pipeline(steps=(noise, noise, Fit()))
+    recipe = config.draw(keys(4), 32, 40, 1)
+    out = list(images)
+    for s in (0, 1):
+        drawn = noise.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS))
+        assert torch.equal(recipe.steps[s].gray, drawn.gray)
+        assert torch.equal(recipe.steps[s].strength, drawn.strength)
+        out = noise.apply(out, drawn, Scene(keys(4), 17 + 2 * s, (32, 40)))
+    assert torch.equal(config.apply(images, recipe), (torch.stack(out) * 255).round() / 255)
+
+
 def test_sampling_by_nearest_keeps_content_in_place() -> None:
     y, x = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
     dot = torch.exp(-((y - 60) ** 2 + (x - 36) ** 2) / (2 * 8**2))[None]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import Tensor
 
 from degradations import Keys, SecondOrder
+from degradations.draws import normals, uniforms
 from degradations.second_order import Recipe
 
 # nothing left to do but the last resize
@@ -77,6 +80,46 @@ def test_draws_of_a_part_are_part_of_the_draws() -> None:
         part = config.draw(Keys(3, positions[start:stop]), 64, 64, 4).as_dict()
         for name, value in whole.select(slice(start, stop)).as_dict().items():
             assert torch.equal(torch.as_tensor(part[name]), torch.as_tensor(value)), name
+
+
+def test_each_stage_has_keys_of_its_own() -> None:
+    """The stages' purposes are 0, 1, 2, 4, ..., and none shares its numbers with another."""
+    config, keys = SecondOrder(), Keys(7, torch.arange(40))
+    recipe = config.draw(keys, 64, 80, 4)
+    blur1, resize1, noise1, jpeg1 = config.first()
+    blur2, resize2, noise2, jpeg2, sinc = config.second()
+
+    def u(purpose: int) -> Tensor:
+        return uniforms(keys, purpose, 12)
+
+    wanted = {
+        "blur1": blur1.draw(u(0)),
+        "resize1": resize1.draw(u(1), 64, 80),
+        "noise1": noise1.draw(u(2)),
+        "jpeg1": jpeg1.draw(u(4)),
+        "blur2": blur2.draw(u(5)),
+        "resize2": resize2.draw(u(6), 16, 20),
+        "noise2": noise2.draw(u(7)),
+        "jpeg2": jpeg2.draw(u(9)),
+        "sinc": sinc.draw(u(11)),
+    }
+    for stage, drawn in wanted.items():
+        for field in fields(drawn):
+            assert torch.equal(getattr(getattr(recipe, stage), field.name), getattr(drawn, field.name)), (stage, field)
+    assert torch.equal(recipe.resize3.mode, (u(10)[:, 0] * 3).long())
+    assert torch.equal(recipe.jpeg_last, u(12)[:, 0] < 0.5)
+
+
+@pytest.mark.parametrize(("which", "purpose"), [("", 3), ("2", 8)])
+def test_each_noise_has_a_field_of_its_own(which: str, purpose: int, picture: Tensor) -> None:
+    noisy = {f"noise_prob{which}": 1.0, f"gaussian_noise_prob{which}": 1.0, f"gray_noise_prob{which}": 0.0}
+    config = SecondOrder(**NOTHING | noisy | {f"noise_range{which}": (10, 10)})
+    images, keys = batch(picture, 2) * 0.5 + 0.25, Keys(7, torch.arange(2))
+    added = config.apply(images, config.draw(keys, 64, 80, 1)) - images
+    for other in range(16):
+        field = normals(keys, other, images[0].numel()).view_as(images)
+        likeness = float((added * field).mean() / (added.std() * field.std()))
+        assert (likeness > 0.5) == (other == purpose), (other, likeness)
 
 
 def test_nothing_drawn_is_a_plain_resize(picture: Tensor) -> None:
