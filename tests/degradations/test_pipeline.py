@@ -14,11 +14,12 @@ import yaml
 from PIL import Image, features
 from torch import Tensor
 
-from degradations import Keys, SecondOrder
+from degradations import Keys, SecondOrder, jpeg, noise
 from degradations.camera import Camera
-from degradations.codecs import Codec
+from degradations.codecs import Codec, CodecRecipe
 from degradations.correlated import CorrelatedNoise, Speckle
 from degradations.draws import uniforms
+from degradations.kernels import BlurKernels
 from degradations.operation import NUMBERS, Operation, Scene
 from degradations.parse import parse_degradation
 from degradations.pipeline import OneOf, Pipeline, Shuffle, Step
@@ -107,16 +108,64 @@ def test_an_alternative_has_a_probability_of_its_own() -> None:
 
 def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
     """Operation s draws with purpose 16 + 2 s, its noise field with the one behind it."""
-    images, noise = picture[None, :, :32, :40].repeat(4, 1, 1, 1), Noise(noise_range=(20, 20), gaussian_noise_prob=1.0)
-    config = Pipeline(steps=(noise, noise, Fit()))
+    images, grain = picture[None, :, :32, :40].repeat(4, 1, 1, 1), Noise(noise_range=(20, 20), gaussian_noise_prob=1.0)
+    config = Pipeline(steps=(grain, grain, Fit()))
     recipe = config.draw(keys(4), 32, 40, 1)
     out = list(images)
     for s in (0, 1):
-        drawn = noise.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS))
+        drawn = grain.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS))
         assert torch.equal(recipe.steps[s].gray, drawn.gray)
         assert torch.equal(recipe.steps[s].strength, drawn.strength)
-        out = noise.apply(out, drawn, Scene(keys(4), 17 + 2 * s, (32, 40)))
+        out = grain.apply(out, drawn, Scene(keys(4), 17 + 2 * s, (32, 40)))
     assert torch.equal(config.apply(images, recipe), (torch.stack(out) * 255).round() / 255)
+
+
+def test_two_groups_keep_their_orders() -> None:
+    inner = (Blur(), Noise(), Jpeg())
+    config = Pipeline(steps=(Shuffle(steps=inner, keep=(0, 1)), Shuffle(steps=inner, keep=(1, 2)), Fit()))
+    place = config.draw(keys(400), 64, 64, 4).order.argsort(dim=1)
+    assert (place[:, 0] < place[:, 1]).all()
+    assert (place[:, 4] < place[:, 5]).all()
+    assert 0.2 < (place[:, 3] < place[:, 4]).float().mean() < 0.8  # the first of the second group is free
+
+
+BLURS = {
+    "blur_kernel_size": 9,
+    "kernel_list": ("plateau_iso", "generalized_aniso"),
+    "kernel_prob": (1.0, 3.0),
+    "sinc_prob": 0.3,
+    "blur_sigma": (0.4, 0.9),
+    "betag_range": (0.7, 1.1),
+    "betap_range": (0.9, 5.0),
+}
+NOISES = {
+    "gaussian_noise_prob": 0.2,
+    "noise_range": (3.0, 7.0),
+    "poisson_scale_range": (1.0, 1.5),
+    "gray_noise_prob": 0.8,
+}
+
+
+@pytest.mark.parametrize(
+    ("step", "operation"),
+    [
+        (Blur(**BLURS), BlurKernels(**BLURS)),
+        (Noise(**NOISES), noise.Noise(**NOISES)),
+        (Jpeg(jpeg_range=(7, 9)), jpeg.Jpeg(jpeg_range=(7, 9))),
+    ],
+)
+def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation: noise.Noise) -> None:
+    u = uniforms(keys(60), 16, NUMBERS)
+    drawn, wanted = step.draw(u), operation.draw(u)
+    for name, value in wanted.as_dict().items():
+        assert torch.equal(drawn.as_dict()[name], value), name
+
+
+def test_a_resize_leaves_eight_pixels_a_side() -> None:
+    images = [torch.zeros(3, 40, 12), torch.zeros(3, 5, 200)]
+    step, scene = Resize(), Scene(keys(2), 17, (1, 1))
+    recipe = replace(step.draw(torch.full((2, NUMBERS), 0.5)), scale=torch.tensor([0.1, 0.1], dtype=torch.float64))
+    assert step.sizes(images, recipe, scene) == [(8, 8), (5, 20)]
 
 
 def test_sampling_by_nearest_keeps_content_in_place() -> None:
@@ -174,6 +223,19 @@ def test_camera_of_ones_changes_nothing(picture: Tensor) -> None:
     assert torch.allclose(run(dark, picture[None])[0], picture**2, atol=1e-6)
 
 
+def test_a_camera_draws_each_of_its_numbers(picture: Tensor) -> None:
+    camera = Camera(
+        gamma_range=(2, 2), brightness_range=(0.9, 0.9), contrast_range=(0.5, 0.5), saturation_range=(0.01, 0.01)
+    )
+    recipe = camera.draw(torch.full((1, NUMBERS), 0.5))
+    drawn = (recipe.gamma, recipe.brightness, recipe.contrast, recipe.saturation)
+    assert torch.allclose(torch.cat(drawn), torch.tensor([2, 0.9, 0.5, 0.01]))
+    bright = picture * 0.9
+    gray = noise.to_gray(0.5 * bright + 0.5 * bright.mean())
+    (out,) = camera.apply([picture], recipe, Scene(keys(1), 17, (8, 8)))
+    assert torch.allclose(out, gray**2, atol=0.01)
+
+
 @pytest.mark.parametrize("codec", ["jpeg", "webp"])
 def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
     if not features.check("webp") and codec == "webp":
@@ -190,6 +252,20 @@ def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
         assert not torch.equal(run(Jpeg(jpeg_range=(60, 60), subsampling="4:4:4"), picture[None])[0], expected)
         again = run(replace(step, saves=(3, 3)), picture[None])[0]
         assert not torch.equal(again, expected)
+
+
+def test_a_codec_draws_whole_ranges_and_steps_through_them(picture: Tensor) -> None:
+    codec, scene = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), Scene(keys(1), 17, (8, 8))
+    drawn = codec.draw(uniforms(keys(200), 16, NUMBERS))
+    assert drawn.quality.unique().tolist() == [30, 31, 32]
+    assert drawn.step.unique().tolist() == [0, 1, 2]
+    assert drawn.saves.unique().tolist() == [1, 2, 3]
+    recipe = CodecRecipe(torch.tensor([31]), torch.tensor([1]), torch.tensor([3]), "jpeg")
+    wanted = picture
+    for quality in (31, 32, 30):  # from the end of the range it begins anew
+        once = CodecRecipe(torch.tensor([quality]), torch.tensor([0]), torch.tensor([1]), "jpeg")
+        (wanted,) = codec.apply([wanted], once, scene)
+    assert torch.equal(codec.apply([picture], recipe, scene)[0], wanted)
 
 
 def test_mistakes_are_named(picture: Tensor) -> None:
@@ -213,6 +289,10 @@ def test_mistakes_are_named(picture: Tensor) -> None:
         ({"type": "second_order", "jpeg": "turbo"}, r"degradation\.jpeg must be one of libjpeg, realesrgan"),
         ({"type": "second_order", "antialias": "no"}, r"degradation\.antialias must be of type bool"),
         ({"type": "pipeline", "steps": [{"type": "blot"}]}, r"degradation\.steps\.0\.type must be one of blur"),
+        (
+            {"type": "pipeline", "steps": [{"type": "blur", "sigma": 1}]},
+            r"degradation\.steps\.0\.sigma is not an option",
+        ),
         (
             {"type": "pipeline", "steps": [{"type": "fit"}, {"type": "jpeg", "jpeg_range": [0, 5]}]},
             r"degradation\.steps\.1: jpeg_range must be",

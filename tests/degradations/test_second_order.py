@@ -82,6 +82,31 @@ def test_draws_of_a_part_are_part_of_the_draws() -> None:
             assert torch.equal(torch.as_tensor(part[name]), torch.as_tensor(value)), name
 
 
+def test_each_order_has_options_of_its_own() -> None:
+    """What ends in 2 is the second order's, the rest the first's: every option, none of them at its default."""
+    ranges = {"blur_sigma": 0.1, "betag_range": 0.6, "betap_range": 0.8, "resize_range": 0.3, "jpeg_range": 40.0}
+    ranges |= {"noise_range": 2.0, "poisson_scale_range": 0.7}
+    options: dict[str, object] = {}
+    for suffix, more in (("", 0.0), ("2", 0.01)):
+        options |= {name + suffix: (low + more, low + 1 + more) for name, low in ranges.items()}
+        probs = ("noise_prob", "gaussian_noise_prob", "gray_noise_prob", "sinc_prob")
+        options |= {name + suffix: 0.1 * i + 0.05 + more for i, name in enumerate(probs)}
+        options |= {f"resize_prob{suffix}": (1 + more, 2, 3), f"blur_kernel_size{suffix}": 9 + int(200 * more)}
+        options |= {f"kernel_list{suffix}": ("iso", "aniso"), f"kernel_prob{suffix}": (1.0, 2 + more)}
+    options |= {"kernel_list2": ("aniso", "iso"), "second_blur_prob": 0.31, "final_sinc_prob": 0.77}
+    config = SecondOrder(**options)
+    *second, sinc = config.second()
+    seen = set()
+    for suffix, operations in (("", config.first()), ("2", second)):
+        for operation in operations:
+            for name in (field.name + suffix for field in fields(operation)):
+                if name in options:
+                    assert getattr(operation, name.removesuffix("2")) == options[name], name
+                    seen.add(name)
+    assert (second[0].blur_prob, sinc.final_sinc_prob, sinc.blur_kernel_size) == (0.31, 0.77, 11)
+    assert seen == set(options) - {"second_blur_prob", "final_sinc_prob"}
+
+
 def test_each_stage_has_keys_of_its_own() -> None:
     """The stages' purposes are 0, 1, 2, 4, ..., and none shares its numbers with another."""
     config, keys = SecondOrder(), Keys(7, torch.arange(40))
@@ -193,6 +218,7 @@ def test_captions_and_dict() -> None:
     assert isinstance(recipe, Recipe)
     assert len(recipe) == 12
     assert len(recipe.select(slice(2, 5))) == 3
+    assert recipe.select(-1).positions.tolist() == recipe.positions[-1:].tolist()
     with pytest.raises(ValueError, match=r"jpeg_last"):
         recipe.load({k: v for k, v in recipe.as_dict().items() if k != "jpeg_last"})
 
