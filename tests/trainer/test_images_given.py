@@ -150,6 +150,14 @@ def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesC
     assert pairs.source.name(5) == str(Path(config.pairs.gt, "2.png"))
 
 
+def test_a_mixed_batch_tells_of_clean_pictures_and_of_pairs(config: TrainingImagesConfig) -> None:
+    assert isinstance(config.pairs, Pairs)
+    assert isinstance(config.source, Folder)
+    broken(config.pairs.lq, 0)
+    broken(config.source.path, 1)
+    assert {*batch(mixture(config), list(range(24))).unreadable} == {1, 3}
+
+
 def test_a_pair_smaller_than_the_patch_cannot_be_used(config: TrainingImagesConfig) -> None:
     assert config.pairs is not None
     source = Mixture(None, config.pairs.open(), SCALE, gt_size=64)

@@ -77,6 +77,10 @@ def test_partners_by_a_template_of_their_names(tmp_path: Path) -> None:
     assert len(open_validation(div2k(tmp_path), 4, None)) == 3
 
 
+def test_results_are_named_by_the_poor_pictures(tmp_path: Path) -> None:
+    assert open_validation(div2k(tmp_path), 4, None).results() == ["0001x4", "0002x4", "sub/0003x4"]
+
+
 def test_a_template_pairs_within_one_folder(tmp_path: Path) -> None:
     for name, side in (("a", 8), ("b", 8), ("ax4", 2), ("bx4", 2)):
         save(tmp_path / f"{name}.png", side, side)

@@ -121,6 +121,15 @@ def test_validation_is_on_the_other_half_of_the_folder() -> None:
     assert imported(lambda tree: tree["Training"].update(val_check_interval=250))[0].validation.validation_steps == 250  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("training", "processes"),
+    [({"gpus": 3}, 3), ({"gpus": [0, 1, 2, 3]}, 4), ({"gpus": None}, 1), ({"device": "cpu"}, 1), ({"gpus": 0}, 1)],
+)
+def test_the_batch_is_that_of_all_its_processes(training: dict[str, Any], processes: int) -> None:
+    batch = imported(put("Training", **training))[0].batch
+    assert (batch.global_size, batch.per_device) == (6 * processes, 6)
+
+
 def put(section: str, **values: Any) -> Change:
     """A change: values in a section, None takes a key away."""
 
