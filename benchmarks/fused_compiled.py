@@ -50,8 +50,8 @@ def labels(forms: list[Form]) -> list[str]:
     """Each form in words: its kernel, and what tells it from the other forms of that."""
 
     def traits(form: Form) -> dict[str, str]:
-        sizes = {name: str(value) for name, value in form.constants.items()}
-        return sizes | form.types | {f"{name}/16": str(name in form.aligned) for name in form.types}
+        facts = form.types | {name: str(value) for name, value in form.constants.items()}
+        return facts | {f"{name}/16": str(name in form.aligned) for name in form.types}
 
     told = []
     for form in forms:
