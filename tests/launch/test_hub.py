@@ -213,8 +213,11 @@ def test_what_was_not_opened_when_the_run_began_is_opened_before_the_first_push(
 ) -> None:
     """A repository that is not there is made private; into one that is public a private run is not pushed."""
     pusher = push()
+    pusher.request(3)
+    until(lambda: pusher.done == 3)
     assert pusher.finish(6, 3)
     assert hub.repos["tester/x4"].private
+    assert len([request for request in hub.requests if "/repos/create" in request]) == 1
     hub.repos["tester/x4"].private = False
     (pusher.folder.hub / "pushed.json").unlink()
     titles = hub.titles("tester/x4")

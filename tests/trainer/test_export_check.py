@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer.export import main
-from trainer.exports.check import largest_difference
+from trainer.exports.check import largest_difference, pictures_for
 from trainer.exports.origin import Origin
 from trainer.exports.weights_file import results_of_weights
 from trainer.mistakes import Failure
-from trainer.networks import ImportedNetwork, SRVGGNetCompact
+from trainer.networks import ImportedNetwork, RRDBNet, SRVGGNetCompact
 
 
 class Windows(nn.Conv2d):
@@ -34,6 +34,12 @@ def test_a_network_that_refuses_a_picture_is_a_failure_in_one_sentence(
     assert len(said.splitlines()) == 1
     ImportedNetwork(f"{__name__}.Windows", {}, multiple=8).save_pretrained(tmp_path / "net")
     assert main([str(tmp_path / "net"), "--trust", __name__, "--out", str(tmp_path / "out")]) == 0
+
+
+def test_files_are_compared_at_sizes_that_no_multiple_divides() -> None:
+    sides = [side for picture in pictures_for(RRDBNet(2, num_feat=4, num_block=1)) for side in picture.shape[2:]]
+    assert any(side % 2 for side in sides)
+    assert any(side % 2 == 0 for side in sides)
 
 
 class Drifting(nn.Module):

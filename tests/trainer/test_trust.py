@@ -88,6 +88,14 @@ def test_what_is_trusted_is_imported(tmp_path: Path, evil: Path, trust: str) -> 
     assert [file.suffix for file in out.iterdir()] == [".pth"]
 
 
+def test_both_networks_of_a_mixture_are_trusted_by_one_word(tmp_path: Path, evil: Path) -> None:
+    origin = str(planted(tmp_path / "given", "export"))
+    with pytest.raises(Mistake, match=r"^model: "):
+        Upscaler.from_pretrained(origin, denoise_model=origin, denoise_strength=0.5)
+    mixed = Upscaler.from_pretrained(origin, denoise_model=origin, denoise_strength=0.5, trust=["evil"])
+    assert (mixed.scale, evil.exists()) == (1, True)
+
+
 @pytest.mark.parametrize("path", [None, 5, ["evil", "Net"], "\n" * 5000])
 def test_a_path_that_is_none_is_refused_in_one_sentence(tmp_path: Path, path: Any) -> None:
     with pytest.raises(Mistake) as mistake:

@@ -1,6 +1,7 @@
 """Weights to begin with: every place they may come from, and what is said where they do not fit."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.dry_run import dry_run
 from trainer.loop import fit
-from trainer.makers import make_players
+from trainer.makers import make_networks, make_players
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import RRDBNetConfig, ShuffleRRDBNet, UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
@@ -275,6 +276,16 @@ def test_a_run_starts_from_both_networks_of_another(tiny: Callable[..., RunConfi
     assert torch.equal(generator.module.body[0].weight, net(1).body[0].weight)
     assert torch.equal(critic.module.conv0.weight, discriminator(5).conv0.weight)
     assert [sentence.split(":")[0] for sentence in said] == ["init.generator", "init.discriminator"]
+
+
+def test_the_body_of_a_discriminator_counts_too(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
+    wider = UNetDiscriminatorSNConfig(num_feat=8).build(32, bands=3)
+    game = "adversarial={discriminator: {type: UNetDiscriminatorSN, num_feat: 4}}"
+    config = tiny(game, f"init.discriminator={saved(wider, tmp_path / 'netD.pth')}")
+    with pytest.raises(Mistake, match=r"^init\.discriminator: only .* differ in the body too, first in conv1\."):
+        make_networks(config, config.init)
+    *_, said = make_networks(config, replace(config.init, partial=True))
+    assert said[0].startswith("init.discriminator: 1 of ")  # the bias of the last layer
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
