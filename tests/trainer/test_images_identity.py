@@ -14,8 +14,9 @@ from PIL import Image
 
 from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
+from trainer.images.given import Mixture
 from trainer.images.hub_dataset import HubDataset
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import Pairs, open_validation
 from trainer.images.sources import Folder
 from trainer.images.stream import StreamedDataset
 from trainer.loop import fit
@@ -71,6 +72,24 @@ def test_a_moved_source_is_the_same_and_a_changed_one_is_not(tmp_path: Path) -> 
     for old, new in zip(before, identities(first), strict=True):
         assert old.pictures == new.pictures
         assert old.content != new.content
+
+
+def test_either_side_of_pairs_counts(tmp_path: Path) -> None:
+    for name in ("gt", "lq", "clean"):
+        fill(tmp_path / name, side=32 if name == "gt" else 16)
+    source = Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
+
+    def now() -> tuple[str, str]:
+        return source.open().identity.content, open_validation(source, 2, None).content
+
+    known = [now()]
+    for name, side in (("lq", 16), ("gt", 32)):
+        Image.effect_noise((side, side), 40).convert("RGB").save(tmp_path / name / "plain.png")
+        known.append(now())
+    assert len({files for files, _ in known}) == len({shown for _, shown in known}) == 3
+    mixture = Mixture(Folder(path=str(tmp_path / "clean")).open(), source.open(), 2, 16, 0.5)
+    assert mixture.identity.pictures == len(mixture) == 8
+    assert mixture.identity.content != replace(mixture, clean=None).identity.content
 
 
 def experiment(tiny: Tiny, accelerator: Accelerator, photos: Path, *overrides: str) -> tuple[Experiment, list[str]]:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 
+from trainer.assemble import assemble, check
 from trainer.config import RunConfig
 from trainer.images.listing import list_images, shown
 from trainer.images.pairs import Pairs, open_validation
@@ -110,6 +112,30 @@ class TestSmallSets:
     def test_a_large_set_is_not_read_whole(self, tmp_path: Path) -> None:
         assert prove(self.folder(tmp_path / "large", 101, 3).open()) == {}
         assert len(prove(self.folder(tmp_path / "small", 100, 1).open())) == 1
+
+
+def test_a_run_is_told_of_bad_pictures_and_cut_ones_before_it_begins(
+    tmp_path: Path, tiny: Callable[..., RunConfig], accelerator: Accelerator
+) -> None:
+    save(*(tmp_path / "photos" / f"{number}.png" for number in range(4)))
+    (tmp_path / "photos" / "2.png").write_bytes(b"broken")
+    for name, size in (("gt/a.png", (82, 80)), ("lq/a.png", (20, 20))):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", size).save(tmp_path / name)
+    config = tiny(
+        f"images.source={{type: folder, path: '{tmp_path / 'photos'}'}}",
+        f"validation.source={{type: pairs, gt: '{tmp_path / 'gt'}', lq: '{tmp_path / 'lq'}'}}",
+    )
+    x = assemble(config, accelerator)
+    assert x.unreadable.known == {2}
+    for notes in (x.notes, check(config, 1)):
+        assert [note for note in notes if "2.png: not a picture" in note]
+        assert [note for note in notes if note.startswith("validation.source: 1 of the 1 pictures of ground truth")]
+    for number in (0, 1):
+        (tmp_path / "photos" / f"{number}.png").write_bytes(b"broken")
+    for begin in (lambda: assemble(config, accelerator), lambda: check(config, 1)):
+        with pytest.raises(Mistake, match=r"images: 3 of 4 pictures \(75\.0 %\) cannot be read"):
+            begin()
 
 
 def test_a_run_says_what_was_left_out(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:

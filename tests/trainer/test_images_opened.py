@@ -10,16 +10,20 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
 
 from degradations.preview import read_picture
+from trainer.config import RunConfig
 from trainer.images.decode import decode
 from trainer.images.opened import Budget, Unreadable
 from trainer.images.photographs import read_photograph
 from trainer.images.radiometry import Radiometry
 from trainer.images.rasters import is_raster, read_raster
+from trainer.mistakes import Mistake
+from trainer.opening import open_pictures, open_training
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(MARK) (w) file closefile showpage\n%%EOF\n"
@@ -106,6 +110,25 @@ def test_rows_that_are_not_there_are_missed(colour_type: int, channels: int, dep
     assert decode(png(64, 64, colour_type, channels, 64, depth), "a").shape == (3, 64, 64)
 
 
+@pytest.mark.parametrize("height", [8, 9])
+def test_an_interlaced_picture_without_its_last_pass_is_missed(height: int) -> None:
+    """Which has every second row: of an odd height, not the last one."""
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, height, 8, 0, 0, 0, 1))
+    lines = [
+        b"".join(b"\0" + bytes([200]) * len(range(left, 8, across)) for _ in range(top, height, down))
+        for left, top, across, down in passes
+    ]
+    for count in (7, 6):
+        body = chunk(b"IDAT", zlib.compress(b"".join(lines[:count]))) + chunk(b"IEND", b"")
+        data = b"\x89PNG\r\n\x1a\n" + header + body
+        if count == 7:
+            assert int(decode(data, "a").min()) == 200
+        else:
+            with pytest.raises(Unreadable, match=r"truncated|unrecognized"):
+                decode(data, "a")
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16"])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "BMP", "WEBP", "PPM"])
 def test_a_black_picture_is_a_picture(mode: str, kind: str) -> None:
@@ -135,6 +158,36 @@ def test_a_picture_beyond_the_budget_is_refused_before_it_is_decoded(tmp_path: P
         for read in (lambda path, less: decode(path, "a", less), read_photograph):
             with pytest.raises(Unreadable, match=f"would take {needed} MiB of memory, and k allows {needed - 1}; cut"):
                 read(path, less)
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("WEBP", 19), ("AVIF", 15), ("JPEG2000", 21)])
+def test_what_a_decoder_holds_is_counted(kind: str, needed: int) -> None:
+    buffer = BytesIO()
+    Image.effect_noise((1024, 1024), 40).convert("RGB").save(buffer, kind)
+    with pytest.raises(Unreadable, match=f"would take {needed} MiB of memory"):
+        decode(buffer.getvalue(), "a", Budget(needed - 1))
+
+
+def test_every_source_keeps_to_the_key(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
+    for name, side in (("gt/a.png", 512), ("lq/a.png", 128)):
+        (tmp_path / name).parent.mkdir()
+        Image.new("RGB", (side, side)).save(tmp_path / name)
+    row = {"bytes": (tmp_path / "gt" / "a.png").read_bytes(), "path": None}
+    datasets.Dataset.from_dict({"image": [row]}).save_to_disk(tmp_path / "saved")
+    folder = f"images.source={{type: folder, path: '{tmp_path / 'gt'}'}}"
+    saved = f"images.source={{type: dataset, path: '{tmp_path / 'saved'}'}}"
+    pairs = f"images.pairs={{type: pairs, gt: '{tmp_path / 'gt'}', lq: '{tmp_path / 'lq'}'}}"
+    alone = ("images.source=null", pairs, "high_order_degradation=false", "queue_size=0")
+    for overrides in ((folder,), (saved,), alone):
+        for mib, fits in ((3, True), (2, False)):
+            config = tiny(*overrides, f"images.max_picture_mib={mib}")
+            if fits:
+                assert len(open_training(config)) == 1  # type: ignore[arg-type]
+                continue
+            with pytest.raises(Mistake, match=r"would take 3 MiB of memory, and images\.max_picture_mib allows 2"):
+                open_training(config)
+    with pytest.raises(Mistake, match=r"^validation\.source\.files: .*images\.max_picture_mib allows 1"):
+        open_pictures(tiny("images.max_picture_mib=1"))
 
 
 def peak(path: Path) -> int:
@@ -199,10 +252,25 @@ class TestRasters:
             read_raster(named, 1, None, None)
 
     def test_neither_is_a_mask_beside_a_raster(self, named: Path) -> None:
+        import rasterio
+
         meaning = Radiometry(bands=(1,), white=255)
+        with rasterio.open(named.with_name("secret.tif")) as file:
+            profile = file.profile
+        with rasterio.open(named.with_name("zero.tif"), "w", **profile) as file:
+            file.write(np.zeros((1, 8, 8), np.uint8))
+        named.write_text(named.read_text().replace("secret.tif", "zero.tif"))  # by which nothing counts
         named.rename(named.with_name("secret.tif.msk"))
         levels = meaning.decode(named.with_name("secret.tif"), "a")
         assert (levels.numpy() == 7 * 257).all()
+
+    def test_a_folder_with_the_name_of_a_protocol_is_a_folder(
+        self, named: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(named.parent)
+        Path("s3:").mkdir()
+        named.with_name("secret.tif").rename("s3:/a.tif")
+        assert Radiometry(bands=(1,), white=255).decode(Path("s3:/a.tif"), "a").shape == (1, 8, 8)
 
     def test_strips_are_the_whole(self, named: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import rasterio
