@@ -14,6 +14,7 @@ from trainer.config import RunConfig
 from trainer.control import Control, Verdict
 from trainer.loop import fit
 from trainer.ranks import make_accelerator
+from trainer.steps import train_step
 
 CPU = torch.device("cpu")
 
@@ -144,3 +145,18 @@ def test_who_draws_is_seen() -> None:
     assert draws(nn.MultiheadAttention(4, 1, dropout=0.1))
     assert not draws(Upscaler(p=0.0))
     assert not draws(nn.MultiheadAttention(4, 1))
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_each_micro_batch_of_each_player_has_its_key(
+    tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyed: list[tuple[int, str]] = []
+    monkeypatch.setattr(
+        "trainer.assemble.key_generators", lambda _device, _seed, place, player: keyed.append((place, player))
+    )
+    config = tiny(*DRAWING)
+    x = assemble(config, make_accelerator(config))
+    x.state.step = 3
+    train_step(x, x.pairs())
+    assert keyed == [(place, player) for player in ("generator", "discriminator") for place in (12, 14)]

@@ -6,6 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.networks import SRVGGNetCompactConfig
+from trainer.plateau import Plateau
 from trainer.player import OptimizerConfig, Player, build_optimizer
 from trainer.schedule import Linear
 
@@ -163,3 +164,14 @@ def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(acceler
     assert all(torch.equal(one, other) for one, other in pairs)
     gradient(p, torch.rand(1, 3, 4, 4), 1)
     assert (p.skipped, p.skipped_in_a_row) == (2, 0)
+
+
+def test_a_plateau_begins_to_watch_once_the_warm_up_is_over(accelerator: Accelerator) -> None:
+    schedule = Plateau(metric="x", lr_warmup_steps=4)
+    p = Player(accelerator, network(), OptimizerConfig(), schedule)
+    p.observe({"x": 1.0}, 4)
+    assert p.plateau.best is None
+    p.observe({"x": 2.0}, 5)
+    assert p.plateau.best == 2.0
+    p.observe({"y": 1.0}, 6)  # there was nothing to see
+    assert p.plateau.best == 2.0

@@ -21,7 +21,7 @@ from trainer.losses import LossesConfig, PerceptualLoss
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks.noise import noise_of
 from trainer.networks.spectral_norm import SpectralConv2d
-from trainer.objective import Objective, Targets
+from trainer.objective import Objective, Targets, logits_of
 from trainer.ranks import make_accelerator
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
 
@@ -366,3 +366,34 @@ def test_each_term_aims_at_its_own_truth() -> None:
     assert terms["pixel"].value == 1
     assert terms["perceptual"].value == 2
     assert sorted(judged) == [0.0, 3.0]
+
+
+def test_the_discriminators_gradient_is_the_batchs_whatever_the_micro_batches(build: Build) -> None:
+    """R1's part too."""
+    norms = []
+    for per_device in (2, 4):
+        x = build(f"batch.per_device={per_device}", "batch.global_size=4", "adversarial.r1={gamma: 100.0, interval: 1}")
+        norms.append(train_step(x, x.pairs())["discriminator/grad_norm"].item())
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
+
+
+def test_what_is_real_and_what_is_fake_is_not_mixed_up() -> None:
+    real, fake = torch.full((2, 3, 4, 4), 1.0), torch.full((3, 3, 4, 4), 2.0)
+    for net in (nn.Identity(), nn.Sequential(nn.Identity(), nn.BatchNorm2d(3).eval())):
+        on_real, on_fake = logits_of(net, real, fake)
+        torch.testing.assert_close(on_real, real, rtol=1e-4, atol=0)
+        torch.testing.assert_close(on_fake, fake, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_pretraining_minimises_what_it_is_told_to(alone: bool) -> None:
+    objective = Objective(
+        LossesConfig(perceptual=PerceptualLoss()),
+        lambda picture, target: {"perceptual": (target - picture).mean()},
+        AdversarialLoss(),
+        pretrain_on_pixels=alone,
+    )
+    pictures = torch.zeros(1, 3, 4, 4)
+    phase = GameConfig(pretrain_g_only=True, g_pretrain_steps=1).phase(0)
+    terms = objective.generator(pictures, Targets(pictures, pictures, pictures), phase, lambda shown: shown)
+    assert list(terms) == (["pixel"] if alone else ["pixel", "perceptual"])

@@ -115,3 +115,16 @@ def test_what_is_reported_does_not_change_what_is_trained(tiny: Callable[..., Ru
 def test_what_only_a_report_measures_cannot_be_watched(tiny: Callable[..., RunConfig], metric: str) -> None:
     with pytest.raises(Mistake, match=f"lr_scheduler.metric: got {metric}; the training reports training/loss, "):
         tiny(f"lr_scheduler={{type: plateau, metric: {metric}}}", "telemetry.digest=true")
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_a_discriminator_that_was_held_at_every_step_is_not_observed(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(*SHORT, "adversarial.adaptive_d={}", "telemetry.report_to=none")
+    x = assemble(config, make_accelerator(config))
+    assert x.discriminator is not None
+    for paused, best in ((1.0, None), (0.0, 3.0)):  # at every step; at one of two
+        x.state.step = 4
+        for held in (1.0, paused):
+            x.keep_watched({"discriminator/paused": torch.tensor(held), "discriminator/loss": torch.tensor(3.0)})
+        x.watch_plateaus({})
+        assert x.discriminator.plateau.best == best
