@@ -220,6 +220,10 @@ def test_decoding_takes_no_more_than_is_counted(tmp_path: Path) -> None:
     assert peak(tmp_path / "a.tif") < 7 * samples.size + 2**26  # and a strip
 
 
+MASK = '<Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>'
+"""By which GDAL takes a file beside a raster for its mask: where that is 0, nothing counts."""
+
+
 class TestRasters:
     """A text that GDAL takes for a raster, and that names what it is to read."""
 
@@ -259,7 +263,7 @@ class TestRasters:
             profile = file.profile
         with rasterio.open(named.with_name("zero.tif"), "w", **profile) as file:
             file.write(np.zeros((1, 8, 8), np.uint8))
-        named.write_text(named.read_text().replace("secret.tif", "zero.tif"))  # by which nothing counts
+        named.write_text(named.read_text().replace("secret.tif", "zero.tif").replace("<VRTR", f"{MASK}<VRTR", 1))
         named.rename(named.with_name("secret.tif.msk"))
         levels = meaning.decode(named.with_name("secret.tif"), "a")
         assert (levels.numpy() == 7 * 257).all()
