@@ -49,9 +49,10 @@ class Count:
 
 
 def fingerprint(run: Path) -> dict[str, str]:
-    """Checksums of the last checkpoint's files, and of every step's digest in the metrics."""
+    """Checksums of the last checkpoint's files and the export's, and of every step's digest in the metrics."""
     newest = max((run / "checkpoints").glob("step-????????"))
-    marks = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in newest.iterdir()}
+    files = [*newest.iterdir(), *(run / "export").iterdir()]
+    marks = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
     return marks | {
         "steps": str([line["step"] for line in lines]),
