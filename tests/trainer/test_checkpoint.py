@@ -139,6 +139,15 @@ def test_damaged_ones_are_not_counted_when_the_run_saves_before_it_comes_there(c
     assert names(checkpoints) == ["step-00000004", "step-00000006.damaged", "step-00000009.damaged"]
 
 
+def test_damaged_ones_between_two_saves_are_not_counted_either(checkpoints: Checkpoints) -> None:
+    for step in (3, 6):
+        save(checkpoints, step)
+    (checkpoints.folder / ".aside-left").touch()  # by a process that died
+    flip_a_bit(checkpoints.path(6) / "progress.pt")
+    checkpoints.begin(7, after=3)
+    assert names(checkpoints) == ["step-00000003", "step-00000006.damaged", "step-00000007.partial"]
+
+
 def test_what_lies_in_a_checkpoint_and_is_not_its_own_is_left_alone(checkpoints: Checkpoints) -> None:
     folder = save(checkpoints, 3)
     (folder / "old.pt").mkdir()

@@ -5,18 +5,29 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, folder_of, move_aside, open_folder, standing, stop_before_start, take_over
+from trainer.claim import (
+    check_folder,
+    folder_of,
+    move_aside,
+    open_folder,
+    origins,
+    standing,
+    stop_before_start,
+    take_over,
+)
 from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config_io import dump_config, load_config
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
+from trainer.weights import InitConfig
 
 Tiny = Callable[..., RunConfig]
 
@@ -229,6 +240,15 @@ def test_a_run_that_died_before_its_first_save_begins_anew(tiny: Tiny) -> None:
     assert take_over(tiny()) == (None, [])
 
 
+def test_weights_to_begin_with_are_not_read_by_a_run_that_goes_on(tiny: Tiny) -> None:
+    config = tiny("init.generator=somewhere")
+    assert origins(config) == config.init
+    folder = open_folder(config)
+    assert origins(config) == config.init
+    save(folder, 3)
+    assert origins(config) == InitConfig()
+
+
 def test_one_intact_checkpoint_is_enough(tiny: Tiny) -> None:
     folder = open_folder(tiny())
     save(folder, 2)
@@ -308,17 +328,40 @@ HOLD = (
 )
 
 
+@contextmanager
+def trained_in(folder: RunFolder) -> Iterator[None]:
+    """Another process has the folder's lock meanwhile."""
+    lock = str(folder.path / RunFolder.LOCK)
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdin=-1, stdout=-1, text=True) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == "held\n"
+            yield
+        finally:
+            holder.kill()
+
+
+def test_a_run_in_progress_is_not_looked_through(tiny: Tiny) -> None:
+    """Its newest checkpoint may be half deleted by then, for a newer one."""
+    config = tiny("name=held")
+    folder = folder_of(config)
+    folder.checkpoints.mkdir(parents=True)
+    folder.config.write_text(dump_config(config))
+    (save(folder, 3) / "progress.pt").unlink()
+    with trained_in(folder), pytest.raises(Mistake, match="another process is training in"):
+        take_over(config)
+
+
 def test_a_run_in_progress_is_not_moved_aside(tiny: Tiny) -> None:
     """Its next save would go to the new run's folder."""
-    path = folder_of(tiny()).path
-    path.mkdir()
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(path / ".lock")], stdin=-1, stdout=-1, text=True) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Mistake, match=r"another process is training in .*/tiny: stop it before --fresh"):
-            move_aside(tiny())
-        holder.communicate("\n")
-    assert path.exists()
+    folder = folder_of(tiny())
+    folder.path.mkdir()
+    with (
+        trained_in(folder),
+        pytest.raises(Mistake, match=r"another process is training in .*/tiny: stop it before --f"),
+    ):
+        move_aside(tiny())
+    assert folder.path.exists()
     assert move_aside(tiny())
 
 

@@ -186,6 +186,15 @@ def test_exports_into_one_folder_are_not_in_each_others_way(run: Path) -> None:
     assert before.read_text() == "half of it"
 
 
+def test_a_damaged_checkpoint_that_is_asked_for_is_not_exported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = run / "checkpoints" / "step-00000003" / "generator_ema.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert main([str(weights.parent)]) == 2
+    assert "step-00000003 is damaged: generator_ema.safetensors is not what was written." in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_exported(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -111,11 +111,12 @@ class TooMany(UnreadableImages):
     """Finds too many of them at the third report."""
 
     reports = 0
+    ends: Exception = Mistake("images: 3 of 200 pictures (1.5 %) cannot be read")
 
     def agree(self, say: Callable[[str], None]) -> None:  # noqa: ARG002
         self.reports += 1
         if self.reports == 3:
-            raise Mistake("images: 3 of 200 pictures (1.5 %) cannot be read")
+            raise self.ends
 
 
 def test_too_many_unreadable_pictures_end_a_run_that_is_saved(start: Callable[..., Experiment], run: Run) -> None:
@@ -127,6 +128,34 @@ def test_too_many_unreadable_pictures_end_a_run_that_is_saved(start: Callable[..
     assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
     run("max_train_steps=5")
     assert x.folder.steps_done() == 5
+
+
+def test_a_disk_that_is_away_ends_a_run_that_is_saved(start: Callable[..., Experiment]) -> None:
+    x = start("max_train_steps=5", "checkpoints.background=true")
+    away = TooMany(x.accelerator, x.source, set())
+    away.ends = Failure("images.source: the folder is away")
+    with pytest.raises(Failure, match="is away"):
+        fit(replace(x, unreadable=away))
+    assert Checkpoints(x.folder.checkpoints).newest() == (3, [])
+
+
+def test_a_validation_while_steps_are_skipped_is_no_best(start: Callable[..., Experiment]) -> None:
+    """For its step has no checkpoint to be kept."""
+    wild = ("optimizer.learning_rate=1e30", "optimizer.max_grad_norm=null", "lr_scheduler.lr_warmup_steps=0")
+    validation = "validation={source: {type: package, package: skimage, folder: data, files: [chelsea.png]}}"
+    sizes = ("validation.max_side=24", "validation.num_samples=0", "validation.validation_steps=1")
+    x = start(validation, *sizes, "max_skipped=3", "max_train_steps=50", "ema.decay=0", *wild)
+    with pytest.raises(Failure, match="3 steps in a row"):
+        fit(x)
+    assert x.state.best is not None
+    assert x.state.best.step in Checkpoints(x.folder.checkpoints).steps()
+
+
+def test_a_pool_of_another_size_is_filled_anew(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    run("max_train_steps=2", "queue_size=8")
+    changes = ("queue_size=4", "checkpoints.accept_changes=true")  # whose slots the saved pool has, and more
+    run("max_train_steps=4", *changes)
+    assert "the pool has another size than in " in capsys.readouterr().out
 
 
 def test_a_run_that_diverges_has_no_checkpoint_from_then_on(start: Callable[..., Experiment]) -> None:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
+from trainer.checkpoint import reason
 from trainer.durable import ASIDE, settle, write_atomically
 from trainer.exports.check import TOLERANCES, largest_difference, pictures_for, results_of
 from trainer.exports.onnx_file import OPSET, check_onnx, results_of_onnx, write_onnx
@@ -76,8 +78,8 @@ def release(options: Namespace) -> None:
                     flush=True,
                 )
         _write_entry(origin, [file for file in files if file.is_file()], folder / f"{stem}.json", options)
-    except OSError as error:
-        raise Mistake(f"--out: {folder} cannot be written to: {error.strerror}.") from error
+    except (OSError, SafetensorError) as error:  # the latter is what safetensors says of a full disk
+        raise Mistake(f"--out: {folder} cannot be written to: {reason(error)}.") from error
 
 
 def stem_of(origin: Origin) -> str:

@@ -23,7 +23,8 @@ def write_safetensors(origin: Origin, dtype: torch.dtype, file: Path) -> None:
 
 def write_pth(origin: Origin, dtype: torch.dtype, file: Path) -> None:
     """`{"params_ema": ...}`, as Real-ESRGAN's releases."""
-    torch.save({"params_ema": _tensors(origin.net, dtype)}, file)
+    with file.open("wb") as stream:  # else torch's own writer aborts on a full disk
+        torch.save({"params_ema": _tensors(origin.net, dtype)}, stream)
 
 
 def write_diffusers(origin: Origin, dtype: torch.dtype, folder: Path) -> None:
