@@ -64,6 +64,7 @@ class RunFolder:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
+            handle.close()
             raise Mistake(
                 f"another process is training in {self.path}: wait for it, or give this run a name."
             ) from None

@@ -1,6 +1,7 @@
 """Two ranks, of which one cannot write: its disk refuses every byte, the sentence that says so too."""
 
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -32,6 +33,10 @@ def test_a_rank_that_cannot_write_ends_the_run_at_once_and_spares_what_was_saved
             assert job.wait(0.05) is None, log.read_text()
         kept = checkpoints.steps()
         resource.prlimit(job.processes[1], resource.RLIMIT_FSIZE, (0, 0))
+        deadline = time.monotonic() + 60
+        while job.processes[0] not in job.codes and time.monotonic() < deadline:
+            job.wait(0.05)
+        job.kill(1, signal.SIGTERM)  # as the launcher does, for which a rank waits that is not to say it
         assert job.wait(60) == [1, 1], log.read_text()
     finally:
         job.end()

@@ -358,7 +358,7 @@ def test_a_run_in_progress_is_not_moved_aside(tiny: Tiny) -> None:
     folder.path.mkdir()
     with (
         trained_in(folder),
-        pytest.raises(Mistake, match=r"another process is training in .*/tiny: stop it before --f"),
+        pytest.raises(Mistake, match=r"another process is training in .*/tiny: stop it"),
     ):
         move_aside(tiny())
     assert folder.path.exists()
