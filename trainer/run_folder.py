@@ -23,7 +23,7 @@ import struct
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from trainer import lines
 from trainer.durable import write_atomically
@@ -32,7 +32,7 @@ from trainer.mistakes import Mistake
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
 BY_FILE = "STOP file"
 """Why a run stopped that was asked to by such a file."""
-_LOCKS: dict[Path, IO[str]] = {}  # closing a handle would give the lock up
+_LOCKS: dict[Path, int] = {}  # descriptors: to close one would give the lock up
 
 
 class RunFolder:
@@ -60,17 +60,17 @@ class RunFolder:
         if self.path in _LOCKS:
             return
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link of this name could empty any file
-        handle = os.fdopen(os.open(self.path / self.LOCK, flags, 0o666), "w")
+        descriptor = os.open(self.path / self.LOCK, flags, 0o666)
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            handle.close()
+            os.close(descriptor)
             raise Mistake(
                 f"another process is training in {self.path}: wait for it, or give this run a name."
             ) from None
         except OSError as error:  # Lustre without `flock`, NFS without its lock service
             print(f"{self.path} is on a file system without locks ({error.strerror}): nothing keeps a second job out")
-        _LOCKS[self.path] = handle
+        _LOCKS[self.path] = descriptor
 
     def locked(self) -> bool:
         """Whether another process trains here, on any node if the file system's locks reach so far. Takes no lock."""
