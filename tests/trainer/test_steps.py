@@ -368,11 +368,13 @@ def test_each_term_aims_at_its_own_truth() -> None:
     assert sorted(judged) == [0.0, 3.0]
 
 
-def test_the_discriminators_gradient_is_the_batchs_whatever_the_micro_batches(build: Build) -> None:
-    """R1's part too."""
+@pytest.mark.parametrize("gamma", [1e-3, 100.0])
+def test_the_discriminators_gradient_is_the_batchs_whatever_the_micro_batches(build: Build, gamma: float) -> None:
+    """That of its loss, and that of R1: either may be most of it."""
     norms = []
     for per_device in (2, 4):
-        x = build(f"batch.per_device={per_device}", "batch.global_size=4", "adversarial.r1={gamma: 100.0, interval: 1}")
+        penalty = f"adversarial.r1={{gamma: {gamma}, interval: 1}}"
+        x = build(f"batch.per_device={per_device}", "batch.global_size=4", penalty)
         norms.append(train_step(x, x.pairs())["discriminator/grad_norm"].item())
     assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
