@@ -1,6 +1,7 @@
 """Kill a run again and again, and look whether it comes out as if nothing had happened.
 
     python -m tests.faults.hunt --kills 200
+    python -m tests.faults.hunt --adversary --minutes 10
 
 Ranks are killed with SIGKILL at random instants: while starting, in steps, in saves, renames and prunings, in the
 foreground and in the background. After some deaths a file of the newest checkpoint is truncated or has a bit flipped.
@@ -147,8 +148,16 @@ def main() -> int:
     """Hunt as long as the command line says; 1 if a run came out different."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--adversary", action="store_true", help="all else that a machine does, see adversary.py")
+    parser.add_argument("--minutes", type=float, default=10, help="of the adversary")
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
+    if options.adversary:
+        from tests.faults.adversary import adversary  # which stands on this module
+
+        found = adversary(options.minutes)
+        print(found)
+        return bool(found.different or found.odd)
     count = hunt(options.kills, tuple(options.worlds))
     print(count)
     return bool(count.different)

@@ -1,0 +1,324 @@
+"""Everything that a machine does to a run, in one run, at random: does it come out as if nothing had happened?
+
+    python -m tests.faults.hunt --adversary --minutes 10
+
+Deaths (a rank, the launcher), requests (HUP, TERM), a rank that stands still, a loader worker that is killed, a full
+disk, a bit flipped in the newest checkpoint, another number of ranks, a photograph that is corrupt in yet another way,
+a hub that fails, a data folder that is away for a second. In the end every step's digest must be that of the
+undisturbed run, and the weights equal to rounding: bit for bit where the number of ranks never changed.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from PIL import Image
+
+from degradations.draws import Keys, uniforms, words
+from tests.faults.forked import TINY
+from tests.faults.hunt import damage, fingerprint
+from tests.faults.launched import Launched, send
+from tests.launch.loopback import Fault, LoopbackHub
+
+STEPS, PHOTOGRAPHS, DISK_MB = 150, 120, 24
+SETTINGS = [
+    str(TINY),
+    "queue_size=12",
+    f"max_train_steps={STEPS}",
+    "checkpoints.checkpointing_steps=5",
+    "validation.validation_steps=50",
+    "telemetry.report_to=none",
+    "distributed.timeout_minutes=1",
+    "adversarial.discriminator.type=UNetDiscriminatorSN",
+    "adversarial.discriminator.num_feat=4",
+]
+PUSHED = ["hub={repo_id: tester/x4, strategy: every_save, license: mit, wait_minutes: 0.01}"]
+WORLDS = {"1": (1,), "2": (2,), "1, 2 or 4": (1, 2, 4)}
+
+
+@dataclass
+class Found:
+    """What happened, and what came out differently."""
+
+    runs: int = 0
+    lives: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    different: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+    """Ends that no event explains."""
+
+
+@dataclass
+class Victim:
+    """One run under attack."""
+
+    place: Path
+    hub: LoopbackHub
+    worlds: tuple[int, ...]
+    workers: int
+    pushed: bool
+    number: int
+    life: int = 0
+
+    @property
+    def photographs(self) -> Path:
+        """The folder that it is trained on."""
+        return self.place.parent / "photographs"  # one place for all runs: it is part of what a checkpoint tells
+
+    @property
+    def disk(self) -> Path:
+        """The small disk of its run folder."""
+        return self.place / "disk"
+
+    @property
+    def run(self) -> Path:
+        """Its run folder."""
+        return self.disk / "tiny"
+
+    def drawn(self, count: int) -> list[int]:
+        """Numbers of the present life that are the same in every hunt."""
+        return words(self.number, self.life, 201, count)
+
+    def start(self) -> Launched:
+        """The next life."""
+        self.life += 1
+        world = self.worlds[self.drawn(1)[0] % len(self.worlds)]
+        per_device = min(2, 4 // world)
+        settings = [
+            *SETTINGS,
+            f"output_dir={self.disk}",
+            f"batch.per_device={per_device}",
+            f"images.dataloader_num_workers={self.workers}",
+            f"images.source={{type: folder, path: {self.photographs}}}",
+            *(PUSHED if self.pushed else []),
+        ]
+        return Launched(world, self.place, self.place / "log", settings)
+
+
+@dataclass
+class Life:
+    """One life of the victim, and what the present event is to be."""
+
+    victim: Victim
+    job: Launched
+    drawn: int = 0
+    past: list[str] = field(default_factory=list)
+
+    @property
+    def rank(self) -> int:
+        """Whom the event meets."""
+        return self.drawn % len(self.job.ranks)
+
+    def wait(self) -> None:
+        """For up to a second, as long as the job lives."""
+        self.job.wait(self.drawn / 2**32)
+
+
+def kill_a_rank(life: Life) -> None:
+    """SIGKILL to one rank; the launcher of torch would then end the others."""
+    life.job.kill(life.rank)
+    life.job.wait(0.5)
+    life.job.end()
+
+
+def kill_the_launcher(life: Life) -> None:
+    """SIGKILL to the launcher: the ranks notice it, save and end."""
+    life.job.kill_launcher()
+
+
+def kill_a_worker(life: Life) -> None:
+    """SIGKILL to a process that decodes pictures, as the kernel does where memory runs out."""
+    for worker in life.job.loader_workers()[:1]:
+        send(worker, signal.SIGKILL)
+
+
+def hang_up(life: Life) -> None:
+    """SIGHUP to every rank."""
+    for rank in range(len(life.job.ranks)):
+        life.job.kill(rank, signal.SIGHUP)
+
+
+def terminate(life: Life) -> None:
+    """SIGTERM to one rank: all stop together."""
+    life.job.kill(life.rank, signal.SIGTERM)
+
+
+def stand_still(life: Life) -> None:
+    """SIGSTOP to one rank."""
+    life.job.kill(life.rank, signal.SIGSTOP)
+    life.wait()
+    life.job.kill(life.rank, signal.SIGCONT)
+
+
+def fill_the_disk(life: Life) -> None:
+    """No byte is free for a while."""
+    ballast = life.victim.disk / "ballast"
+    with ballast.open("wb") as file:
+        try:
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
+        except OSError:
+            life.wait()
+    ballast.unlink()
+
+
+def damage_the_newest(life: Life) -> None:
+    """A death, after which a file of the newest checkpoint is truncated or has another bit."""
+    kill_a_rank(life)
+    damage(life.victim.run / "checkpoints", life.drawn)
+
+
+def corrupt_a_photograph(life: Life) -> None:
+    """The photograph that could not be read cannot be read in another way."""
+    corrupt(life.victim.photographs, life.drawn)
+
+
+def fail_the_hub(life: Life) -> None:
+    """The hub refuses, forgets or drops the next requests."""
+    kind = ("drop", "lose", 503, 500, 404, 429)[life.drawn % 6]
+    life.victim.hub.faults.append(Fault("", kind, times=1 + life.drawn % 5))
+
+
+def take_the_data_away(life: Life) -> None:
+    """The folder of photographs is gone for a while, as a network's disk may be."""
+    away = life.victim.photographs.with_name("away")
+    life.victim.photographs.rename(away)
+    life.wait()
+    away.rename(life.victim.photographs)
+
+
+DEADLY = (kill_a_rank, kill_the_launcher, hang_up, terminate, damage_the_newest)
+EVENTS = (*DEADLY, kill_a_worker, stand_still, fill_the_disk, corrupt_a_photograph, fail_the_hub, take_the_data_away)
+
+
+def possible(victim: Victim, event: Callable[[Life], None]) -> bool:
+    """Whether an event can meet this victim: not every run has a loader worker, a hub or a disk of its own."""
+    needed = {kill_a_worker: victim.workers > 0, fail_the_hub: victim.pushed, fill_the_disk: victim.disk.is_mount()}
+    return needed.get(event, True)
+
+
+def attack(victim: Victim, calm: Callable[[], bool], found: Found) -> None:
+    """One run from its start to its end, with as many events on the way as fit."""
+    events = [event for event in EVENTS if possible(victim, event)]
+    while len(found.odd) < 10:
+        life = Life(victim, victim.start())
+        found.lives += 1
+        codes: list[int] | None = None
+        for what, when, life.drawn in zip(*[iter(victim.drawn(30))] * 3, strict=True):
+            if (codes := life.job.wait(300 if calm() else 0.1 + 1.5 * when / 2**32)) is not None:
+                break
+            event = events[what % len(events)]
+            event(life)
+            life.past.append(event.__name__)
+            found.events[event.__name__] += 1
+            if event in DEADLY:
+                break
+        codes = codes or life.job.wait(120)
+        if (victim.run / "DONE").exists() and codes and not any(codes):
+            return
+        if codes is None or not explained(life, codes):
+            tail = (victim.place / "log").read_text(errors="replace")[-1500:]
+            found.odd.append(f"run {victim.number}, life {victim.life}, {life.past}: {codes or 'hangs'}\n{tail}")
+            life.job.end()
+
+
+def explained(life: Life, codes: list[int]) -> bool:
+    """Whether a life's events may end it like this: with 0, but for what a kill or a full disk does."""
+    if {"kill_a_rank", "damage_the_newest"} & set(life.past):
+        return True
+    return set(codes) <= ({0, 1} if "fill_the_disk" in life.past else {0}) and bool(life.past)
+
+
+def compare(victim: Victim, undisturbed: Path, found: Found) -> None:
+    """What of the run is not as in the undisturbed one."""
+    wanted, got = fingerprint(undisturbed), fingerprint(victim.run)
+    keys = set(wanted) if len(victim.worlds) == 1 else {"steps", "digests"}
+    found.different += [f"run {victim.number}: {key}" for key in sorted(keys) if got.get(key) != wanted[key]]
+    if len(victim.worlds) > 1:
+        far = distance(undisturbed, victim.run)
+        found.different += [f"run {victim.number}: weights by {far:.1e}"] if far > 1e-5 else []
+
+
+def distance(one: Path, other: Path) -> float:
+    """The largest difference between two runs' last weights of both networks."""
+    far = 0.0
+    for name in ("generator", "generator_ema", "discriminator"):
+        first, second = (
+            safetensors.torch.load_file(max((run / "checkpoints").glob("step-????????")) / f"{name}.safetensors")
+            for run in (one, other)
+        )
+        far = max(far, *(float((first[key] - second[key]).abs().max()) for key in first))
+    return far
+
+
+def make_photographs(folder: Path) -> None:
+    """Smooth pictures that differ, and one that cannot be read."""
+    folder.mkdir()
+    rows = torch.arange(64)[:, None, None] / 64
+    columns = torch.arange(64)[:, None] / 64
+    waves = uniforms(Keys(0, torch.arange(PHOTOGRAPHS)), 9, 12).view(PHOTOGRAPHS, 4, 3)
+    for number, (along, across, phase, level) in enumerate(waves):
+        wave = torch.sin(20 * along * rows + 20 * across * columns + 6 * phase)
+        pixels = (255 * (0.3 + 0.4 * level + 0.3 * wave)).clamp(0, 255)
+        Image.fromarray(pixels.numpy().astype(np.uint8)).save(folder / f"{number:02d}.png")
+    corrupt(folder, 0)
+
+
+def corrupt(folder: Path, how: int) -> None:
+    """Fill the last photograph with other bytes that are no picture, as many as before."""
+    file = folder / "99.png"
+    garbage = np.array(words(how % 2**31, 0, 202, 256), dtype=np.uint32).tobytes()
+    aside = folder.with_name("garbage")
+    aside.write_bytes(b"\x89PNG\r\n\x1a\n" + garbage)
+    aside.replace(file)
+
+
+def adversary(minutes: float, number: int = 0) -> Found:
+    """Attack runs until the minutes are over; the last one is then left to end in peace."""
+    torch.set_num_threads(1)
+    found, deadline = Found(), time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as name, LoopbackHub() as hub:
+        os.environ.update(hub.environment(Path(name) / "home"))
+        make_photographs(Path(name) / "photographs")
+        undisturbed: dict[tuple[int, ...], Path] = {}
+        while time.monotonic() < deadline:
+            worlds = list(WORLDS.values())[number % 3]
+            base = worlds if len(worlds) == 1 else (1,)
+            if base not in undisturbed:
+                victim = prepare(Path(name) / f"undisturbed-{base[0]}", hub, base, 0, False, -1, ExitStack())
+                attack(victim, lambda: True, Found())
+                undisturbed[base] = victim.run
+            with ExitStack() as stack:
+                place = Path(name) / f"run-{number}"
+                workers, pushed = int(number // 3 % 3 == 1), number // 3 % 3 == 2
+                victim = prepare(place, hub, worlds, workers, pushed, number, stack)
+                attack(victim, lambda: time.monotonic() > deadline, found)
+                compare(victim, undisturbed[base], found)
+            shutil.rmtree(place)
+            found.runs, number = found.runs + 1, number + 1
+            print(f"{found.runs} runs, {found.lives} lives, {found.events.total()} events; {found}", flush=True)
+    return found
+
+
+def prepare(
+    place: Path, hub: LoopbackHub, worlds: tuple[int, ...], workers: int, pushed: bool, number: int, stack: ExitStack
+) -> Victim:
+    """A run that has not begun, on photographs and, for root, a small disk of its own."""
+    victim = Victim(place, hub, worlds, workers, pushed, number)
+    victim.disk.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(victim.disk)]
+    if number >= 0 and not subprocess.run(mount, capture_output=True).returncode:
+        stack.callback(subprocess.run, ["umount", "-l", str(victim.disk)], check=True)
+    return victim
