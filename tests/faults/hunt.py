@@ -150,12 +150,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--adversary", action="store_true", help="all else that a machine does, see adversary.py")
     parser.add_argument("--minutes", type=float, default=10, help="of the adversary")
+    parser.add_argument("--first", type=int, default=0, help="the adversary's first run: each has its own events")
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2])
     options = parser.parse_args()
     if options.adversary:
         from tests.faults.adversary import adversary  # which stands on this module
 
-        found = adversary(options.minutes)
+        found = adversary(options.minutes, options.first)
         print(found)
         return bool(found.different or found.odd)
     count = hunt(options.kills, tuple(options.worlds))
