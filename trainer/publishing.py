@@ -10,6 +10,7 @@ from trainer.config import RunConfig
 from trainer.console import say
 from trainer.disclosure import as_trained
 from trainer.hub import Answer, open_repo, try_repo
+from trainer.mistakes import Mistake
 from trainer.pusher import Pusher
 from trainer.run_folder import RunFolder
 
@@ -17,19 +18,26 @@ from trainer.run_folder import RunFolder
 def meet_hub(config: RunConfig, fresh: bool = False) -> None:
     """Open the repository that the run is to be pushed to, if any. For one rank, before any heavy work.
 
-    Raises Mistake where the hub refuses. Where it is away, or this machine offline, that is said and the run goes on;
-    its pushes are tried all the same. `fresh` is for a run that will not resume what lies in its folder.
+    Raises Mistake where the hub refuses a run that begins: a person is there. Where it refuses one that resumes,
+    perhaps at night and by itself, where it is away, or this machine offline, that is said and the run goes on; its
+    pushes are tried all the same. `fresh` is for a run that will not resume what lies in its folder.
     """
     if config.hub is None:
         return
     if not fresh:
         check_folder(config)  # nothing is made on the hub for a run that may not begin
-    answer = ask_hub(config)
-    if answer.error:
-        repo_id, path = config.hub.repo_id, folder_of(config).path
+    resumes = not fresh and bool(Checkpoints(folder_of(config).checkpoints).steps())
+    try:
+        answer = ask_hub(config)
+        problem = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}" if answer.error else ""
+    except Mistake as refusal:
+        if not resumes:
+            raise
+        problem = str(refusal).rstrip(".")
+    if problem:
         say(
-            f"hub.repo_id: {repo_id} cannot be reached: {answer.error}; training goes on, pushes are tried all the "
-            f"same, and `python -m trainer.push {path}` brings what is missing."
+            f"{problem}; training goes on, pushes are tried all the same, and "
+            f"`python -m trainer.push {folder_of(config).path}` brings what is missing."
         )
 
 

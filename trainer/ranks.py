@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,11 +27,13 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from trainer.claim import folder_of
 from trainer.config import RunConfig
 from trainer.mistakes import Failure, Mistake
-from trainer.waiting import WATCH, GivenUp, Stopped
+from trainer.waiting import WATCH, GivenUp, Stopped, say
 
 T = TypeVar("T")
 
 GAVE_UP = "wildsr/gave up"
+STOPS = "wildsr/stops"
+"""Keys of the store: why a rank gave up a step, and why one ends before the first step, on request."""
 AGAIN = 60.0
 """Seconds after a stop request in which ranks meet again."""
 GRACE = 5.0
@@ -152,7 +155,7 @@ def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:
     store = _store()
     if isinstance(broken, GivenUp):
         store.set(GAVE_UP, json.dumps([isinstance(broken, Stopped), str(broken)]))
-    elif not is_of_peers(broken) or not store.check([GAVE_UP]):
+    elif not is_of_peers(broken) or _word_of(GAVE_UP) is None:
         raise broken
     if accelerator.device.type != "cpu":
         raise Failure(f"{broken} {WATCH.last_words()}") from broken
@@ -172,15 +175,34 @@ def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:
 
 @contextmanager
 def telling_of_lost_ranks() -> Iterator[None]:
-    """Say in a sentence that an exchange failed, and in what this rank was."""
+    """Say in a sentence that an exchange failed, and in what this rank was; Stopped where the other one was stopped."""
     try:
         yield
     except RuntimeError as error:
         if not is_of_peers(error):
             raise
+        if (stopped := _word_of(STOPS)) is not None:
+            raise Stopped(stopped) from error
         while_ = f" while {WATCH.broken}" if WATCH.broken else ""
         reason = str(error).splitlines()[0]
         raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.last_words()}") from error
+
+
+def stop_together(stopped: Stopped) -> None:
+    """Let every rank end as this one does, which was asked to stop before the first step: there is nothing to save."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return
+    store, rank = _store(), torch.distributed.get_rank()
+    everyone = [f"{STOPS}/{one}" for one in range(torch.distributed.get_world_size())]
+    try:
+        store.set(STOPS, str(stopped))
+        store.set(everyone[rank], "")
+        hang_up()  # so that who is in an exchange with this rank looks there
+        deadline = time.monotonic() + (AGAIN if rank == 0 else 0.0)  # the store ends with rank 0
+        while time.monotonic() < deadline and not store.check(everyone):
+            time.sleep(0.02)
+    except torch.distributed.DistError:
+        say(f"{WATCH.rank}: rank 0 is gone already.")
 
 
 def is_of_peers(error: Exception) -> bool:
@@ -214,6 +236,14 @@ def _store() -> Store:
     return torch.distributed.distributed_c10d._get_default_store()
 
 
+def _word_of(key: str) -> str | None:
+    """What some rank has left in the store under `key`, if any has, and if the store, which rank 0 keeps, still is."""
+    try:
+        return _store().get(key).decode() if _store().check([key]) else None
+    except torch.distributed.DistError:
+        return None
+
+
 _MEETINGS = count()
 
 
@@ -230,6 +260,8 @@ def meet(what: str, ranks: Iterable[int]) -> None:
     missing = {rank: f"wildsr/{number}/{rank}" for rank in ranks}
 
     def all_here() -> bool | None:
+        if (stopped := _word_of(STOPS)) is not None:
+            raise Stopped(stopped)
         for rank in [rank for rank, key in missing.items() if store.check([key])]:
             del missing[rank]
         return not missing or None

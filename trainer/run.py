@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guard()  # before anything is said
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.mistakes import Failure, Mistake
-        from trainer.ranks import leave, telling_of_lost_ranks
+        from trainer.ranks import leave, stop_together, telling_of_lost_ranks
         from trainer.waiting import WATCH, Stopped
     except ModuleNotFoundError as absent:
         print(
@@ -104,9 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with telling_of_lost_ranks():
             execute(options)
+    except Stopped as stopped:  # before the first step: later ones are saved
+        stop_together(stopped)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"stopped before the first step: {stopped} {WATCH.last_words()}", flush=True)
     except (Mistake, Failure) as mistake:
-        if isinstance(mistake, Stopped):
-            mistake = Failure(f"{mistake} {WATCH.last_words()}")
         if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1

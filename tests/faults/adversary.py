@@ -231,18 +231,20 @@ def attack(victim: Victim, calm: Callable[[], bool], found: Found) -> None:
         if (victim.run / "DONE").exists() and codes and not any(codes):
             return
         said = log.read_bytes()[begin:].decode(errors="replace")
-        if codes is None or not explained(life, codes) or "Traceback" in said:
+        if codes is None or not explained(life, codes, said) or "Traceback" in said:
             found.odd.append(
                 f"run {victim.number}, life {victim.life}, {life.past}: {codes or 'hangs'}\n{said[-1500:]}"
             )
             life.job.end()
 
 
-def explained(life: Life, codes: list[int]) -> bool:
-    """Whether a life's events may end it like this: with 0, but for what a kill or a full disk does."""
+def explained(life: Life, codes: list[int], said: str) -> bool:
+    """Whether a life's events may end it like this: with 0, but for what a kill, a full disk or the watch does."""
     if {"kill_a_rank", "damage_the_newest"} & set(life.past):
         return True
-    return set(codes) <= ({0, 1} if "fill_the_disk" in life.past else {0}) and bool(life.past)
+    slow = "it ends now" in said  # the start took longer after a stop request than it may
+    full = "fill_the_disk" in life.past  # which is a mistake where a run begins
+    return set(codes) <= ({0, 1, 2} if full else {0, 1} if slow else {0}) and bool(life.past)
 
 
 def compare(victim: Victim, undisturbed: Path, found: Found) -> None:
@@ -250,9 +252,16 @@ def compare(victim: Victim, undisturbed: Path, found: Found) -> None:
     wanted, got = fingerprint(undisturbed), fingerprint(victim.run)
     keys = set(wanted) if len(victim.worlds) == 1 else {"steps", "digests"}
     found.different += [f"run {victim.number}: {key}" for key in sorted(keys) if got.get(key) != wanted[key]]
+    if got.get("progress.pt") != wanted["progress.pt"]:
+        found.different += [f"run {victim.number}: {progress(undisturbed)} but {progress(victim.run)}"]
     if len(victim.worlds) > 1:
         far = distance(undisturbed, victim.run)
         found.different += [f"run {victim.number}: weights by {far:.1e}"] if far > 1e-5 else []
+
+
+def progress(run: Path) -> dict[str, object]:
+    """The numbers in a run's last checkpoint."""
+    return dict(torch.load(max((run / "checkpoints").glob("step-????????")) / "progress.pt", weights_only=True))
 
 
 def distance(one: Path, other: Path) -> float:
@@ -286,6 +295,7 @@ def corrupt(folder: Path, how: int) -> None:
     garbage = np.array(words(how % 2**31, 0, 202, 256), dtype=np.uint32).tobytes()
     aside = folder.with_name("garbage")
     aside.write_bytes(b"\x89PNG\r\n\x1a\n" + garbage)
+    os.utime(aside, (0, 0))  # a checkpoint notes the times
     aside.replace(file)
 
 
