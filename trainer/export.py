@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from trainer.console import guard
 from trainer.paths import expanded
 
 EPILOG = """\
@@ -58,4 +59,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    guard()  # its lines are for a person: who stops reading them does not end the work
     sys.exit(main())

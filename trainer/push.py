@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from trainer.console import guard
 from trainer.paths import path_option
 
 
@@ -88,4 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    guard()  # its lines are for a person: who stops reading them does not end the work
     sys.exit(main())

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config_io import read_tree
+from trainer.console import guard
 from trainer.mistakes import Mistake
 from trainer.paths import path_option
 from trainer.run_folder import RunFolder, text_of
@@ -197,4 +198,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    guard()  # its lines are for a person: who stops reading them does not end the work
     sys.exit(main())

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.console import guard
 from trainer.paths import expanded, path_option
 
 if TYPE_CHECKING:
@@ -242,4 +243,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    guard()  # its lines are for a person: who stops reading them does not end the work
     sys.exit(main())

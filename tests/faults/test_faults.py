@@ -25,6 +25,11 @@ def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happen
 
 
 @pytest.mark.launch
+def test_a_run_that_meets_all_that_a_machine_can_do_to_it_comes_out_as_if_nothing_had_happened() -> None:
+    assert "different=[], odd=[]" in run("hunt", "--adversary", "--minutes", "0.7").splitlines()[-1]
+
+
+@pytest.mark.launch
 def test_every_number_of_ranks_gives_the_same_pairs_and_updates_of_both_networks_with_a_resume_between() -> None:
     rows = run("digests", "--every", "3").splitlines()  # which fails where weights are more than 1e-5 apart
     assert len(rows) == 5

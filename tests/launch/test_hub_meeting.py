@@ -1,6 +1,7 @@
 """The first second of a run that goes to the hub, and pushing by hand."""
 
 import shutil
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from accelerate import Accelerator
 from loopback import Fault, LoopbackHub
 
+from tests.faults.forked import TINY, Job
 from trainer import hub as module
 from trainer.claim import folder_of
 from trainer.command import set_aside
@@ -81,6 +83,27 @@ def test_a_stop_request_ends_the_wait_for_a_hub_that_hangs(
     monkeypatch.setattr(module.REQUEST, "name", "SIGTERM")
     meet_hub(tiny(HUB))
     assert "cannot be reached: cut off; training goes on" in capsys.readouterr().out
+
+
+def test_a_stop_before_the_first_step_ends_the_ranks_that_did_not_get_it_too(hub: LoopbackHub, tmp_path: Path) -> None:
+    hub.faults = [Fault("/repos/create", "hang", times=9)]
+    job = Job(2, tmp_path / "log", [str(TINY), f"output_dir={tmp_path}", HUB])
+    while not hub.requests:
+        assert job.wait(0.05) is None, (tmp_path / "log").read_text()
+    job.kill(1, signal.SIGTERM)
+    job.wait(1)
+    hub.released.set()
+    assert job.wait(60) == [0, 0], (tmp_path / "log").read_text()
+    assert "stopped before the first step: rank 1: SIGTERM while waiting for rank 0" in (tmp_path / "log").read_text()
+
+
+def test_a_run_that_resumes_goes_on_where_the_hub_refuses_it(
+    hub: LoopbackHub, saved: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.token = "hf_another"
+    meet_hub(saved(HUB))
+    assert "HTTP 401: Invalid credentials in Authorization header" in (said := capsys.readouterr().out)
+    assert "training goes on, pushes are tried all the same" in said
 
 
 @pytest.mark.usefixtures("hub")
