@@ -42,6 +42,7 @@ LAYERS = (
         "lines",
         "disk",
         "chance",
+        "loss_scale",
         "watched",
     },
     {

@@ -239,6 +239,8 @@ def notes_on_start(
     notes += [f"cannot be read, another picture takes its place: {reason}" for reason in bad.values()]
     if not on_gpu and config.mixed_precision == "bf16":
         notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
+    if not on_gpu and config.mixed_precision == "fp16":
+        notes.append("mixed_precision: fp16 on a CPU is for tests; it is many times slower than no")
     return notes
 
 

@@ -116,9 +116,11 @@ class RunConfig:
     max_hours: float | None = None
     """A time budget: after so many hours the run saves itself and stops, and the same command resumes it."""
     max_skipped: int = 10
-    """Steps with a gradient that is not finite are skipped; after so many in a row the run stops and leaves a dump."""
-    mixed_precision: Literal["no", "bf16"] = "no"
-    """bf16 autocasts the forward passes. fp16 is refused: its loss scaling cannot be shared by two optimizers."""
+    """Steps with a gradient that is not finite are skipped; after so many in a row the run stops and leaves a dump. In
+    fp16 those count that are skipped at a loss scale of 1, which is the lowest."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """bf16 and fp16 autocast the forward passes. fp16, for GPUs before Ampere, scales each player's loss, from 65536
+    on: steps whose gradient overflows halve that and are skipped, as a few are in every run."""
     allow_tf32: bool = True
     """Matrix products and convolutions in TensorFloat-32 where the GPU has it."""
     compile: bool = False

@@ -4,11 +4,13 @@ from trainer.adversary import AdversarialConfig
 from trainer.losses import LossesConfig
 
 
-def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, digest: bool) -> list[str]:
+def figures_of_training(
+    losses: LossesConfig, game: AdversarialConfig | None, digest: bool, scaled: bool = False
+) -> list[str]:
     """All but speed and memory. Those of a player, and of a term, are absent from reports of steps without it.
 
     `training/loss` and `discriminator/loss` are the weighted sums that each player minimises, R1 apart; the terms are
-    told before weighting.
+    told before weighting. `scaled` is whether losses are scaled: with `mixed_precision: fp16`.
     """
     perceptual = list(losses.perceptual.terms) if losses.perceptual else []
     others = [name for name in ("sam", "tv") if getattr(losses, name)]
@@ -17,12 +19,14 @@ def figures_of_training(losses: LossesConfig, game: AdversarialConfig | None, di
     names += ["generator/update_ratio", "generator/learning_rate", "ema/decay"]
     if digest:
         names.append("training/digest")
+    names += ["generator/loss_scale"] * scaled
     if game is None:
         return names
     names += [f"training/{name}" for name in ("loss_adversarial", "adv_loss_weight", "pretrain_phase")]
     judged = ["loss", "loss_real", "loss_fake", "D(y)_prob", "D(G(x))_prob"]
     judged += ["grad_norm", "update_ratio", "learning_rate"]
     judged += ["r1_penalty"] * (game.r1 is not None) + ["paused"] * (game.adaptive_d is not None)
+    judged += ["loss_scale"] * scaled
     return names + [f"discriminator/{name}" for name in judged]
 
 

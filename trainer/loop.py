@@ -39,7 +39,7 @@ def fit(x: Experiment) -> None:
         x.keep_watched(report)
         x.state.advance(x.batch.global_size)
         due = x.cadence.at(x.state.step)
-        verdict = x.control.agree(x.skips.read(x.state.skipped_in_a_row()))
+        verdict = x.control.agree(x.skips.read(x.state.diverging()))
         if due.report or verdict.stop:
             x.telemetry.report(x.state.step, x.state.rates())
             x.saver.look()

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from trainer.loss_scale import LossScale
 from trainer.plateau import LRSchedule, Plateau, PlateauState
 
 
@@ -75,6 +76,7 @@ class Player:
         self.learning_rate = config.learning_rate
         self.skipped = torch.zeros((), device=accelerator.device)
         self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
+        self.scale = LossScale(accelerator.device) if accelerator.mixed_precision == "fp16" else None
 
     def load_moments(self, saved: dict[str, Any]) -> None:
         """Take over the moments of a saved optimizer; rate, betas, eps and decay stay those of the configuration."""
@@ -115,14 +117,26 @@ class Player:
         else:
             yield
 
-    def step(self, hold: Tensor | None = None) -> Tensor:
-        """Clip, take the optimizer step, forget the gradient; the norm before clipping, a scalar on the device.
+    @property
+    def diverging(self) -> Tensor:
+        """Steps in a row that were skipped for another reason than a loss scale that is too high yet."""
+        return self.scale.diverging if self.scale else self.skipped_in_a_row
 
-        Where the norm is not finite nothing changes but the two counters of skipped steps; and nothing at all where
-        `hold`, a scalar on the device, is 1 and not 0.
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a micro-batch's share of the loss, times the loss scale where there is one."""
+        self.accelerator.backward(loss * self.scale.value if self.scale else loss)
+
+    def step(self, hold: Tensor | None = None) -> Tensor:
+        """Unscale, clip, take the optimizer step, forget the gradient; the norm before clipping, on the device.
+
+        Where the norm is not finite nothing changes but the counters of skipped steps and the loss scale; and nothing
+        at all where `hold`, a scalar on the device, is 1 and not 0.
         """
         parameters = list(self.module.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.scale:
+            self.scale.unscale(gradients)
+        norm = nn.utils.get_total_norm(gradients)
         # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
         # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
         bad = (~torch.isfinite(norm)).float()
@@ -130,6 +144,8 @@ class Player:
         self.skipped += bad
         self.skipped_in_a_row += 1
         self.skipped_in_a_row *= bad
+        if self.scale:
+            self.scale.update(bad, hold)
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
         self.optimizer.step()
@@ -167,7 +183,8 @@ class Player:
     def progress(self) -> dict[str, Any]:
         """The numbers among it."""
         counts = {"skipped": self.skipped.item(), "skipped_in_a_row": self.skipped_in_a_row.item()}
-        return {**counts, "plateau": asdict(self.plateau)}
+        scale = {"loss_scale": self.scale.progress()} if self.scale else {}
+        return {**counts, **scale, "plateau": asdict(self.plateau)}
 
     def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
         """Take over what `parts` and `progress` returned once."""
@@ -176,3 +193,5 @@ class Player:
         self.skipped.fill_(progress["skipped"])
         self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
         self.plateau = PlateauState(**progress["plateau"])
+        if self.scale and (saved := progress.get("loss_scale")):  # which a run of another precision has none of
+            self.scale.load(saved)

@@ -26,6 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from trainer.claim import folder_of
 from trainer.config import RunConfig
+from trainer.loss_scale import autocast_alone
 from trainer.mistakes import Failure, Mistake
 from trainer.waiting import WATCH, GivenUp, Stopped, say
 
@@ -54,6 +55,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
                 InitProcessGroupKwargs(timeout=WATCH.patience),
             ],
         )
+    if config.mixed_precision == "fp16":
+        autocast_alone(accelerator)
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if accelerator.num_processes != launched:
         raise Mistake(

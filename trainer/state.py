@@ -77,6 +77,10 @@ class TrainState:
         """Steps without a finite gradient that the unluckier player has had in a row, a scalar on the device."""
         return torch.stack([player.skipped_in_a_row for player in self.players.values()]).max()
 
+    def diverging(self) -> Tensor:
+        """Those of them that count towards `max_skipped`: in fp16 only where the loss scale cannot fall."""
+        return torch.stack([player.diverging for player in self.players.values()]).max()
+
     def advance(self, positions: int) -> None:
         """Count one optimizer step, made of `positions` fresh pairs, and let the average follow."""
         self.ema.update()

@@ -58,7 +58,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)
                     loss = weighted_sum(terms)
-                    x.accelerator.backward(loss / of)
+                    x.generator.backward(loss / of)
                     _add(report, "training/loss", loss, terms, of)
             for name, picture in (("saturated_share", result.detach()), ("saturated_share_gt", targets.pixel)):
                 report[f"training/{name}"] = report.get(f"training/{name}", 0) + saturated(picture) / of
@@ -91,7 +91,7 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
                 loss = loss + value
                 once = value.detach() / penalty.interval / of  # as it is, not as it counts
                 report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + once
-            x.accelerator.backward(loss / of)
+            player.backward(loss / of)
         for name, logits in (("discriminator/D(y)_prob", on_real), ("discriminator/D(G(x))_prob", on_fake)):
             report[name] = report.get(name, 0) + config.loss.probability(logits) / of
     hold = None
@@ -113,16 +113,18 @@ def penalised(penalty: R1Penalty, critic: nn.Module, real: Tensor) -> Tensor:
 
 
 def update(x: Experiment, name: str, hold: Tensor | None = None) -> tuple[Tensor, Report]:
-    """A player's step and its gradient's norm; at the last step before a report, how far the weights moved too.
+    """A player's step: its gradient's norm, and its loss scale, if any; at the last step before a report, how far the
+    weights moved too.
 
-    Only then, because to know it takes a copy of the weights.
+    That only then, because to know it takes a copy of the weights.
     """
     player = x.state.players[name]
+    report = {f"{name}/loss_scale": player.scale.value} if player.scale else {}
     if not x.cadence.at(x.state.step + 1).report:
-        return player.step(hold), {}
+        return player.step(hold), report
     before = player.weights()
     norm = player.step(hold)
-    return norm, {f"{name}/update_ratio": player.moved_since(before)}
+    return norm, {**report, f"{name}/update_ratio": player.moved_since(before)}
 
 
 def saturated(picture: Tensor) -> Tensor:

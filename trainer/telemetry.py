@@ -193,7 +193,8 @@ class Telemetry:
 def line(step: int, last: int, values: Mapping[str, float]) -> str:
     """One report as a person reads it."""
     parts = [f"step {step}/{last}"]
-    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in sorted(values) if "/loss_" in name]
+    losses = [name for name in sorted(values) if "/loss_" in name and not name.endswith("/loss_scale")]
+    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in losses]
     if "discriminator/D(y)_prob" in values:
         game = f"D(y) {values['discriminator/D(y)_prob']:.2f}, D(G(x)) {values['discriminator/D(G(x))_prob']:.2f}"
         paused = values.get("discriminator/paused", 0)

@@ -38,7 +38,7 @@ WRONG = {
     "batch_size=4": "batch_size: no such key; here it is batch.global_size and batch.per_device",
     "adversarial=true": "adversarial: got true; must be keys and values, such as adversarial='{pretrain_g_only: ...}'; "
     "configs/realesrgan_x4plus.yaml has such a section",
-    "mixed_precision=fp32": "mixed_precision: got \"fp32\"; must be 'no' or 'bf16'; 'no' is fp32",
+    "mixed_precision=fp32": "mixed_precision: got \"fp32\"; must be 'no', 'bf16' or 'fp16'; 'no' is fp32",
     "resume=true": "resume: no such key; ",
     "ema=null": "ema: got null; must be keys and values, such as ema='{decay: ...}'; ema.decay=0 switches the average "
     "off",
@@ -70,7 +70,7 @@ WRONG = {
     "optimizer.betas=[0.9, 0.9, 0.9]": "optimizer.betas: got [0.9, 0.9, 0.9]; has too many entries",
     "images.source.files=[a.png, 7]": "images.source.files.1: got 7; must be text, in quotes where it looks like "
     "something else",
-    "mixed_precision=fp16": "mixed_precision: got \"fp16\"; must be 'no' or 'bf16'",
+    "mixed_precision=fp8": "mixed_precision: got \"fp8\"; must be 'no', 'bf16' or 'fp16'",
     "scale=5": "scale: got 5; must be 1, 2, 3, 4 or 8",
     "batch.per_device=0": "batch: per_device must be at least 1, got 0",
     "lr_scheduler.type=multistep": "lr_scheduler.milestones: must be given",

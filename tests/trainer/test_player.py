@@ -1,16 +1,22 @@
 """A network, its optimizer and its clip; micro-batches that add up."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from tests.conftest import forget_accelerate
+from trainer.loss_scale import HIGHEST, LossScale, autocast_alone
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.plateau import Plateau
 from trainer.player import OptimizerConfig, Player, build_optimizer
 from trainer.schedule import Linear
 
 TARGET = 0.5
+Half = Callable[..., Player]
 
 
 def network() -> nn.Module:
@@ -175,3 +181,124 @@ def test_a_plateau_begins_to_watch_once_the_warm_up_is_over(accelerator: Acceler
     assert p.plateau.best == 2.0
     p.observe({"y": 1.0}, 6)  # there was nothing to see
     assert p.plateau.best == 2.0
+
+
+@pytest.fixture
+def half() -> Iterator[Half]:
+    """Makes players that scale their losses; all later ones do, for Accelerate keeps one precision for a process."""
+
+    def make(**config: Any) -> Player:
+        forget_accelerate()
+        accelerator = Accelerator(cpu=True, mixed_precision="fp16")
+        autocast_alone(accelerator)
+        return player(accelerator, OptimizerConfig(**config))
+
+    yield make
+    forget_accelerate()
+
+
+def scale_of(p: Player) -> LossScale:
+    assert p.scale is not None
+    return p.scale
+
+
+def taught(p: Player, factor: float = 1.0) -> torch.Tensor:
+    """A step from one picture; the norm."""
+    p.backward(factor * (p.net(torch.full((1, 3, 4, 4), 0.3)) - TARGET).square().mean())
+    return p.step()
+
+
+@pytest.mark.parametrize("limit", [None, 1e-3])
+def test_a_scaled_loss_gives_the_gradient_of_the_plain_one(
+    accelerator: Accelerator, half: Half, limit: float | None
+) -> None:
+    plain, scaled = player(accelerator, OptimizerConfig(max_grad_norm=limit)), half(max_grad_norm=limit)
+    assert plain.scale is None
+    for p in (plain, scaled):
+        p.module.forward = type(p.module).forward.__get__(p.module)  # type: ignore[method-assign] # no autocast
+    for _ in range(2):
+        assert torch.equal(taught(plain), taught(scaled))  # a power of two rounds nothing
+    for one, other in zip(plain.module.parameters(), scaled.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_fp16_steps_as_float32_does_nearly(accelerator: Accelerator, half: Half) -> None:
+    plain, low = player(accelerator, OptimizerConfig(learning_rate=1e-2)), half(learning_rate=1e-2)
+    inner: list[torch.dtype] = []
+    next(layer for layer in low.module.modules() if isinstance(layer, nn.Conv2d)).register_forward_hook(
+        lambda _, __, output: inner.append(output.dtype)
+    )
+    assert low.net(torch.rand(1, 3, 4, 4)).dtype == torch.float32
+    assert inner == [torch.float16]
+    norms = [taught(plain), taught(low)]
+    assert norms[1].item() == pytest.approx(norms[0].item(), rel=1e-2)
+    assert norms[1] != norms[0]
+    for one, other in zip(plain.module.parameters(), low.module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_an_overflow_is_skipped_and_halves_the_scale_of_this_player_alone(half: Half) -> None:
+    one, other = half(weight_decay=0.1), half()
+    assert scale_of(one).value == 2**16
+    taught(one)  # now there are moments
+    before = [value.clone() for value in one.module.state_dict().values()]
+    moments = [value.clone() for state in one.optimizer.state.values() for value in state.values()]
+    scale_of(one).value.fill_(2.0**40)
+    for halved in (2.0**39, 2.0**38):
+        assert not taught(one).isfinite()
+        assert scale_of(one).value == halved
+    assert scale_of(one).good == 0
+    now = [value for state in one.optimizer.state.values() for value in state.values()]
+    pairs = [*zip(before, one.module.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert (one.skipped, one.skipped_in_a_row, one.diverging) == (2, 2, 0)
+    taught(other)
+    assert (scale_of(other).value, scale_of(other).good, other.skipped) == (2**16, 1, 0)
+    scale_of(one).value.fill_(2.0**10)
+    assert taught(one).isfinite()
+    assert (one.skipped, one.skipped_in_a_row) == (2, 0)
+
+
+def test_a_skipped_step_is_divergence_at_the_lowest_scale_alone(half: Half) -> None:
+    p = half()
+    scale_of(p).value.fill_(4.0)
+    seen = []
+    for factor in (*4 * [float("nan")], 1.0):
+        taught(p, factor)
+        seen.append((scale_of(p).value.item(), p.skipped_in_a_row.item(), p.diverging.item()))
+    assert seen == [(2, 1, 0), (1, 2, 0), (1, 3, 1), (1, 4, 2), (1, 0, 0)]
+
+
+def test_the_scale_moves_as_torchs_does() -> None:
+    """From the gradients that overflowed alone, over many steps; but a step that is held teaches it nothing."""
+    ours, theirs = LossScale(torch.device("cpu")), torch.full((), 2.0**16)
+    good, no, yes = torch.zeros((), dtype=torch.int32), torch.zeros(()), torch.ones(())
+    for step in range(6000):
+        bad = yes if step in (0, 1, 1500, 5600) else no
+        torch._amp_update_scale_(theirs, good, bad, 2.0, 0.5, 2000)
+        ours.update(bad)
+        if step % 500 == 7:
+            before = ours.progress()
+            ours.update(no, hold=yes)
+            ours.update(yes, hold=yes)
+            assert ours.progress() == before
+        assert torch.equal(ours.value, theirs), step
+    assert ours.value == 2.0**14
+    ours.value.fill_(HIGHEST)
+    ours.good.fill_(1999)
+    ours.update(no)
+    assert (ours.value, ours.good) == (HIGHEST, 0)
+
+
+def test_the_scale_is_kept_and_a_checkpoint_without_one_loads(accelerator: Accelerator, half: Half) -> None:
+    plain, p, again = player(accelerator, OptimizerConfig()), half(), half()
+    scale_of(p).value.fill_(2.0**40)
+    taught(p)
+    scale_of(p).good.fill_(1234)
+    again.load("generator", p.parts("generator"), p.progress())
+    assert scale_of(again).progress() == scale_of(p).progress() == {"value": 2.0**39, "good": 1234, "diverging": 0}
+    plain.load("generator", p.parts("generator"), p.progress())
+    assert plain.scale is None
+    assert "loss_scale" not in plain.progress()
+    again.load("generator", plain.parts("generator"), plain.progress())
+    assert scale_of(again).value == 2.0**39

@@ -181,6 +181,29 @@ def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
     assert not same(generator, weights(x.generator.module))
 
 
+def test_each_player_scales_its_losses_by_its_own_scale_and_accelerate_none(build: Build) -> None:
+    """R1 too. A scale that one player cannot stand is halved for it alone, and what it skips ends no run."""
+    settings = "adversarial.r1={gamma: 0.1, interval: 1}", "max_train_steps=100", "mixed_precision=fp16"
+    moved = {}
+    for scales in ((2.0**16, 2.0**16), (2.0**14, 2.0**15), (2.0**60, 2.0**16)):
+        x = build(*settings)
+        before = weights(x.generator.module)
+        for player, value in zip(x.state.players.values(), scales, strict=True):
+            assert player.scale
+            player.scale.value.fill_(value)
+        report = train_step(x, x.pairs())
+        told = tuple(report[f"{name}/loss_scale"].item() for name in x.state.players)
+        assert told == scales
+        assert report["discriminator/grad_norm"].isfinite()
+        moved[scales] = report["discriminator/grad_norm"].item()
+    assert moved[2.0**14, 2.0**15] == pytest.approx(moved[2.0**16, 2.0**16], rel=1e-2)
+    assert report["training/skipped_share"] == 1
+    assert same(before, weights(x.generator.module))
+    after = [player.scale.value.item() for player in x.state.players.values() if player.scale]
+    assert after == [2.0**59, 2.0**16]
+    assert (x.state.skipped_in_a_row(), x.state.diverging()) == (1, 0)
+
+
 class Unread(TorchDispatchMode):
     """Refuses what makes the host wait for a GPU: reading a number, and shapes that depend on values."""
 
@@ -191,9 +214,14 @@ class Unread(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_no_step_waits_for_the_device(build: Build) -> None:
+@pytest.mark.parametrize("precision", ["no", "fp16"])
+def test_no_step_waits_for_the_device(build: Build, precision: str) -> None:
     """Held or not, measured for a report or not."""
-    settings = "adversarial.adaptive_d={threshold: 1e-4, ema_decay: 0.5}", "adversarial.r1={gamma: 0.1, interval: 2}"
+    settings = (
+        "adversarial.adaptive_d={threshold: 1e-4, ema_decay: 0.5}",
+        "adversarial.r1={gamma: 0.1, interval: 2}",
+        f"mixed_precision={precision}",
+    )
     x = build(*settings, "telemetry.report_steps=2", "checkpoints.checkpointing_steps=100", "max_train_steps=100")
     pairs = list(islice(x.pairs(), 4 * x.batch.accumulation))
     with pytest.raises(AssertionError, match="_local_scalar_dense"), Unread():
@@ -255,8 +283,12 @@ def test_a_stochastic_generator_gets_the_noise_of_each_place(build: Build) -> No
         assert not torch.allclose(judged.fake, twin(pair.lq.float() / 255))
 
 
-@pytest.mark.parametrize("generator", [STOCHASTIC, "generator.num_conv=2"])
-def test_bf16_is_near_float32_and_all_that_is_kept_is_float32(build: Build, generator: str) -> None:
+@pytest.mark.parametrize(
+    ("generator", "precisions"), [(STOCHASTIC, ("bf16", "fp16")), ("generator.num_conv=2", ("bf16",))]
+)
+def test_a_lower_precision_is_near_float32_and_all_that_is_kept_is_float32(
+    build: Build, generator: str, precisions: tuple[str, ...]
+) -> None:
     """Six steps of everything that has a gradient of its own kind: R1, spectra, total variation."""
     settings = (
         generator,
@@ -264,7 +296,7 @@ def test_bf16_is_near_float32_and_all_that_is_kept_is_float32(build: Build, gene
         "losses.tv.weight=1e-3",
         "losses.sam.weight=0.05",
     )
-    reports: dict[str, list[dict[str, float]]] = {"no": [], "bf16": []}
+    reports: dict[str, list[dict[str, float]]] = {each: [] for each in ("no", *precisions)}
     for precision, told in reports.items():
         x = build(f"mixed_precision={precision}", *settings)
         pairs = x.pairs()
@@ -275,8 +307,11 @@ def test_bf16_is_near_float32_and_all_that_is_kept_is_float32(build: Build, gene
             for key, value in tensors_in(part):
                 assert value.dtype == torch.float32, (name, key)
                 assert value.isfinite().all(), (name, key)
-    for plain, low in zip(*reports.values(), strict=True):
-        assert low == pytest.approx(plain, rel=0.05, abs=1e-3)
+        scales = [{name: line.pop(name) for name in list(line) if name.endswith("/loss_scale")} for line in told]
+        scaled = {f"{name}/loss_scale": 2.0**16 for name in x.state.players} if precision == "fp16" else {}
+        assert scales == [scaled] * 6
+        for line, plain in zip(told, reports["no"], strict=True):
+            assert line == pytest.approx(plain, rel=0.05, abs=1e-3)
 
 
 def tensors_in(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -287,10 +322,14 @@ def tensors_in(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
             yield from tensors_in(value, f"{path}.{key}")
 
 
-@pytest.mark.parametrize("discriminator", ["UNetDiscriminatorSN", "PatchDiscriminator", "SRGANDiscriminator"])
-def test_r1_is_float32_under_bf16(build: Build, discriminator: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "discriminator"),
+    [("bf16", "UNetDiscriminatorSN"), ("bf16", "PatchDiscriminator"), ("bf16", "SRGANDiscriminator"),
+     ("fp16", "SRGANDiscriminator")],
+)  # fmt: skip
+def test_r1_is_float32_under_a_lower_precision(build: Build, precision: str, discriminator: str) -> None:
     """In bf16 the gradient of the SRGAN discriminator's penalty is wrong by 27 % of its length."""
-    x = build(f"adversarial.discriminator={{type: {discriminator}, num_feat: 4}}", "mixed_precision=bf16")
+    x = build(f"adversarial.discriminator={{type: {discriminator}, num_feat: 4}}", f"mixed_precision={precision}")
     critic, real = x.state.players["discriminator"].module, torch.rand(2, 3, 32, 32)
     penalised(R1Penalty(), critic, real).backward()
     ours = [p.grad.clone() if p.grad is not None else None for p in critic.parameters()]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor
 
@@ -235,10 +236,12 @@ def test_a_plateau_waits_for_a_figure_that_is_not_reported_yet(run: Run) -> None
 
 def test_what_is_reported_is_what_a_plateau_may_watch(run: Run, tiny: Callable[..., RunConfig]) -> None:
     more = ("losses.tv={weight: 0.1}", "adversarial.r1={interval: 2}", "adversarial.adaptive_d={threshold: 0.9}")
-    for name, overrides in (("all", more), ("alone", ("adversarial=null",))):
+    for name, overrides in (("all", (*more, "mixed_precision=fp16")), ("alone", ("adversarial=null",))):
+        AcceleratorState._reset_state()  # the precision of the run before
         config = tiny(*GAME, *overrides)
         assert config.validation
-        known = figures_of_training(config.losses, config.adversarial, config.telemetry.digest)
+        scaled = config.mixed_precision == "fp16"
+        known = figures_of_training(config.losses, config.adversarial, config.telemetry.digest, scaled)
         known += config.validation.figures(config.scale)
         assert {key for line in timeless(run(name, *overrides)) for key in line} == {"step", *known}
 
@@ -310,3 +313,14 @@ def test_the_best_of_pretraining_is_not_the_best_of_the_game(run: Run) -> None:
     best = watch[0].x.state.best
     assert best is not None
     assert best.step > PRETRAIN
+
+
+def test_fp16_goes_on_exactly_while_the_loss_scale_falls_and_after(run: Run) -> None:
+    """A loss so large that more steps overflow than `max_skipped` permits; the discriminator's scale is its own."""
+    lines = whole_and_in_pieces(run, "mixed_precision=fp16", "losses.pixel.weight=1e5", "max_skipped=4")
+    skipped = [line["training/skipped_share"] for line in lines]
+    fallen = int(sum(skipped))
+    assert STOPS[0] < fallen < STOPS[2]
+    assert skipped == [1.0] * fallen + [0.0] * (STEPS - fallen)
+    assert [line["generator/loss_scale"] for line in lines] == [2.0 ** (16 - min(t, fallen)) for t in range(STEPS)]
+    assert {line["discriminator/loss_scale"] for line in lines[PRETRAIN:]} == {2.0**16}
