@@ -1,7 +1,5 @@
 """Dynamic loss scaling for float16 (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2), on the device."""
 
-from collections.abc import Sequence
-
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -35,7 +33,7 @@ class LossScale:
         self.diverging = torch.zeros((), device=device)
         """Steps in a row that were skipped at the lowest scale."""
 
-    def unscale(self, gradients: Sequence[Tensor]) -> None:
+    def unscale(self, gradients: list[Tensor]) -> None:
         """Divide gradients by the scale, in place; what is not finite stays so."""
         torch._foreach_mul_(gradients, self.value.reciprocal())
 

@@ -182,26 +182,23 @@ def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
 
 
 def test_each_player_scales_its_losses_by_its_own_scale_and_accelerate_none(build: Build) -> None:
-    """R1 too. A scale that one player cannot stand is halved for it alone, and what it skips ends no run."""
-    settings = "adversarial.r1={gamma: 0.1, interval: 1}", "max_train_steps=100", "mixed_precision=fp16"
-    moved = {}
-    for scales in ((2.0**16, 2.0**16), (2.0**14, 2.0**15), (2.0**60, 2.0**16)):
-        x = build(*settings)
+    """R1 too, which is most of this gradient. What one player cannot stand is halved for it alone, and ends no run."""
+    x = build(r1 := "adversarial.r1={gamma: 1000, interval: 1}")
+    plain = train_step(x, x.pairs())["discriminator/grad_norm"].item()
+    for scales in ((2.0**14, 2.0**15), (2.0**60, 2.0**16)):
+        x = build(r1, "max_train_steps=100", "mixed_precision=fp16")
         before = weights(x.generator.module)
         for player, value in zip(x.state.players.values(), scales, strict=True):
             assert player.scale
             player.scale.value.fill_(value)
         report = train_step(x, x.pairs())
-        told = tuple(report[f"{name}/loss_scale"].item() for name in x.state.players)
-        assert told == scales
-        assert report["discriminator/grad_norm"].isfinite()
-        moved[scales] = report["discriminator/grad_norm"].item()
-    assert moved[2.0**14, 2.0**15] == pytest.approx(moved[2.0**16, 2.0**16], rel=1e-2)
+        assert tuple(report[f"{name}/loss_scale"].item() for name in x.state.players) == scales
+        assert report["discriminator/grad_norm"].item() == pytest.approx(plain, rel=0.02)
     assert report["training/skipped_share"] == 1
     assert same(before, weights(x.generator.module))
-    after = [player.scale.value.item() for player in x.state.players.values() if player.scale]
-    assert after == [2.0**59, 2.0**16]
+    assert [p.scale.value.item() for p in x.state.players.values() if p.scale] == [2.0**59, 2.0**16]
     assert (x.state.skipped_in_a_row(), x.state.diverging()) == (1, 0)
+    assert "mixed_precision: fp16 on a CPU is for tests; it is many times slower than no" in x.notes
 
 
 class Unread(TorchDispatchMode):

@@ -221,4 +221,5 @@ def test_a_line_says_how_the_game_stands() -> None:
     values = {"discriminator/D(y)_prob": 0.723, "discriminator/D(G(x))_prob": 0.281, "discriminator/paused": 0.25}
     assert line(5, 10, values) == "step 5/10 | D(y) 0.72, D(G(x)) 0.28, D paused 25 %"
     assert line(5, 10, {**values, "discriminator/paused": 0.0}).endswith("| D(y) 0.72, D(G(x)) 0.28")
+    assert line(5, 10, {"generator/loss_scale": 65536.0}) == "step 5/10"  # no loss
     assert line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"
