@@ -37,6 +37,7 @@ def test_a_rank_that_cannot_write_ends_the_run_soon_and_spares_what_was_saved(tm
         deadline = time.monotonic() + 60
         while job.processes[0] not in job.codes and time.monotonic() < deadline:
             job.wait(0.05)
+        assert job.processes[0] in job.codes, "it waits for a part that will never come"
         job.kill(1, signal.SIGTERM)  # as the launcher does, for which a rank waits that is not to say it
         assert job.wait(60) == [1, 1], log.read_text()
     finally:
