@@ -44,6 +44,7 @@ LAYERS = (
         "chance",
         "loss_scale",
         "watched",
+        "leftovers",
     },
     {
         "networks",
@@ -60,13 +61,13 @@ LAYERS = (
     {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "pool", "validate", "ahead", "trackers"},
+    {"digest", "comparison", "pool", "validate", "ahead", "trackers"},
     {"telemetry", "saving"},
     # configuration
     {"override", "config_io", "figures", "config"},
     {"claim", "exports", "opening", "options_tree", "upstream_options", "opensr_networks", "opensr_options"},
     {"card", "publishing", "ranks"},
-    {"everywhere"},
+    {"everywhere", "joined"},
     # the whole
     {"makers"},
     {"assemble"},

@@ -10,7 +10,7 @@ from typing import Any
 from trainer.checkpoint import Checkpoints
 from trainer.config import RESUMABLE, RunConfig
 from trainer.config_io import differences, dump_config, read_tree, validated
-from trainer.durable import ASIDE, sweep, write_atomically
+from trainer.durable import ASIDE, aside_of, sweep, write_atomically
 from trainer.mistakes import Mistake
 from trainer.run_folder import BY_FILE, RunFolder
 from trainer.weights import InitConfig
@@ -89,6 +89,14 @@ def open_folder(config: RunConfig) -> RunFolder:
         folder.samples.mkdir(exist_ok=True)
         folder.checkpoints.mkdir(exist_ok=True)
     return folder
+
+
+def leave_token(config: RunConfig) -> str:
+    """Write an empty file to the run's folder, by whose name, which is returned, others know that folder again."""
+    file = aside_of(folder_of(config).path / "token")  # a death leaves one that `sweep` removes
+    with _writing(file.parent):
+        file.touch(exist_ok=False)
+    return file.name
 
 
 def folder_of(config: RunConfig) -> RunFolder:

@@ -14,6 +14,7 @@ from trainer.claim import check_folder, folder_of, move_aside, stop_before_start
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
 from trainer.dry_run import dry_run
+from trainer.joined import compare_start
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
@@ -34,7 +35,6 @@ def execute(options: Namespace) -> None:
         print(dump_config(config), end="")
         return
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
-    done = None if options.fresh else folder_of(config).steps_done()
     if options.check is not None:
         for note in check(config, options.check, options.fresh):
             print(note)
@@ -42,11 +42,13 @@ def execute(options: Namespace) -> None:
         return
     WATCH.start()
     accelerator = make_accelerator(config)
+    compare_start(accelerator, config, {"dry-run": options.dry_run, "fresh": options.fresh})
     if options.dry_run:
         dry_run(assemble(config, accelerator))
         return
     if options.fresh:
         set_aside(config, accelerator)
+    done = on_main(accelerator, lambda: folder_of(config).steps_done(), "looking for a file DONE")
     if done is not None and done >= config.max_train_steps:
         on_main(accelerator, lambda: check_folder(config), "checking the run folder")
         if accelerator.is_main_process:

@@ -127,9 +127,14 @@ def dump_tree(tree: dict[str, Any], compact: bool = False) -> str:
 
 def differences(old: Any, new: Any) -> dict[str, tuple[Any, Any]]:
     """The dotted keys in which two configurations differ, with both values (None where a side lacks the key)."""
-    before, after = dict(_leaves(dataclasses.asdict(old), ())), dict(_leaves(dataclasses.asdict(new), ()))
+    before, after = leaves(old), leaves(new)
     keys = [*before, *(key for key in after if key not in before)]
     return {key: (before.get(key), after.get(key)) for key in keys if before.get(key) != after.get(key)}
+
+
+def leaves(config: Any) -> dict[str, Any]:
+    """Every value of a configuration by its dotted key."""
+    return dict(_leaves(dataclasses.asdict(config), ()))
 
 
 def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -1,17 +1,13 @@
 """The pictures of a run on every rank: opened by one for all, or once per machine and compared."""
 
-import socket
-from collections.abc import Mapping
-
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
+from trainer.comparison import same_everywhere
 from trainer.config import RunConfig
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import DatasetPairs, ValidationImages
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
-from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
 from trainer.ranks import on_main, once_per_machine
 
@@ -47,7 +43,7 @@ def open_everywhere(accelerator: Accelerator, config: RunConfig) -> tuple[Opened
     facts: dict[str, object] = {"images": source.identity.content}
     if validation:
         facts["validation.source"] = validation.content
-    same_everywhere(accelerator, facts)
+    same_everywhere(accelerator, facts, "every machine needs the same data under that key.")
     return (source, validation), bad
 
 
@@ -56,16 +52,3 @@ def _is_local(config: RunConfig) -> bool:
     validation = config.validation.source if config.validation else None
     sources = (config.images.source, config.images.pairs, validation)
     return any(isinstance(source, HubDataset | DatasetPairs) for source in sources)
-
-
-def same_everywhere(accelerator: Accelerator, facts: Mapping[str, object]) -> None:
-    """Compare what every rank has read for itself, by configuration key; Mistake, on every rank, where one differs."""
-    everyone = gather_object([(accelerator.process_index, socket.gethostname(), dict(facts))])
-    _, host, reference = everyone[0]
-    for key, value in reference.items():
-        for rank, other, theirs in everyone:
-            if theirs[key] != value:
-                raise Mistake(
-                    f"{key}: rank {rank} on {other} has read something else than rank 0 on {host}; every machine needs "
-                    "the same data under that key."
-                )

@@ -13,8 +13,10 @@ from degradations import fused
 from trainer.batch import BatchPlan
 from trainer.chance import draws
 from trainer.claim import origins
+from trainer.comparison import same_everywhere
 from trainer.config import RunConfig
 from trainer.health import Health
+from trainer.joined import facts_of
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import Discriminator, Generator
 from trainer.objective import Objective
@@ -45,9 +47,12 @@ def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discr
 
 def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
     """The networks with their optimizers, and sentences on how they begin and what to know of them."""
-    net, critic, loaded = make_networks(
-        config, on_main(accelerator, lambda: origins(config), "verifying the checkpoints")
-    )
+    init = on_main(accelerator, lambda: origins(config), "verifying the checkpoints")
+    net, critic, loaded = make_networks(config, init)
+    facts = facts_of("generator", net, weights=bool(init.generator) and not init.partial)
+    if critic is not None:
+        facts |= facts_of("adversarial.discriminator", critic, bool(init.discriminator) and not init.partial)
+    same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=GRACE)
     loaded += notes_on_statistics(net, accelerator.num_processes)
     loaded += [
         f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "
@@ -90,6 +95,8 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
             accelerator, lambda: settings.fetch("losses.perceptual"), "fetching the weights of losses.perceptual"
         )
         perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
+        facts = facts_of("losses.perceptual", perceptual, weights=True)
+        same_everywhere(accelerator, facts, "every machine needs the same weights.", grace=GRACE)
     if game is None:
         return Objective(config.losses, perceptual)
     return Objective(config.losses, perceptual, game.loss, game.pretrain_objective == "l1")

@@ -1,7 +1,15 @@
 """What went wrong, said in one sentence: by a person (status 2), or in the run (status 1)."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound="Mistake | Failure")
+
+
+def agreed(error: E) -> E:
+    """Mark what every rank raises alike, by an exchange before: none need wait to hear whether others met it too."""
+    error.everywhere = True
+    return error
 
 
 class Mistake(Exception):
@@ -9,6 +17,8 @@ class Mistake(Exception):
 
     The program prints it, without a traceback, and exits with status 2.
     """
+
+    everywhere = False
 
 
 class Mistakes(Mistake):
@@ -43,3 +53,5 @@ class Failure(Exception):
 
     The program prints the sentence, without a traceback, and exits with status 1.
     """
+
+    everywhere = False

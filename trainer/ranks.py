@@ -26,8 +26,9 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from trainer.claim import folder_of
 from trainer.config import RunConfig
+from trainer.leftovers import check_launcher
 from trainer.loss_scale import autocast_alone
-from trainer.mistakes import Failure, Mistake
+from trainer.mistakes import Failure, Mistake, agreed
 from trainer.waiting import WATCH, GivenUp, Stopped, say
 
 T = TypeVar("T")
@@ -42,7 +43,11 @@ GRACE = 5.0
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
-    """Join the processes that the launcher started; Mistake if Accelerate sees another number of them."""
+    """Join the processes that the launcher started.
+
+    Raises Mistake if the launcher asks for what this program does not do, or Accelerate sees another number of them.
+    """
+    check_launcher(os.environ)
     with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
         _check_precision(config)
         accelerator = Accelerator(
@@ -112,7 +117,7 @@ def on_main(accelerator: Accelerator, work: Callable[[], T], what: str = "doing 
     meet(f"waiting for rank 0, which is {what}", [0])
     broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
-        raise outcome[0]
+        raise _shared(outcome[0])
     return outcome[0]  # type: ignore[return-value]
 
 
@@ -126,7 +131,7 @@ def once_per_machine(accelerator: Accelerator, work: Callable[[], T], what: str)
     answers = gather_object(answers)
     for answer in answers:
         if isinstance(answer, Exception):
-            raise answer
+            raise _shared(answer)
     return answers[0]  # type: ignore[return-value]
 
 
@@ -139,6 +144,11 @@ def _outcome(work: Callable[[], T]) -> T | Exception:
     except Exception as error:  # of any kind: the other ranks wait for an answer
         traceback.print_exc()
         return Failure(f"{WATCH.rank}: {type(error).__name__}: {error}")
+
+
+def _shared(error: Exception) -> Exception:
+    """What one rank raised, for all to raise."""
+    return agreed(error) if isinstance(error, Mistake | Failure) else error
 
 
 def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:

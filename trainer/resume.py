@@ -10,7 +10,8 @@ from trainer.assemble import Experiment
 from trainer.claim import check_folder, take_over
 from trainer.disclosure import hub_names
 from trainer.images.stream import Shards
-from trainer.mistakes import Mistake
+from trainer.joined import check_shared
+from trainer.mistakes import Mistake, agreed
 from trainer.objective import logits_of
 from trainer.opening import names_of_old
 from trainer.ranks import on_main
@@ -22,12 +23,14 @@ def begin(x: Experiment) -> None:
     """Take over the run folder, take up the newest intact checkpoint or fill the pool, and open the records."""
     changes = on_main(x.accelerator, lambda: check_folder(x.config), "checking the run folder")
     step, complaints = on_main(x.accelerator, lambda: take_over(x.config), "verifying the checkpoints")
+    check_shared(x.accelerator, x.config)
     for line in (*x.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
         x.telemetry.say(line)
     if step is None:
         x.fill_pool()
     else:
         resume(x, step)
+    x.saver.compare_weights()
     rehearse(x)
     on_main(x.accelerator, lambda: x.telemetry.begin(x.state.step), "opening the records")
     x.telemetry.watch.read()
@@ -66,7 +69,7 @@ def resume(x: Experiment, step: int) -> None:
     except Exception as error:  # whatever torch, safetensors or a part of another shape raises
         wrong = [f"the checkpoint {path} does not fit this run: {error}."]
     if wrong := gather_object(wrong):
-        raise Mistake(wrong[0])
+        raise agreed(Mistake(wrong[0]))
     x.saver.resumed(step)
     if x.pool is None:
         return

@@ -70,6 +70,15 @@ def count(text: str) -> int:
     return number
 
 
+def says_it(everywhere: bool) -> bool:
+    """Whether this rank prints what ends the run, which other ranks end by `everywhere`, or may."""
+    if os.environ.get("RANK", "0") == "0":
+        return True
+    if everywhere:
+        return os.environ.get("LOCAL_RANK") == "0"  # as each machine may have a log of its own
+    return not rank_0_says_it()
+
+
 def rank_0_says_it() -> bool:
     """Nearly always every rank meets the same mistake: rank 0 says it and ends, and the launcher then stops the others.
 
@@ -109,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(f"stopped before the first step: {stopped} {WATCH.last_words()}", flush=True)
     except (Mistake, Failure) as mistake:
-        if os.environ.get("RANK", "0") == "0" or not rank_0_says_it():
+        if says_it(mistake.everywhere):
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1
     leave()

@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from trainer.checkpoint import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
+from trainer.comparison import checksum, same_everywhere
 from trainer.console import say
-from trainer.mistakes import Failure
+from trainer.mistakes import Failure, agreed
 from trainer.pool import Pool
 from trainer.pusher import Pusher
 from trainer.run_export import export, is_exported
@@ -65,6 +66,7 @@ class Saver:
         self.postponed = False
         if self.state.step == self.saved:
             return
+        self.compare_weights()
         self.step = self.state.step
         self.best = [self.state.best.step] if self.state.best and self.config.keep_best else []
         self.prune = not self.skipping()
@@ -83,6 +85,24 @@ class Saver:
         if self._agree(ending):
             self._try(self._this, self._complete)
             self._conclude(ending)
+
+    def compare_weights(self) -> None:
+        """Whether all ranks hold the same weights, as they must: each writes its share of them.
+
+        Raises Failure, on every rank, where one does not. Buffers are left out: BatchNorms keep each rank's own.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        networks = {name: player.module for name, player in self.state.players.items()}
+        networks["generator_ema"] = self.state.ema.ema_model
+        sums: list[int] = torch.stack([checksum(net.parameters()) for net in networks.values()]).tolist()
+        newest = "none yet" if self.saved is None else f"of step {self.saved}"
+        wanted = (
+            f"at step {self.state.step} the ranks do not hold the same weights, by these checksums, so nothing is "
+            "saved. A processor or its memory is at fault, or processors of different kinds round differently. "
+            f"The newest checkpoint, {newest}, is untouched."
+        )
+        same_everywhere(self.accelerator, dict(zip(networks, sums, strict=True)), wanted, Failure)
 
     def secure(self) -> None:
         """Save this step, and wait for that; Failure, on every rank, where it cannot be."""
@@ -215,7 +235,7 @@ class Saver:
         reasons = {what: "; ".join(why for other, why in errors if other == what) for what, _ in errors}
         sentence = ". ".join(f"{what} could not be written: {why}" for what, why in reasons.items())
         if self.config.stop_on_error or ending:
-            raise Failure(f"{sentence}. The last complete checkpoint is untouched.")
+            raise agreed(Failure(f"{sentence}. The last complete checkpoint is untouched."))
         if self.accelerator.is_main_process:
             say(f"{sentence}; training goes on, the last complete checkpoint is untouched.")
         return False

@@ -16,8 +16,9 @@ from accelerate import Accelerator
 from PIL import Image
 
 from tests.faults.forked import Job
+from trainer.comparison import same_everywhere
 from trainer.config import RunConfig
-from trainer.everywhere import open_everywhere, same_everywhere
+from trainer.everywhere import open_everywhere
 from trainer.images.hub_dataset import HubDataset, decode_stored, first_line, roots_of
 from trainer.images.opened import Unreadable
 from trainer.images.stream import StreamedDataset

@@ -1,0 +1,124 @@
+"""What every rank reads or computes for itself, where it is not the same: named, before anything comes of it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+import trainer.joined
+import trainer.loop
+from tests.faults.forked import TINY, Job, Work
+from tests.faults.nodes import SMALL, network, with_other_rate
+from trainer.assemble import Experiment
+from trainer.checkpoint import Checkpoints
+from trainer.comparison import checksum, told_apart
+from trainer.leftovers import check_launcher
+from trainer.mistakes import Mistake
+from trainer.run import main
+from trainer.steps import Report, train_step
+from trainer.synthesis import Pairs
+
+pytestmark = pytest.mark.launch
+
+
+def ended(folder: Path, work: Work, *settings: str) -> tuple[list[int] | None, str]:
+    """How two ranks end, and what they said."""
+    folder.mkdir(exist_ok=True)
+    job = Job(2, folder / "log", [str(TINY), *SMALL, *settings], work)
+    try:
+        return job.wait(90), (folder / "log").read_text()
+    finally:
+        job.end()
+
+
+def test_nodes_with_another_learning_rate_are_told_before_they_train(tmp_path: Path) -> None:
+    """On two nodes with a network of their own, where that is permitted."""
+    with network() as nodes:
+        work = nodes.on_own_node(with_other_rate) if nodes else with_other_rate
+        codes, said = ended(tmp_path, work, f"output_dir={tmp_path}")
+    first, second = ("node0", "node1") if nodes else (os.uname().nodename,) * 2
+    assert codes == [2, 2], said
+    assert f"optimizer.learning_rate: rank 1 on {second} has 0.002, rank 0 on {first} 0.001; all ranks must be" in said
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_an_output_dir_that_ranks_do_not_share_is_told_before_they_train(tmp_path: Path) -> None:
+    def work(arguments: Sequence[str]) -> int:
+        (own := tmp_path / os.environ["RANK"]).mkdir()
+        os.chdir(own)
+        trainer.joined.VISIBLE = 0.2
+        return main(arguments)
+
+    codes, said = ended(tmp_path, work, "output_dir=runs")
+    assert codes == [2, 2], said
+    assert f"output_dir: rank 1 on {os.uname().nodename} cannot see in " in said
+    assert "/runs/tiny what rank 0 on " in said
+    assert not (tmp_path / "0" / "runs" / "tiny" / "metrics.jsonl").exists()
+
+
+def test_a_weight_that_one_rank_holds_otherwise_ends_the_run_with_the_last_good_checkpoint(tmp_path: Path) -> None:
+    def wrong(x: Experiment, pairs: Iterator[Pairs]) -> Report:
+        report = train_step(x, pairs)
+        if x.state.step == 2:
+            next(x.generator.module.parameters()).data.view(-1)[0] += 1e-6
+        return report
+
+    def work(arguments: Sequence[str]) -> int:
+        if os.environ["RANK"] == "1":
+            trainer.loop.train_step = wrong
+        return main(arguments)
+
+    codes, said = ended(tmp_path, work, f"output_dir={tmp_path}", "checkpoints.checkpointing_steps=2")
+    assert codes == [1, 1], said
+    assert f"error: generator: rank 1 on {os.uname().nodename} has " in said
+    assert "; generator_ema: rank 1 on " in said
+    assert "at step 4 the ranks do not hold the same weights" in said
+    assert "The newest checkpoint, of step 2, is untouched." in said
+    assert Checkpoints(tmp_path / "tiny" / "checkpoints").newest() == (2, [])
+
+
+def test_the_odd_rank_is_told_by_what_most_have() -> None:
+    usual = {"a": 1, "b": [2, 3], "c": None}
+    ranks = [("n0", {**usual, "a": 4}), ("n0", usual), ("n1", usual), ("n1", {"a": 1, "b": 5, "d": "x"})]
+    assert told_apart(ranks) == "a: rank 0 on n0 has 4, rank 1 on n0 1; and 1 more of 4 ranks"
+    assert told_apart(ranks[2:]) == (
+        'b: rank 1 on n1 has 5, rank 0 on n1 [2, 3]; d: rank 1 on n1 has "x", rank 0 on n1 nothing'
+    )
+    many: dict[str, object] = {str(number): number for number in range(9)}
+    assert told_apart([("n0", many), ("n0", dict.fromkeys(many, "y"))]).endswith("; and 4 more differences")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool])
+def test_a_checksum_sees_one_bit_and_whose_it_is(dtype: torch.dtype) -> None:
+    tensors = [torch.zeros(2, 3).to(dtype), torch.ones(()).to(dtype)]
+    before = checksum(tensors)
+    assert before == checksum([tensor.clone() for tensor in tensors])
+    assert before != checksum(tensors[::-1])
+    tensors[0].view(-1).view(torch.uint8)[3] ^= 1
+    assert before != checksum(tensors)
+
+
+@pytest.mark.parametrize(
+    ("leftover", "sentence"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "asks for DeepSpeed; here networks train by plain DDP"),
+        ({"ACCELERATE_USE_FSDP": "true"}, "asks for FSDP"),
+        ({"ACCELERATE_USE_MEGATRON_LM": "true"}, "asks for Megatron-LM"),
+        ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "asks for a parallelism_config"),
+        ({"PJRT_DEVICE": "TPU"}, "which asks for a TPU"),
+        ({"XLA_USE_BF16": "1"}, "which asks for a TPU"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, "got fp8; mixed_precision can be no or bf16 here"),
+        ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "got 4, by which Accelerate would divide every loss"),
+        ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "got inductor; here the key compile says"),
+    ],
+)
+def test_what_accelerate_config_left_is_told(leftover: dict[str, str], sentence: str) -> None:
+    with pytest.raises(Mistake, match=f"^{next(iter(leftover))}.*{sentence}"):
+        check_launcher(leftover)
+
+
+def test_what_accelerate_launch_sets_by_itself_is_no_leftover() -> None:
+    check_launcher({"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_DYNAMO_BACKEND": "no"})
+    check_launcher({"ACCELERATE_USE_DEEPSPEED": "false", "PJRT_DEVICE": "CUDA"})
