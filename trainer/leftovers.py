@@ -31,7 +31,7 @@ def check_launcher(environment: Mapping[str, str]) -> None:
         if has(key) == value:
             raise Mistake(f"{key}: got {value}, which asks for a TPU; here networks train on GPUs or CPUs: {ANEW}.")
     if has("ACCELERATE_MIXED_PRECISION") == "fp8":
-        raise Mistake(f"ACCELERATE_MIXED_PRECISION: got fp8; mixed_precision can be no or bf16 here: {ANEW}.")
+        raise Mistake(f"ACCELERATE_MIXED_PRECISION: got fp8; mixed_precision can be no, bf16 or fp16 here: {ANEW}.")
     if (steps := has("ACCELERATE_GRADIENT_ACCUMULATION_STEPS")) not in ("", "1", "auto"):
         raise Mistake(
             f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS: got {steps}, by which Accelerate would divide every loss; "

@@ -109,7 +109,7 @@ def test_a_checksum_sees_one_bit_and_whose_it_is(dtype: torch.dtype) -> None:
         ({"ACCELERATE_USE_PARALLELISM_CONFIG": "true"}, "asks for a parallelism_config"),
         ({"PJRT_DEVICE": "TPU"}, "which asks for a TPU"),
         ({"XLA_USE_BF16": "1"}, "which asks for a TPU"),
-        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, "got fp8; mixed_precision can be no or bf16 here"),
+        ({"ACCELERATE_MIXED_PRECISION": "fp8"}, "got fp8; mixed_precision can be no, bf16 or fp16 here"),
         ({"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}, "got 4, by which Accelerate would divide every loss"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, "got inductor; here the key compile says"),
     ],
