@@ -69,10 +69,18 @@ def execute(options: Namespace) -> None:
 
 
 def last_words(folder: RunFolder) -> str:
-    """What is saved of a run that ends while it waits; rank 0 marks the run as stopped, so that a job is requeued."""
-    steps = Checkpoints(folder.checkpoints).steps()
-    if os.environ.get("RANK", "0") == "0" and folder.config.is_file() and not folder.locked():
-        folder.interrupt(steps[-1] if steps else 0, "signal")
+    """What is saved of a run that ends while it waits, in a sentence; never raises OSError.
+
+    Rank 0 marks a run that was asked to stop as stopped, so that its job is requeued: not one that lost a rank, whose
+    next try may lose it again.
+    """
+    asked = WATCH.request.name is not None and os.environ.get("RANK", "0") == "0"
+    try:
+        steps = Checkpoints(folder.checkpoints).steps()
+        if asked and folder.config.is_file() and not folder.locked():
+            folder.interrupt(steps[-1] if steps else 0, "signal")
+    except OSError as error:
+        return f"{folder.path} cannot be read or written now: {error}."
     if not steps:
         return f"No checkpoint is in {folder.checkpoints} yet."
     return f"The newest checkpoint is {folder.checkpoints}/step-{steps[-1]:08d}; the same command resumes the run."

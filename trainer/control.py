@@ -14,7 +14,7 @@ from torch import Tensor
 from trainer.disk import Disk
 from trainer.run_folder import BY_FILE
 from trainer.stop import REQUEST, StopRequest
-from trainer.waiting import WATCH
+from trainer.waiting import HANGS, WATCH
 
 
 class LateNumber:
@@ -40,8 +40,6 @@ class LateNumber:
 
 
 DISK = "disk"
-HANGS = 60.0
-"""Seconds after a stop request until this exchange counts as one with a rank that is gone."""
 REASONS = ("", "signal", BY_FILE, "time budget", DISK)
 
 

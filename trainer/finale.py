@@ -49,9 +49,12 @@ def interrupt(x: Experiment, reason: str) -> None:
             x.folder.interrupt(x.state.step, reason)
     x.telemetry.say(f"stopped at step {x.state.step} ({reason}) and saved; the same command resumes the run.")
     x.telemetry.end()
+    problem = disk_problem(x)
     x.accelerator.end_training()
     if x.pusher:
         x.pusher.close(0)
+    if problem:
+        raise Failure(f"{problem}. The run is saved at step {x.state.step}; the same command resumes it.")
 
 
 def abandon(x: Experiment, broken: Exception) -> None:

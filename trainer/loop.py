@@ -14,11 +14,7 @@ from trainer.state import IN_PRETRAINING, Best
 from trainer.steps import train_step
 from trainer.strips import save_png
 from trainer.validate import better
-from trainer.waiting import WATCH, GivenUp
-
-HANGS, SLOW = 60.0, 600.0
-"""Seconds after a stop request until a step, or what may take minutes, counts as hanging in an exchange with a rank
-that is gone; or five times as long as any took before."""
+from trainer.waiting import HANGS, SLOW, WATCH, GivenUp
 
 
 def fit(x: Experiment) -> None:
@@ -41,8 +37,9 @@ def fit(x: Experiment) -> None:
         due = x.cadence.at(x.state.step)
         verdict = x.control.agree(x.skips.read(x.state.diverging()))
         if due.report or verdict.stop:
-            x.telemetry.report(x.state.step, x.state.rates())
-            x.saver.look()
+            with WATCH.phase("reporting", lambda: f"step {x.state.step}", grace=HANGS):  # a GPU's host waits here
+                x.telemetry.report(x.state.step, x.state.rates())
+                x.saver.look()
         improved = due.validate and validate(x)
         x.telemetry.publish(x.state.step)
         if verdict.skipped >= x.config.max_skipped:

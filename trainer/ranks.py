@@ -251,6 +251,8 @@ def _store() -> Store:
 
 def _word_of(key: str) -> str | None:
     """What some rank has left in the store under `key`, if any has, and if the store, which rank 0 keeps, still is."""
+    if not torch.distributed.is_initialized():  # the processes did not find each other
+        return None
     try:
         return _store().get(key).decode() if _store().check([key]) else None
     except torch.distributed.DistError:

@@ -18,7 +18,7 @@ from trainer.pusher import Pusher
 from trainer.run_export import export, is_exported
 from trainer.run_folder import RunFolder
 from trainer.state import TrainState
-from trainer.waiting import WATCH
+from trainer.waiting import SLOW, WATCH
 
 
 class Saver:
@@ -106,8 +106,9 @@ class Saver:
 
     def secure(self) -> None:
         """Save this step, and wait for that; Failure, on every rank, where it cannot be."""
-        self.save(ending=True)
-        self.wait(ending=True)
+        with WATCH.phase("saving", lambda: self._this, grace=SLOW):
+            self.save(ending=True)
+            self.wait(ending=True)
 
     def look(self) -> None:
         """At a report: end a background save that is written, or that some rank could not write."""
@@ -124,7 +125,7 @@ class Saver:
         """Wait for the save in flight on all ranks; Failure, or a sentence, where it failed."""
         if self.thread is None:
             return
-        with WATCH.phase("waiting for a save", lambda: self._this):
+        with WATCH.phase("waiting for a save", lambda: self._this, grace=SLOW):
             if not self.accelerator.is_main_process:
                 self._join(self.thread)
             if errors := gather_object(list(self.errors)):

@@ -92,6 +92,7 @@ class Telemetry:
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
+        self.of_step = torch.zeros_like(self.digest)  # of a step that may yet be given up
         self.last_seen: Pairs | None = None
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
@@ -128,6 +129,8 @@ class Telemetry:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts.update(values.keys())
         self.steps += 1
+        self.digest += self.of_step
+        self.of_step.zero_()
         if self.bar:
             self.bar.update()
 
@@ -135,7 +138,7 @@ class Telemetry:
         """Take a micro-batch that is being trained on into the digest, and remember it for a dump."""
         self.last_seen = pairs
         if self.config.digest:
-            self.digest += digest(pairs)
+            self.of_step += digest(pairs)
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report, speeds and memory. The host waits here.

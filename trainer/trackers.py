@@ -7,10 +7,12 @@ A server's name for the run is kept in trackers.json, so that a resumed run goes
 import json
 import os
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
+from http.client import HTTPException
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import Any
@@ -66,6 +68,8 @@ def obstacle(name: str, options: Mapping[str, Any]) -> str:
             logged_in = wandb.login(prompt=False)
         except TypeError:  # an older one, which can only ask a person
             logged_in = True
+        except Exception as error:  # of wandb's own classes, for a key that its server refuses
+            return f"wandb: {_reason(error)}"
         if not logged_in:
             return "wandb has no key: `wandb login`, WANDB_API_KEY, or WANDB_MODE=offline"
         return _unreachable(name, os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
@@ -81,7 +85,7 @@ def _unreachable(name: str, url: str) -> str:
         urllib.request.urlopen(url, timeout=10).close()
     except urllib.error.HTTPError:  # which is an answer
         return ""
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:  # no answer, none of a web server's, no address
         return f"{name} cannot reach {url}: {getattr(error, 'reason', error)}"
     return ""
 
@@ -113,11 +117,9 @@ class Trackers:
                     raise Mistake(f"telemetry.report_to: {problem}.")
                 say(f"telemetry.report_to: {problem}; metrics.jsonl goes on without it.")
                 continue
-            running = Running(name, partial(self._make, name, options), self.disk)
+            running = Running(name, partial(self._make, name, options, known), self.disk)
             if running.error is None:
                 self.running.append(running)
-                if name in IDENTITIES:
-                    known[name] = IDENTITIES[name][0](running.tracker)
             elif step == 0 and not running.is_the_disks_matter():
                 raise Mistake(f"telemetry.report_to: {name} does not start: {_reason(running.error)}.")
             else:
@@ -153,12 +155,15 @@ class Trackers:
             options.setdefault(title, self.folder.path.name)
         return options | (IDENTITIES[name][1](known) if known and name in IDENTITIES else {})
 
-    def _make(self, name: str, options: dict[str, Any]) -> GeneralTracker:
+    def _make(self, name: str, options: dict[str, Any], known: dict[str, str]) -> GeneralTracker:
+        """The tracker, started, in its thread; what its server calls the run goes into `known`."""
         kind, options = LOGGER_TYPE_TO_CLASS[name], dict(options)
         project = options.pop("project", "tensorboard" if name == "tensorboard" else "wildsr")
         place = [str(self.folder.path)] if kind.requires_logging_directory else []
         tracker: GeneralTracker = kind(project, *place, **options)
         tracker.start()
+        if name in IDENTITIES:
+            known[name] = IDENTITIES[name][0](tracker)
         return tracker
 
 
@@ -173,9 +178,11 @@ class Running:
         self.started = Event()
         self.thread = Thread(target=self._work, name=name, daemon=True)  # one that hangs must not hold up the end
         self.thread.start()
-        with WATCH.phase("starting a tracker", lambda: name):
-            there = self.started.wait(PATIENCE["start"])
-        if not there:
+        deadline = time.monotonic() + PATIENCE["start"]
+        WATCH.until(
+            lambda: self.started.is_set() or time.monotonic() > deadline or None, "starting a tracker", lambda: name
+        )
+        if not self.started.is_set():
             self.error = TimeoutError(f"no answer in {PATIENCE['start']:.0f} s")
 
     def send(self, call: Call | None) -> None:

@@ -20,6 +20,12 @@ from trainer.stop import REQUEST, StopRequest
 
 T = TypeVar("T")
 
+HANGS, SLOW = 60.0, 600.0
+"""Seconds after a stop request until an exchange with the other ranks, or what may take minutes, counts as one with a
+rank that is gone; or five times as long as any took before."""
+LAST = 5.0
+"""Seconds in which a process that ends looks at what is saved."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributedConfig:
@@ -173,10 +179,18 @@ class Watch:
         now = time.monotonic()
         for phase in self.phases[-1:]:
             if phase.grace is not None and now - max(phase.since, self.request.since) > phase.grace:
-                say(
-                    f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now. {self.last_words()}"
-                )
-                os._exit(1)
+                self._end(f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now.")
+
+    def _end(self, sentence: str) -> None:
+        """End the process, with last words if they can be had: they are of a disk, which may be what hangs."""
+        words: list[str] = []
+        last = Thread(target=lambda: words.append(self.last_words()), name="last words", daemon=True)
+        last.start()
+        last.join(LAST)
+        try:
+            say(" ".join([sentence, *words]))
+        finally:
+            os._exit(1)
 
 
 def say(text: str) -> None:

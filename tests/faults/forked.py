@@ -22,7 +22,7 @@ class Job:
 
     def __init__(self, world: int, log: Path, arguments: Sequence[str] = (), work: Work = main) -> None:
         """Start `world` ranks, each of which does `work(arguments)`: the command line."""
-        port = _free_port()
+        port = free_port()
         self.processes = [_fork(rank, world, port, log, lambda: work(arguments)) for rank in range(world)]
         self.codes: dict[int, int] = {}
 
@@ -55,7 +55,8 @@ class Job:
         self.wait(60)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

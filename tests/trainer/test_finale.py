@@ -11,7 +11,7 @@ from PIL import Image
 from degradations.draws import Keys
 from trainer.assemble import Experiment, assemble
 from trainer.config import RunConfig
-from trainer.finale import dump
+from trainer.finale import dump, interrupt
 from trainer.mistakes import Failure
 from trainer.ranks import make_accelerator
 
@@ -84,3 +84,15 @@ def test_what_is_said_of_the_newest_checkpoint_is_true(dumped: Any, saved: int |
     x.state.step, x.saver.saved = 6, saved
     with pytest.raises(Failure, match=said):
         dump(x, 3)
+
+
+def test_a_mark_that_cannot_be_written_when_a_run_stops_is_said(
+    tiny: Callable[..., RunConfig],
+    fresh_accelerate: Any,  # noqa: ARG001
+) -> None:
+    config = tiny(*SMALL)
+    x = assemble(config, make_accelerator(config))
+    x.folder.stopped.mkdir(parents=True)
+    with pytest.raises(Failure, match=r"^STOPPED could not be written: .*\. The run is saved at step 0"):
+        interrupt(x, "signal")
+    assert x.saver.checkpoints.steps() == [0]

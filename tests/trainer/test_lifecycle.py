@@ -11,7 +11,7 @@ import pytest
 
 from trainer.assemble import Experiment, assemble
 from trainer.checkpoint import Checkpoints
-from trainer.command import execute
+from trainer.command import execute, last_words
 from trainer.config import RunConfig
 from trainer.loop import fit, validate
 from trainer.mistakes import Failure, Mistake
@@ -19,6 +19,7 @@ from trainer.ranks import make_accelerator
 from trainer.run import parse
 from trainer.run_folder import RunFolder
 from trainer.unreadable import UnreadableImages
+from trainer.waiting import WATCH
 
 TINY = Path(__file__).parents[1] / "launch" / "tiny.yaml"
 QUICK = (
@@ -169,3 +170,19 @@ def test_a_run_that_diverges_has_no_checkpoint_from_then_on(start: Callable[...,
     first = next(line["step"] for line in lines if line["training/skipped_share"] == 1)
     assert Checkpoints(x.folder.checkpoints).steps() == [first - 1]
     assert f"the newest checkpoint, of step {first - 1}, is from before" in str(caught.value)
+
+
+def test_only_a_run_that_was_asked_to_stop_is_marked_as_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that mark a job is requeued, which a crash of a rank is not to be; a disk that refuses it is told."""
+    folder = RunFolder(tmp_path)
+    folder.config.touch()
+    assert last_words(folder).startswith("No checkpoint is in")
+    assert not folder.stopped.exists()
+    monkeypatch.setattr(WATCH.request, "name", "SIGUSR1")
+    last_words(folder)
+    assert folder.stopped.read_text() == "step 0: signal\n"
+    folder.stopped.unlink()
+    folder.stopped.mkdir()
+    assert last_words(folder).startswith(f"{tmp_path} cannot be read or written now: ")

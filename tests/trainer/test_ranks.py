@@ -4,15 +4,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.faults.forked import TINY, Job
+from tests.faults.forked import TINY, Job, free_port
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.mistakes import Failure, Mistake
-from trainer.ranks import leave, make_accelerator, on_main
+from trainer.ranks import leave, make_accelerator, on_main, telling_of_lost_ranks
 from trainer.waiting import WATCH
 
 Start = Callable[..., Job]
@@ -125,6 +127,12 @@ def test_a_peer_that_never_joins_is_said_and_a_stop_request_ends_the_wait(
     job.kill(0, signal.SIGTERM)
     assert job.wait(30) == [1, -signal.SIGKILL], said(tmp_path)
     assert "error: rank 0: SIGTERM while joining the other processes" in said(tmp_path)
+
+
+def test_processes_that_do_not_find_each_other_end_in_a_sentence() -> None:
+    """Before they have joined there is no store to look for another one's word in."""
+    with pytest.raises(Failure, match="another rank is gone"), telling_of_lost_ranks():
+        torch.distributed.TCPStore("127.0.0.1", free_port(), 2, False, timeout=timedelta(seconds=0.1))
 
 
 def test_processes_of_several_machines_are_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Trackers that refuse, fail or hang: at the start they are a mistake, later they are left alone; ids are kept."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from trainer.disk import Disk
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.telemetry import Telemetry, TelemetryConfig
-from trainer.trackers import IDENTITIES, Trackers, meet_trackers
+from trainer.trackers import IDENTITIES, Trackers, meet_trackers, obstacle
+from trainer.waiting import WATCH, Stopped
 
 NOTEBOOK = "notebook"
 
@@ -176,6 +178,28 @@ def test_a_tracker_whose_calls_pile_up_is_given_up(
     trackers.running[0].thread.join()
 
 
+def test_a_stop_request_is_heard_while_a_tracker_starts(
+    notebook: type[Notebook], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notebook, "start", lambda _: release.wait(30))
+    monkeypatch.setattr(WATCH.request, "name", "SIGTERM")
+    release = threading.Event()
+    with pytest.raises(Stopped, match=r"SIGTERM while starting a tracker \(notebook\)"):
+        opened(tmp_path)
+    release.set()
+
+
+def test_an_identity_that_cannot_be_had_leaves_a_resumed_run_alone(
+    notebook: type[Notebook],  # noqa: ARG001
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(IDENTITIES, NOTEBOOK, (lambda tracker: tracker.nameless, lambda _: {}))
+    assert opened(tmp_path, step=3).running == []
+    assert "notebook failed: AttributeError: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stop_on_error", [False, True])
 def test_tensorboards_files_are_the_disks_matter(
     accelerator: Accelerator, tmp_path: Path, stop_on_error: bool, capsys: pytest.CaptureFixture[str]
@@ -247,3 +271,23 @@ def test_trackers_and_their_options_are_keys(tiny: Callable[..., RunConfig]) -> 
     assert config.telemetry.tracker_options == {"wandb": {"tags": ["a"], "name": "b"}}
     with pytest.raises(Mistake, match=r"telemetry\.tracker_options"):
         tiny("telemetry.report_to=wandb", "telemetry.tracker_options={wandb: sr}")
+
+
+def test_a_server_of_another_kind_is_an_obstacle_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url := f"http://127.0.0.1:{server.getsockname()[1]}")
+        thread = threading.Thread(target=lambda: greet(server))
+        thread.start()
+        assert obstacle("mlflow", {}).startswith(f"mlflow cannot reach {url}: ")
+        thread.join()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:port")
+    assert obstacle("mlflow", {}) == "mlflow cannot reach http://host:port: nonnumeric port: 'port'"
+
+
+def greet(server: socket.socket) -> None:
+    """Answer as a mail server does."""
+    with server.accept()[0] as caller:
+        caller.recv(4096)
+        caller.sendall(b"220 ready\r\n")

@@ -90,12 +90,16 @@ def test_a_limit_is_a_length_of_time(minutes: float) -> None:
         DistributedConfig(timeout_minutes=minutes)
 
 
-def hangs_in_c(grace: float | None) -> Callable[[], None]:
+def newest() -> str:
+    return "The newest complete checkpoint is step-00000012."
+
+
+def hangs_in_c(grace: float | None, last_words: Callable[[], str] = newest) -> Callable[[], None]:
     """What a process does whose main thread sits in C, as in a collective: no Python handler of a signal runs."""
 
     def work() -> None:
         watch = Watch(request := StopRequest(), minute=0.05)
-        watch.last_words = lambda: "The newest complete checkpoint is step-00000012."
+        watch.last_words = last_words
         request.listen()
         watch.start(tick=0.01)
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # of this thread: another one takes them
@@ -112,6 +116,18 @@ def test_a_stop_request_is_heard_while_the_main_thread_sits_in_c(tmp_path: Path)
     assert ended(child) == 1
     assert "error: rank 0: SIGTERM while exchanging with the others" in log.read_text()
     assert "it ends now. The newest complete checkpoint is step-00000012.\n" in log.read_text()
+
+
+@pytest.mark.parametrize("last_words", [lambda: time.sleep(60), lambda: Path("/dev/full").write_text("mark")])
+def test_a_disk_that_hangs_or_refuses_does_not_keep_the_process(
+    last_words: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.waiting.LAST", 0.1)
+    child = forked(hangs_in_c(0.05, last_words), log := tmp_path / "log")
+    wait_for("still exchanging", log)
+    os.kill(child, signal.SIGTERM)
+    assert ended(child) == 1
+    assert "it ends now.\n" in log.read_text()
 
 
 def test_a_second_signal_ends_even_that_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
