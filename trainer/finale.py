@@ -17,7 +17,7 @@ from trainer.durable import atomically
 from trainer.images.given import Mixture
 from trainer.mistakes import Failure, Mistake
 from trainer.ranks import reunite
-from trainer.waiting import Stopped
+from trainer.waiting import WATCH, GivenUp, Stopped
 
 
 def finish(x: Experiment) -> None:
@@ -60,8 +60,11 @@ def interrupt(x: Experiment, reason: str) -> None:
 def abandon(x: Experiment, broken: Exception) -> None:
     """End a run within a step, saved as it was before that: a batch did not come to one of the ranks.
 
-    Returns where that was after a stop request; else raises Failure. What is no such end, `broken` itself, is raised.
+    Returns where that was after a stop request; else raises Failure. What is no such end, `broken` itself, is raised:
+    also a Mistake, by which no picture can be read, where there is nothing to save yet.
     """
+    if isinstance(broken, Mistake) and x.state.step:  # this rank's own: the others have their batches
+        broken = GivenUp(f"{WATCH.rank}: {broken}")
     reason = reunite(x.accelerator, broken)
     if x.state.step == 0:
         raise reason

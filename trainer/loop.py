@@ -8,6 +8,7 @@ from torch import Tensor
 from trainer.assemble import Experiment
 from trainer.banner import banner
 from trainer.finale import abandon, dump, finish, interrupt, saved_first
+from trainer.mistakes import Mistake
 from trainer.ranks import GRACE
 from trainer.resume import begin
 from trainer.state import IN_PRETRAINING, Best
@@ -29,7 +30,7 @@ def fit(x: Experiment) -> None:
         try:
             with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
                 report = train_step(x, pairs)
-        except (GivenUp, RuntimeError) as broken:
+        except (GivenUp, Mistake, RuntimeError) as broken:
             return abandon(x, broken)
         x.telemetry.add(report)
         x.keep_watched(report)

@@ -112,6 +112,23 @@ def test_pictures_that_stay_away_end_the_run_saved_and_as_a_failure(
 
 
 @pytest.mark.launch
+def test_pictures_that_go_bad_while_a_run_trains_end_it_saved(tmp_path: Path, pictures: Path, jobs: list[Job]) -> None:
+    run = tmp_path / "run"
+    jobs.append(start(2, run, pictures, "max_train_steps=100000", "telemetry.report_steps=30"))
+    wait_for("step 30/", run)
+    for picture in pictures.iterdir():
+        (spoilt := tmp_path / picture.name).write_bytes(b"no picture")
+        spoilt.replace(picture)
+    wait_for("error: ", run)
+    jobs[-1].kill(1, signal.SIGTERM)
+    assert jobs[-1].wait(90) == [1, 1], (run / "log").read_text()
+    said = (run / "log").read_text()
+    assert "in a row could not be used; last " in said
+    assert "The run is saved at step " in said
+    assert list((run / "tiny" / "checkpoints").glob("step-*/manifest.json"))
+
+
+@pytest.mark.launch
 def test_a_rank_that_is_gone_is_told_by_the_others(tmp_path: Path, pictures: Path, jobs: list[Job]) -> None:
     run = tmp_path / "run"
     jobs.append(start(2, run, pictures, "max_train_steps=100000"))
