@@ -18,6 +18,7 @@ from trainer.joined import compare_start
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
+from trainer.paths import check_path
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.ranks import make_accelerator, on_main
 from trainer.run_folder import RunFolder
@@ -26,6 +27,7 @@ from trainer.waiting import WATCH
 
 def execute(options: Namespace) -> None:
     """Print, check, try or train, as the options say; Mistake for whatever a person can put right."""
+    check_path(options.config, "CONFIG")
     if not options.config.exists():
         raise Mistake(
             f"the config {options.config} does not exist (seen from {str(Path.cwd())!r}); there are {options.shipped}."
@@ -34,6 +36,7 @@ def execute(options: Namespace) -> None:
     if options.print:
         print(dump_config(config), end="")
         return
+    check_path(folder_of(config).path, "output_dir")
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
     if options.check is not None:
         for note in check(config, options.check, options.fresh):

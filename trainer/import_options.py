@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.paths import path_option
+from trainer.paths import check_path, path_option
 
 EPILOG = """\
 examples:
@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         head = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml")
         text = f"{head}{'' if 'validation' in tree else NO_VALIDATION}\n{dump_tree(tree, compact=True)}"
         if options.out:
+            check_path(options.out, "--out")
             if options.out.exists() and options.out.samefile(options.file):
                 raise Mistake(f"--out: {options.out} is what is read; give another file.")
             try:

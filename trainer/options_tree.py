@@ -7,6 +7,8 @@ from typing import Any
 from trainer.mistakes import Mistake
 
 Tree = dict[str, Any]
+WORDS = {"yes": True, "on": True, "no": False, "off": False}
+"""What their readers take for true and false, by YAML 1.1, in lower, upper or title case; ours leaves it text."""
 NOTHING = "no counterpart, and no effect here"
 
 
@@ -28,6 +30,8 @@ class Options:
         place: Any = self.tree
         for key in path.split("."):
             place = place.get(key) if isinstance(place, dict) else None
+        if isinstance(place, str) and place in (place.lower(), place.upper(), place.title()):
+            place = WORDS.get(place.lower(), place)
         return default if place is None else place
 
     def need(self, path: str) -> Any:

@@ -1,8 +1,11 @@
 """Keys and options that hold a path: their type, and the home folder that `~` stands for."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Annotated
+
+from trainer.mistakes import Mistake
 
 PATH = "path"
 PathText = Annotated[str, PATH]
@@ -23,6 +26,18 @@ def is_absent(text: str) -> bool:
         return False
     namespace, slash, _ = text.partition("/")
     return not HUB_ID.fullmatch(text) or (bool(slash) and (namespace in NO_NAMESPACES or Path(namespace).is_dir()))
+
+
+def check_path(path: str | Path, key: str) -> None:
+    """Mistake, naming `key`, where nobody can ask what lies at `path`, as `Path.exists` would: a name that is too long,
+    a folder that may not be looked into, links that lead to each other."""
+    try:
+        Path(path).stat()
+    except ValueError:
+        raise Mistake(f"{key}: {str(path)!r:.160} holds the character 0; wanted a path.") from None
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.EACCES, errno.ELOOP):
+            raise Mistake(f"{key}: {str(path)!r:.160} cannot be looked at: {error.strerror}.") from None
 
 
 def path_option(text: str) -> Path:

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from trainer.images.photographs import FORMATS, read_photograph, write_photograp
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
 from trainer.mistakes import Failure, Mistake
+from trainer.paths import check_path
 
 NOTES = ".upscaled"
 """A hidden list of the results in a folder, kept where results lie among inputs: there a result and an original can
@@ -26,6 +28,14 @@ class Job:
 
     source: Path
     target: Path
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the result is there; also False where its name is too long for the disk, which writing will say."""
+        try:
+            return stat.S_ISREG(self.target.stat().st_mode)
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +58,7 @@ def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str
 
     Raises Mistake where an input is nothing, two have one target, or one would replace an input, itself or another.
     """
+    check_path(output, "--output")
     if output.exists() and not output.is_dir():
         raise Mistake(f"--output: {output} is a file; wanted a folder.")
     jobs: dict[Path, Job] = {}  # by where the source lies, however that was spelled
@@ -124,6 +135,7 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 
 def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]:
     """The files of one input, each with the folder that it is counted from; those left out are counted by ending."""
+    check_path(entry, "--input")
     path = Path(entry)
     if path.is_dir():
         left_out.update(_ending(file) for file in path.rglob("*") if file.is_file() and not _is_taken(file, path))

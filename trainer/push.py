@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.console import guard
-from trainer.paths import path_option
+from trainer.paths import check_path, path_option
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -40,6 +40,7 @@ def push(options: argparse.Namespace) -> bool:
     from trainer.publishing import ask_hub, make_pusher, newest_and_best
     from trainer.run_folder import RunFolder
 
+    check_path(options.run, "RUN")
     place = options.run.resolve()
     folder = RunFolder(place)
     if not folder.config.is_file():

@@ -19,7 +19,7 @@ from typing import Any
 from trainer.config_io import read_tree
 from trainer.console import guard
 from trainer.mistakes import Mistake
-from trainer.paths import path_option
+from trainer.paths import check_path, path_option
 from trainer.run_folder import RunFolder, text_of
 
 MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
@@ -172,6 +172,7 @@ def table(summaries: Sequence[Summary]) -> str:
 
 def show(root: Path) -> str:
     """The table of all runs below `root`; Mistake where there is no such folder."""
+    check_path(root, "OUTPUT_DIR")
     if not root.is_dir():
         raise Mistake(f"{root} is not a folder; wanted one with runs in it, such as outputs.")
     summaries = [summarize(path, root) for path in find_runs(root)]

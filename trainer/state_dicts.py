@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.checkpoint import Checkpoints
 from trainer.mistakes import Mistake
-from trainer.paths import is_absent
+from trainer.paths import check_path, is_absent
 from trainer.waiting import WATCH
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -65,6 +65,7 @@ def read(origin: str, key: str, role: Role = "generator") -> Stored:
 
     Raises Mistake, naming the configuration or command-line `key`, where nothing can be read.
     """
+    check_path(origin, key)
     file = _find(origin, key, role)
     place = str(file) if Path(origin).exists() else origin
     content, metadata = content_of(file, key, place)

@@ -112,7 +112,7 @@ def execute(options: argparse.Namespace) -> int:
 
     check(options)
     plan = find_jobs(options.input, options.output, options.suffix, options.format)
-    fresh = [job for job in plan.jobs if options.overwrite or not job.target.is_file()]
+    fresh = [job for job in plan.jobs if options.overwrite or not job.is_made]
     there, made = len(plan.jobs) - len(fresh), list[Path]()
     try:
         failed = upscale_files(replace(plan, jobs=fresh), options, made) if fresh else {}

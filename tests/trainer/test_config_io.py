@@ -223,8 +223,9 @@ def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
     plateau = {"type": "plateau", "metric": "validation/psnr"}
     game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
     losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}, "perceptual": {"type": "vgg"}}
-    config = load(*(f"{key}={json.dumps(value)}" for key, value in
-                    {"lr_scheduler": plateau, "adversarial": game, "losses": losses}.items()))  # fmt: skip
+    images = {"source": {"type": "folder", "path": "a"}, "pairs": {"type": "pairs", "gt": "b", "lq": "c"}}
+    sections = {"lr_scheduler": plateau, "adversarial": game, "losses": losses, "images": {**images, "pair_prob": 0.5}}
+    config = load(*(f"{key}={json.dumps(value)}" for key, value in sections.items()))
     for path in NAMES[name].split(",")[0].split(" and "):
         attrgetter(path)(config)
 

@@ -352,6 +352,14 @@ def test_what_is_no_training_of_realesrgan_is_a_mistake(
         translate(options(change), gpus=4)
 
 
+def test_no_is_false_as_its_own_reader_has_it() -> None:
+    """YAML 1.1, which PyYAML reads, has `no` and `on` for false and true; as text, `no` would count for true."""
+    with pytest.raises(Mistake, match=r"datasets\.train\.dataroot_lq: must be given"):
+        imported(options(lambda tree: tree.update(high_order_degradation="no")))
+    ours, _ = imported(options(lambda tree: tree.update(l1_gt_usm="On", percep_gt_usm="OFF")))
+    assert (ours.l1_gt_usm, ours.percep_gt_usm) == (True, False)
+
+
 def test_without_a_gpu_there_is_one_batch_as_upstream_has_it() -> None:
     one, none = (imported(options(lambda tree, count=count: tree.update(num_gpu=count)))[0] for count in (1, 0))
     assert one == none

@@ -252,6 +252,14 @@ def test_a_folder_in_the_place_of_a_result_does_not_count_as_made(
     assert f"{tmp_path / 'out' / 'a.png'} cannot be written: Is a directory\n" in capsys.readouterr().err
 
 
+def test_a_name_too_long_for_the_disk_is_a_failure_of_its_file(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "large").mkdir()
+    assert upscale(model, photos / "a.png", tmp_path / "large", "--suffix", "s" * 252) == 1
+    assert "cannot be written: File name too long" in capsys.readouterr().err
+
+
 def test_without_rasterio_a_geotiff_is_a_failure_of_its_file_alone(
     model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +334,9 @@ def test_strength_mixes_two_models(model: str, photos: Path, tmp_path: Path) -> 
             ["--output", "{photos}/a.png/deep"],
             "--output: folder {photos}/a.png/deep cannot be made: Not a directory.\n",
         ),
+        (["--output", "o" * 300], "--output: 'ooo"),
+        (["--input", "o" * 300], "--input: 'ooo"),
+        (["--model", "o" * 300], "--model: 'ooo"),
         (["--model", "{empty}"], "--model: "),
         (["--model", "{photos}/a.pth"], "--model: {photos}/a.pth does not exist"),
         (

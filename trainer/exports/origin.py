@@ -16,6 +16,7 @@ from trainer.config_io import load_config
 from trainer.disclosure import as_trained, public
 from trainer.mistakes import Mistake
 from trainer.networks import Generator
+from trainer.paths import check_path
 from trainer.released import open_generator
 from trainer.run_folder import RunFolder
 from trainer.state_dicts import WEIGHTS
@@ -59,6 +60,7 @@ def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
 
     Raises Mistake where there is none.
     """
+    check_path(origin, KEY)
     path = Path(origin)
     if run := run_of_export(path):
         net, weights = open_generator(origin, KEY, trust), path / WEIGHTS

@@ -20,6 +20,7 @@ from trainer.exports.openmodeldb import entry
 from trainer.exports.origin import Origin, open_origin, run_of_export
 from trainer.exports.weights_file import results_of_weights, write_diffusers, write_pth, write_safetensors
 from trainer.mistakes import Mistake
+from trainer.paths import check_path
 from trainer.released import multiple_of, scale_of
 from trainer.run_folder import RunFolder
 from trainer.state_dicts import CONFIG, WEIGHTS
@@ -99,6 +100,7 @@ def _formats(text: str) -> list[str]:
 
 def _folder(options: Namespace) -> Path:
     if options.out:
+        check_path(options.out, "--out")
         if (folder := Path(options.out)).is_file():
             raise Mistake(f"--out: {folder} is a file; wanted a folder.")
         return folder

@@ -11,7 +11,7 @@ from trainer.images.identity import Identity, checksum
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
-from trainer.paths import PathText, is_absent
+from trainer.paths import PathText, check_path, is_absent
 
 GLOB = frozenset("*?[")
 PROBES = 32
@@ -130,8 +130,8 @@ class HubDataset:
             saved = saved[base]
         if not part:
             return saved
-        (bounds,) = datasets.ReadInstruction.from_spec(self.split).to_absolute({base: len(saved)})
-        return saved.select(range(len(saved))[bounds.from_ : bounds.to])
+        parts = datasets.ReadInstruction.from_spec(self.split).to_absolute({base: len(saved)})
+        return saved.select([row for part in parts for row in range(len(saved))[part.from_ : part.to]])
 
 
 def decode_stored(stored: Any, name: str, roots: tuple[Path, ...] = (), budget: Budget = BUDGET) -> Tensor:
@@ -150,7 +150,7 @@ def picture_in(stored: Any, name: str, roots: tuple[Path, ...]) -> bytes | Path:
     if stored["bytes"] is not None:
         held: bytes = stored["bytes"]
         return held
-    for root in roots:
+    for root in roots if "\0" not in stored["path"] else ():  # which no path has
         file: Path = (root / stored["path"]).resolve()
         if file.is_relative_to(root.resolve()):
             return file
@@ -195,6 +195,7 @@ def is_local(path: str) -> bool:
 
 def prove_named(path: str) -> None:
     """Mistake, before the hub is asked again and again, where `path` can be nothing that it has."""
+    check_path(path, "path")
     if not GLOB & set(path) and is_absent(path):
         raise Mistake(f"path: {path!r} does not exist (seen from {str(Path.cwd())!r}), and is no name on the hub.")
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from trainer.mistakes import Mistake
+from trainer.paths import check_path
 
 SHAPE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)(\s+\d+)?$")
 """What BasicSR writes behind a name: the picture's shape, and in an LMDB's list the level of compression."""
@@ -20,6 +21,7 @@ def read_list(path: str) -> list[list[str]]:
     Raises Mistake, naming the key `list`, where the file cannot be read or names nothing, a line has more than two
     names, or a name is absolute or has a `..` in it.
     """
+    check_path(path, "list")
     if Path(path).exists() and not Path(path).is_file():
         raise Mistake(f"list: {path!r} is no regular file; wanted a text file with a picture on each line.")
     try:  # a name may be any bytes, as names of files are

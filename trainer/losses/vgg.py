@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from trainer.mistakes import Mistake
-from trainer.paths import is_absent
+from trainer.paths import check_path, is_absent
 from trainer.state_dicts import content_of
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
@@ -93,6 +93,7 @@ HOW = (
 
 
 def _located(origin: str, key: str, download: bool) -> Path:
+    check_path(origin, key)
     path = Path(origin)
     if path.is_file():
         return path
