@@ -12,7 +12,7 @@ from trainer.mistakes import Mistake
 from trainer.ranks import GRACE
 from trainer.resume import begin
 from trainer.state import IN_PRETRAINING, Best
-from trainer.steps import train_step
+from trainer.steps import Report, train_step
 from trainer.strips import save_png
 from trainer.validate import better
 from trainer.waiting import HANGS, SLOW, WATCH, GivenUp
@@ -32,28 +32,35 @@ def fit(x: Experiment) -> None:
                 report = train_step(x, pairs)
         except (GivenUp, Mistake, RuntimeError) as broken:
             return abandon(x, broken)
-        x.telemetry.add(report)
-        x.keep_watched(report)
-        x.state.advance(x.batch.global_size)
-        due = x.cadence.at(x.state.step)
-        verdict = x.control.agree(x.skips.read(x.state.diverging()))
-        if due.report or verdict.stop:
-            with WATCH.phase("reporting", lambda: f"step {x.state.step}", grace=HANGS):  # a GPU's host waits here
-                x.telemetry.report(x.state.step, x.state.rates())
-                x.saver.look()
-        improved = due.validate and validate(x)
-        x.telemetry.publish(x.state.step)
-        if verdict.skipped >= x.config.max_skipped:
-            dump(x, verdict.skipped)
-        if due.report or verdict.stop:
-            with saved_first(x):
-                x.unreadable.agree(x.telemetry.say)
-        if x.saver.due(due.checkpoint or improved) or verdict.stop:
-            with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
-                x.saver.save()
-        if verdict.stop:
-            return interrupt(x, verdict.stop)
+        # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
+        with WATCH.phase("ending a step", lambda: f"step {x.state.step}", grace=HANGS):
+            stop = conclude(x, report)
+        if stop:
+            return interrupt(x, stop)
     return finish(x)
+
+
+def conclude(x: Experiment, report: Report) -> str:
+    """All that follows a step, of which `report` tells; why all ranks are to stop, or nothing."""
+    x.telemetry.add(report)
+    x.keep_watched(report)
+    x.state.advance(x.batch.global_size)
+    due = x.cadence.at(x.state.step)
+    verdict = x.control.agree(x.skips.read(x.state.diverging()))
+    if due.report or verdict.stop:
+        x.telemetry.report(x.state.step, x.state.rates())
+        x.saver.look()
+    improved = due.validate and validate(x)
+    x.telemetry.publish(x.state.step)
+    if verdict.skipped >= x.config.max_skipped:
+        dump(x, verdict.skipped)
+    if due.report or verdict.stop:
+        with saved_first(x):
+            x.unreadable.agree(x.telemetry.say)
+    if x.saver.due(due.checkpoint or improved) or verdict.stop:
+        with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
+            x.saver.save()
+    return verdict.stop
 
 
 def validate(x: Experiment) -> bool:

@@ -60,6 +60,8 @@ class Phase:
     """Seconds after a stop request until the process is ended in it; None leaves it to end by itself."""
     since: float
     said: float
+    stirred: float
+    """When it began, or what was done within it ended last: `grace` counts from there."""
 
     def told(self, now: float) -> str:
         """In words."""
@@ -106,7 +108,7 @@ class Watch:
         now = time.monotonic()
         if grace is not None:
             grace = max(grace, 5 * self.longest.get(what, 0.0))
-        phase = Phase(what, where, grace, now, now)
+        phase = Phase(what, where, grace, now, now, now)
         self.phases.append(phase)
         try:
             yield
@@ -115,7 +117,10 @@ class Watch:
             raise
         finally:
             self.phases.remove(phase)
-            self.longest[what] = max(self.longest.get(what, 0.0), time.monotonic() - now)
+            ended = time.monotonic()
+            self.longest[what] = max(self.longest.get(what, 0.0), ended - now)
+            for outer in self.phases[-1:]:
+                outer.stirred = ended
 
     def until(
         self,
@@ -178,7 +183,7 @@ class Watch:
         """End the process where a stop request came and its phase neither ends nor may go on."""
         now = time.monotonic()
         for phase in self.phases[-1:]:
-            if phase.grace is not None and now - max(phase.since, self.request.since) > phase.grace:
+            if phase.grace is not None and now - max(phase.stirred, self.request.since) > phase.grace:
                 self._end(f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now.")
 
     def _end(self, sentence: str) -> None:

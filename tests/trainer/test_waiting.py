@@ -130,6 +130,22 @@ def test_a_disk_that_hangs_or_refuses_does_not_keep_the_process(
     assert "it ends now.\n" in log.read_text()
 
 
+def test_what_took_long_within_a_phase_does_not_count_against_it(tmp_path: Path) -> None:
+    """A validation may take longer than a step may hang; the process is not ended when it is back in the step."""
+
+    def work() -> None:
+        watch = Watch(request := StopRequest())
+        request.heard("SIGTERM")
+        watch.start(tick=0.01)
+        with watch.phase("ending a step", grace=0.4):
+            with watch.phase("validating", grace=10):
+                time.sleep(0.5)
+            time.sleep(0.1)
+        os._exit(0)
+
+    assert ended(forked(work, tmp_path / "log")) == 0
+
+
 def test_a_second_signal_ends_even_that_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trainer.stop.ECHO", 0.0)
     child = forked(hangs_in_c(grace=None), log := tmp_path / "log")
