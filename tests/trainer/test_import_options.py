@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -473,6 +474,12 @@ def test_mistakes_exit_with_2_and_one_sentence(
     assert told.err.startswith("error: ")
     assert sentence in told.err
     assert len(told.err.splitlines()) == 1
+
+
+def test_a_configuration_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(OSError), Path("/dev/full").open("w") as full, redirect_stdout(full):  # it cannot be closed either
+        assert main([str(OPTIONS)]) == 2
+    assert capsys.readouterr().err == "error: standard output cannot be written: No space left on device.\n"
 
 
 def test_help_waits_for_nothing_heavy() -> None:
