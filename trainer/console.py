@@ -1,14 +1,63 @@
 """Standard output and error of the program: lines for the person who watches, and no error where nobody can.
 
-A closed pipe, a full log disk, a terminal that hung up: what cannot be written is dropped, and the program goes on.
+A closed pipe, a full log disk, a terminal that hung up: what cannot be written is dropped, and the program goes on. A
+reader that stops to read (`| less`, Ctrl-S) holds up the thread that writes, and nobody else.
 """
 
+import atexit
 import os
 import sys
+import time
 from pathlib import Path
+from queue import Full, Queue
+from threading import Thread
 from typing import Any, TextIO
 
 from tqdm import tqdm
+
+LINES, PATIENCE = 10_000, 2.0
+"""How many writes wait for a reader before more are dropped, and seconds that a flush waits for them."""
+
+
+class Writer:
+    """Writes to file descriptors, in the order of the calls, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.process = 0
+        self.waiting: Queue[tuple[int, bytes]] = Queue(LINES)
+        self.stuck = False
+
+    def put(self, descriptor: int, data: bytes) -> None:
+        """Have `data` written to `descriptor`, or lose it."""
+        if self.process != os.getpid():  # threads do not outlive a fork
+            self.process, self.waiting, self.stuck = os.getpid(), Queue(LINES), False
+            Thread(target=self._work, args=(self.waiting,), name="console", daemon=True).start()
+        try:
+            self.waiting.put_nowait((descriptor, data))
+        except Full:
+            self.stuck = True
+
+    def flush(self) -> None:
+        """Wait until all is written; not again while a reader has been seen not to read."""
+        deadline = time.monotonic() + PATIENCE
+        with self.waiting.all_tasks_done:
+            while self.waiting.unfinished_tasks and not self.stuck:
+                self.stuck = not self.waiting.all_tasks_done.wait(deadline - time.monotonic())
+            self.stuck = self.stuck and bool(self.waiting.unfinished_tasks)
+
+    def _work(self, waiting: Queue[tuple[int, bytes]]) -> None:
+        while True:
+            descriptor, data = waiting.get()
+            try:
+                while data:  # not through Python's buffers: their lock would hang the interpreter's end
+                    data = data[os.write(descriptor, data) :]
+            except OSError:
+                data = b""
+            waiting.task_done()
+
+
+WRITER = Writer()
+"""Of both streams, so that their lines keep their order."""
 
 
 def say(text: str) -> None:
@@ -22,29 +71,40 @@ class Unfailing:
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
+        try:
+            self.descriptor: int | None = stream.fileno()
+            stream.flush()
+        except OSError:  # one that is no file, or one that nobody reads
+            self.descriptor = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        """Write `text`, or lose it."""
+        """Write `text`, what its encoding lacks as escapes; or lose it."""
+        data = text.encode(self.stream.encoding or "utf-8", "backslashreplace")
+        if self.descriptor is not None:
+            WRITER.put(self.descriptor, data)
+            return len(text)
         try:
-            self.stream.write(text)
-        except (OSError, UnicodeEncodeError) as error:
-            if isinstance(error, UnicodeEncodeError):  # a file's name, or a sign that the terminal does not know
-                return self.write(text.encode("ascii", "backslashreplace").decode())
+            self.stream.write(data.decode(self.stream.encoding or "utf-8"))
+        except OSError:
+            return len(text)
         return len(text)
 
     def flush(self) -> None:
         """Hand on what was written, or lose it."""
+        if self.descriptor is not None:
+            return WRITER.flush()
         try:
-            self.stream.flush()
+            return self.stream.flush()
         except OSError:
-            return
+            return None
 
 
 def guard() -> None:
-    """Let no later write to standard output or error fail, from whichever library. Called once, by the entry."""
+    """Let no later write to standard output or error fail or hang, from whichever library. Called by the entry."""
+    atexit.register(WRITER.flush)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # started without one, as daemons are

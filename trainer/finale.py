@@ -43,17 +43,12 @@ def interrupt(x: Experiment, reason: str) -> None:
     x.saver.secure()
     if reason == DISK:
         saved = f"The run stops, saved at step {x.state.step}; with room on its disk the same command resumes it."
-        raise Failure(f"{disk_problem(x)}. {saved}")
+        raise Failure(f"{close(x)}. {saved}")
     if x.accelerator.is_main_process:
         with x.disk.writing("STOPPED"):
             x.folder.interrupt(x.state.step, reason)
     x.telemetry.say(f"stopped at step {x.state.step} ({reason}) and saved; the same command resumes the run.")
-    x.telemetry.end()
-    problem = disk_problem(x)
-    x.accelerator.end_training()
-    if x.pusher:
-        x.pusher.close(0)
-    if problem:
+    if problem := close(x):
         raise Failure(f"{problem}. The run is saved at step {x.state.step}; the same command resumes it.")
 
 
@@ -75,11 +70,18 @@ def abandon(x: Experiment, broken: Exception) -> None:
     x.telemetry.say(str(reason))
     if isinstance(reason, Stopped):
         return interrupt(x, "signal")
+    close(x)
+    raise Failure(f"{reason} The run is saved at step {x.state.step}; the same command resumes it.")
+
+
+def close(x: Experiment) -> str:
+    """End the records of a run that has not come to its last step, without a wait for the hub; `disk_problem`."""
     x.telemetry.end()
+    problem = disk_problem(x)
     x.accelerator.end_training()
     if x.pusher:
         x.pusher.close(0)
-    raise Failure(f"{reason} The run is saved at step {x.state.step}; the same command resumes it.")
+    return problem
 
 
 def disk_problem(x: Experiment) -> str:

@@ -171,7 +171,7 @@ def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:
     elif not is_of_peers(broken) or _word_of(GAVE_UP) is None:
         raise broken
     if accelerator.device.type != "cpu":
-        raise Failure(f"{broken} {WATCH.last_words()}") from broken
+        raise Failure(f"{broken} {WATCH.words()}") from broken
     stopped, sentence = json.loads(store.get(GAVE_UP))
     with WATCH.phase("meeting the other ranks again, to save", grace=AGAIN):
         hang_up()  # by which the others see it
@@ -198,7 +198,7 @@ def telling_of_lost_ranks() -> Iterator[None]:
             raise Stopped(stopped) from error
         while_ = f" while {WATCH.broken}" if WATCH.broken else ""
         reason = str(error).splitlines()[0]
-        raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.last_words()}") from error
+        raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.words()}") from error
 
 
 def stop_together(stopped: Stopped) -> None:

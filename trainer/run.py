@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stopped as stopped:  # before the first step: later ones are saved
         stop_together(stopped)
         if os.environ.get("RANK", "0") == "0":
-            print(f"stopped before the first step: {stopped} {WATCH.last_words()}", flush=True)
+            print(f"stopped before the first step: {stopped} {WATCH.words()}", flush=True)
     except (Mistake, Failure) as mistake:
         if says_it(mistake.everywhere):
             print(f"error: {mistake}", file=sys.stderr, flush=True)

@@ -78,7 +78,8 @@ class Saver:
         if self.config.background:
             self.hopeless, self.all_written = "", None
             arguments = (self._this, self._write_and_complete, rank, on_host(parts))
-            self.thread = Thread(target=self._try, args=arguments, name="checkpoint")
+            # A daemon, for the interpreter's end would wait without limit for a disk that hangs; `wait` has one.
+            self.thread = Thread(target=self._try, args=arguments, name="checkpoint", daemon=True)
             self.thread.start()
             return
         self._try(self._this, self.checkpoints.write, self.step, rank, parts)

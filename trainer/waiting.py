@@ -90,8 +90,8 @@ class Watch:
 
     @property
     def patience(self) -> timedelta:
-        """The limit, for a process group."""
-        return timedelta(seconds=self.limit)
+        """The limit for a process group: later than ours, so that the rank that gives up first can say why."""
+        return timedelta(seconds=self.limit + 300)
 
     @property
     def rank(self) -> str:
@@ -186,14 +186,18 @@ class Watch:
             if phase.grace is not None and now - max(phase.stirred, self.request.since) > phase.grace:
                 self._end(f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now.")
 
-    def _end(self, sentence: str) -> None:
-        """End the process, with last words if they can be had: they are of a disk, which may be what hangs."""
+    def words(self) -> str:
+        """The last words, if they can be had: they are of a disk, which may be what hangs."""
         words: list[str] = []
         last = Thread(target=lambda: words.append(self.last_words()), name="last words", daemon=True)
         last.start()
         last.join(LAST)
+        return " ".join(words)
+
+    def _end(self, sentence: str) -> None:
+        """End the process."""
         try:
-            say(" ".join([sentence, *words]))
+            say(f"{sentence} {self.words()}")
         finally:
             os._exit(1)
 

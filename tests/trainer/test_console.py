@@ -9,6 +9,7 @@ from typing import TextIO
 
 import pytest
 
+from trainer import console
 from trainer.console import Unfailing, guard, say
 
 
@@ -29,6 +30,36 @@ def test_what_cannot_be_written_is_dropped(where: str) -> None:
         os.write(raw.fileno(), b"a line")
     with suppress(OSError):  # what a buffer still holds
         raw.close()
+
+
+def test_a_reader_that_stops_to_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "PATIENCE", 0.05)
+    monkeypatch.setattr(console, "WRITER", console.Writer())
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as raw:
+        stream = Unfailing(raw)
+        for number in range(20_000):  # a pipe holds 64 KiB, and the queue its 10,000 writes
+            stream.write(f"line {number:06d}\n")
+        stream.flush()
+        assert console.WRITER.stuck
+        stream.flush()  # which does not wait again
+        assert os.read(reader, 24) == b"line 000000\nline 000001\n"
+        while console.WRITER.waiting.unfinished_tasks:
+            os.read(reader, 1 << 16)
+        print("the end", file=stream, flush=True)
+        assert not console.WRITER.stuck
+        assert os.read(reader, 1 << 16).endswith(b"the end\n")
+    os.close(reader)
+
+
+def test_lines_of_both_streams_keep_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    with file.open("a") as first, file.open("a") as second:
+        out, err = Unfailing(first), Unfailing(second)
+        for number in range(100):
+            print(number, file=(out, err)[number % 2])
+        out.flush()
+    assert file.read_text().split() == [str(number) for number in range(100)]
 
 
 def test_all_else_is_the_streams() -> None:
