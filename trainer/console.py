@@ -32,6 +32,8 @@ class Writer:
         if self.process != os.getpid():  # threads do not outlive a fork
             self.process, self.waiting, self.stuck = os.getpid(), Queue(LINES), False
             Thread(target=self._work, args=(self.waiting,), name="console", daemon=True).start()
+        if not self.waiting.unfinished_tasks:
+            self.stuck = False  # the reader reads again
         try:
             self.waiting.put_nowait((descriptor, data))
         except Full:

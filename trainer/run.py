@@ -1,11 +1,13 @@
 """The trainer's entry: `accelerate launch trainer/run.py CONFIG [key=value ...]`."""
 
 import argparse
+import atexit
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 # Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
@@ -126,6 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def end(status: int) -> NoReturn:
+    """End the process, once what is registered for that is done, without taking the interpreter apart.
+
+    That unwinds daemon threads where they are, and one in C++ then aborts the process: seen after runs that were done.
+    """
+    atexit._run_exitfuncs()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     REQUEST.listen()  # before the imports, which take seconds
-    sys.exit(main())
+    end(main())

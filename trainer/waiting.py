@@ -197,7 +197,7 @@ class Watch:
     def _end(self, sentence: str) -> None:
         """End the process."""
         try:
-            say(f"{sentence} {self.words()}")
+            say(f"{sentence} {self.words()}".rstrip())
         finally:
             os._exit(1)
 

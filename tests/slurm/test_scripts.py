@@ -99,11 +99,14 @@ def test_submit_says_how_it_is_used(arguments: tuple[str, ...]) -> None:
 def test_submit_looks_for_slurm_before_anything_else(tmp_path: Path) -> None:
     for tool in ("env", "bash", "dirname", "sed"):
         (tmp_path / tool).symlink_to(str(shutil.which(tool)))
-    arguments = ["./launch/slurm/submit.sh", "train", str(TINY)]
-    done = subprocess.run(arguments, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60)
+    (tmp_path / "launch").symlink_to(ROOT / "launch")
+    arguments = [str(tmp_path / "launch" / "slurm" / "submit.sh"), "train", str(TINY)]
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: there is no sbatch here")
-    assert not (ROOT / "logs").exists()
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.launch

@@ -3,8 +3,10 @@
 import io
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import TextIO
 
 import pytest
@@ -43,13 +45,21 @@ def test_a_reader_that_stops_to_read_holds_up_nobody(monkeypatch: pytest.MonkeyP
         stream.flush()
         assert console.WRITER.stuck
         stream.flush()  # which does not wait again
-        assert os.read(reader, 24) == b"line 000000\nline 000001\n"
-        while console.WRITER.waiting.unfinished_tasks:
-            os.read(reader, 1 << 16)
-        print("the end", file=stream, flush=True)
-        assert not console.WRITER.stuck
-        assert os.read(reader, 1 << 16).endswith(b"the end\n")
-    os.close(reader)
+        with os.fdopen(reader, "rb") as other_end:
+            read: list[bytes] = []
+            late = Thread(target=lambda: read.append(other_end.read()))
+            late.start()
+            deadline = time.monotonic() + 30
+            while console.WRITER.waiting.unfinished_tasks:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            print("the end", file=stream, flush=True)
+            assert not console.WRITER.stuck
+            raw.close()
+            late.join()
+    lines = read[0].decode().splitlines()
+    assert lines[:2] == ["line 000000", "line 000001"]
+    assert lines[-1] == "the end"
 
 
 def test_lines_of_both_streams_keep_their_order(tmp_path: Path) -> None:
