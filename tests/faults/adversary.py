@@ -243,7 +243,8 @@ def explained(life: Life, codes: list[int], said: str) -> bool:
     if {"kill_a_rank", "damage_the_newest"} & set(life.past):
         return True
     slow = "it ends now" in said  # the start took longer after a stop request than it may
-    full = "fill_the_disk" in life.past  # which is a mistake where a run begins
+    away = "take_the_data_away" in life.past and "does not exist" in said
+    full = "fill_the_disk" in life.past or away  # each is a mistake where a run begins
     return set(codes) <= ({0, 1, 2} if full else {0, 1} if slow else {0}) and bool(life.past)
 
 
@@ -299,7 +300,7 @@ def corrupt(folder: Path, how: int) -> None:
     aside.replace(file)
 
 
-def adversary(minutes: float, number: int = 0) -> Found:
+def adversary(minutes: float, number: int = 0, runs: int = 1000) -> Found:
     """Attack runs, from the one of this number on, until the minutes are over; the last then ends in peace."""
     torch.set_num_threads(1)
     found, deadline = Found(), time.monotonic() + 60 * minutes
@@ -308,7 +309,7 @@ def adversary(minutes: float, number: int = 0) -> Found:
         make_photographs(Path(name) / "photographs")
         hub.add("tester/x4")  # before it forgets requests: what is pushed to no repository is its own mistake
         undisturbed: dict[tuple[int, ...], Path] = {}
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and found.runs < runs:
             worlds, workers, pushed = PROFILES[number % len(PROFILES)]
             base = worlds if len(worlds) == 1 else (1,)
             if base not in undisturbed:

@@ -152,11 +152,12 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="of the adversary")
     parser.add_argument("--first", type=int, default=0, help="the adversary's first run: each has its own events")
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--runs", type=int, default=1000, help="of the adversary at most")
     options = parser.parse_args()
     if options.adversary:
         from tests.faults.adversary import adversary  # which stands on this module
 
-        found = adversary(options.minutes, options.first)
+        found = adversary(options.minutes, options.first, options.runs)
         print(found)
         return bool(found.different or found.odd)
     count = hunt(options.kills, tuple(options.worlds))
