@@ -181,12 +181,6 @@ def test_a_watch_ends_on_ctrl_c_and_torch_is_never_loaded(tmp_path: Path) -> Non
     assert watch.returncode == 0
 
 
-@pytest.mark.parametrize("program", ["runs", "push", "upscale", "export"])
-def test_commands_whose_lines_nobody_can_read_do_not_fail_for_it(program: str) -> None:
-    source = (ROOT / "trainer" / f"{program}.py").read_text()
-    assert "    guard()" in source.rpartition('if __name__ == "__main__":')[2]
-
-
 def test_a_table_that_nobody_can_read_is_no_error(tmp_path: Path) -> None:
     make(tmp_path / "one", {"step": 3})
     with Path("/dev/full").open("w") as full:
