@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from launcher import ROOT, RUN, TINY, command, environment, launch
+from launcher import ROOT, RUN, TINY, environment
 from loopback import Fault, LoopbackHub
 
+from tests.faults.forked import Job
 from trainer.networks import SRVGGNetCompact
 
 pytestmark = pytest.mark.launch
@@ -21,7 +22,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The last checkpoint of the run without a hub, on two ranks."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    launch(2, folder)
+    assert Job(2, folder / "log", [str(TINY), f"output_dir={folder}"]).wait(200) == [0, 0]
     return last_checkpoint(folder)
 
 
@@ -31,21 +32,29 @@ def last_checkpoint(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.name != "manifest.json"}
 
 
-def start(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start the tiny run with this hub: two ranks by the launcher, one without it."""
-    arguments = [str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides]
-    program = command(ranks, RUN, *arguments) if ranks > 1 else [sys.executable, str(RUN), *arguments]
+def start(hub: LoopbackHub, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start the tiny run with this hub as a program: what it imports knows this hub."""
+    program = [sys.executable, str(RUN), str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides]
     surroundings = {**environment(), **hub.environment(folder / "home")}
     return subprocess.Popen(
         program, env=surroundings, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def run(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> list[str]:
-    """The same to the end; what it said of the hub."""
-    running = start(ranks, hub, folder, *overrides)
+def finished(running: subprocess.Popen[str]) -> str:
+    """What a program says that ends well."""
     text = running.communicate(timeout=300)[0]
     assert running.returncode == 0, text
+    return text
+
+
+def run(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> list[str]:
+    """Forked ranks of the tiny run with this hub, to the end; what they said of it."""
+    log = folder / "log"
+    log.unlink(missing_ok=True)
+    job = Job(ranks, log, [str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides])
+    assert job.wait(300) == [0] * ranks, log.read_text()
+    text = log.read_text()
     assert "Traceback" not in text
     assert hub.token not in text
     return [line for line in text.splitlines() if "tester/x4" in line]
@@ -84,14 +93,13 @@ def test_a_hub_that_hangs_holds_up_nothing_and_the_same_command_catches_up(
 
 def test_a_run_that_dies_during_a_push_pushes_again_when_it_is_resumed(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.faults = [Fault("/preupload/", "hang")]
-    running = start(1, hub, tmp_path, "max_train_steps=100000", "validation=null")
+    settings = [f"output_dir={tmp_path / 'outputs'}", HUB, "max_train_steps=100000", "validation=null"]
+    running = Job(1, tmp_path / "log", [str(TINY), *settings])
     deadline = time.monotonic() + 120
     while hub.faults[0].times:
-        assert running.poll() is None, running.communicate()[0]
+        assert running.wait(0.01) is None, (tmp_path / "log").read_text()
         assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running.kill()
-    running.communicate()
+    running.end()
     folder = tmp_path / "outputs" / "tiny"
     assert hub.titles("tester/x4") == []
     assert list((folder / "hub").glob("step-*"))
@@ -108,7 +116,8 @@ def test_a_run_notes_what_it_found_on_the_hub_and_its_card_names_it(hub: Loopbac
     SRVGGNetCompact(4, num_feat=8, num_conv=1).save_pretrained(tmp_path / "base")
     hub.add("tester/base").main.files.update({file.name: file.read_bytes() for file in (tmp_path / "base").iterdir()})
     for steps in (3, 6):  # what is resumed reads no weights to begin with
-        run(1, hub, tmp_path, "init.generator=tester/base", f"max_train_steps={steps}", "validation=null")
+        settings = ("init.generator=tester/base", f"max_train_steps={steps}", "validation=null")
+        finished(start(hub, tmp_path, *settings))
         assert b"base_model: tester/base\n" in hub.repos["tester/x4"].main.files["README.md"]
     starts = (tmp_path / "outputs" / "tiny" / "starts.jsonl").read_text().splitlines()
     assert [json.loads(start).get("hub_names") for start in starts] == [["tester/base"], None]
@@ -124,7 +133,7 @@ def test_a_run_that_is_asked_to_stop_does_not_wait_for_the_hub(hub: LoopbackHub,
 
 def test_a_token_that_is_refused_ends_the_run_before_it_begins(hub: LoopbackHub, tmp_path: Path) -> None:
     hub.token = "hf_another"
-    running = start(1, hub, tmp_path)
+    running = start(hub, tmp_path)
     hub.token = "hf_loopback"
     text = running.communicate(timeout=300)[0]
     assert running.returncode == 2
