@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,31 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
             if os.fstat(file.fileno()).st_size > size:
                 os.ftruncate(file.fileno(), size)
             raise
+
+
+class Appender:
+    """Adds lines to a file in their order; those that a full disk refuses are kept in memory and tried again.
+
+    Parameters
+    ----------
+    path : the file
+    kept : lines that are kept at most; then the oldest is lost
+    """
+
+    def __init__(self, path: Path, kept: int = 10_000) -> None:
+        self.path = path
+        self.waiting: deque[Line] = deque(maxlen=kept)
+
+    def add(self, line: Line) -> None:
+        """Add a line after those that wait; OSError where the disk refuses, and then it waits too."""
+        self.waiting.append(line)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits; OSError where the disk still refuses."""
+        while self.waiting:
+            append(self.path, self.waiting[0])
+            self.waiting.popleft()
 
 
 def read(path: Path) -> Iterator[tuple[bytes, Line | None]]:

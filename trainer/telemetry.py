@@ -5,6 +5,7 @@ names. A terminal gets a progress bar, a log file plain lines.
 """
 
 import math
+import os
 import resource
 import sys
 from collections import Counter
@@ -87,6 +88,7 @@ class Telemetry:
         self.global_size, self.last = global_size, last
         self.watch = Stopwatch(accelerator.device)
         self.health, self.disk = health or Health(), disk or Disk()
+        self.metrics = lines.Appender(folder.metrics)
         self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk)
         self.sums: dict[str, Tensor] = {}
         self.counts: Counter[str] = Counter()
@@ -179,7 +181,7 @@ class Telemetry:
             self.health, warnings = self.health.observed({"step": step, **known})
             told = {"warnings": warnings} if warnings else {}
             with self.disk.writing(self.folder.metrics.name):
-                lines.append(self.folder.metrics, {"step": step, **known, **told})  # JSON has no NaN
+                self.metrics.add({"step": step, **known, **told})  # JSON has no NaN
             self.trackers.send(partial(track, step, known, warnings, self.pictures))
             self.say(line(step, self.last, self.figures))
             for warning in warnings:
@@ -187,7 +189,9 @@ class Telemetry:
         self.figures, self.pictures = {}, {}
 
     def end(self) -> None:
-        """Close the records."""
+        """Close the records; what a full disk refused of metrics.jsonl is tried once more."""
+        with self.disk.writing(self.folder.metrics.name):
+            self.metrics.flush()
         if self.bar:
             self.bar.close()
         self.trackers.end()
@@ -243,21 +247,30 @@ def track(
         tracker.log_images(arrays, step=step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
 
 
-def truncate_metrics(folder: RunFolder, step: int) -> list[dict[str, float | None]]:
+def truncate_metrics(folder: RunFolder, step: int) -> list[dict[str, Any]]:
     """Drop the lines of steps after `step` and, with a word, those that are no reports; what is left.
 
     A death cuts a last line short, a failing disk spoils one in the middle: those after it are as good as before.
+    Where a full disk kept an earlier call from this, steps are there twice: their last lines count.
     """
-    kept, figures, odd = [], [], []
+    kept: list[bytes] = []
+    figures: list[dict[str, Any]] = []
+    odd = []
     for number, (text, report) in enumerate(lines.read(folder.metrics), 1):
         if not is_report(report):
             odd.append(str(number))
         elif report["step"] <= step:
+            while figures and figures[-1]["step"] >= report["step"]:
+                del figures[-1], kept[-1]
             kept.append(text + b"\n")
             figures.append(report)
     if odd:
         say(f"{folder.metrics}: dropped what is no report: line{'s' * (len(odd) > 1)} {', '.join(odd)}")
-    if folder.metrics.is_file() and (whole := b"".join(kept)) != folder.metrics.read_bytes():
+    whole, before = b"".join(kept), folder.metrics.read_bytes() if folder.metrics.is_file() else b""
+    if before.startswith(whole):
+        if before != whole:
+            os.truncate(folder.metrics, len(whole))  # which needs no room on the disk
+    else:
         write_atomically(folder.metrics, whole)
     return figures
 

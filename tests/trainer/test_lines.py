@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.lines import append, objects, read
+from trainer.lines import Appender, append, objects, read
 
 
 def test_a_line_is_never_joined_to_a_broken_one(tmp_path: Path) -> None:
@@ -40,3 +40,20 @@ def test_a_disk_that_fills_up_leaves_no_part_of_a_line(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     append(file, {"step": 3})
     assert list(objects(file)) == [{"step": 1}, {"step": 3}]
+
+
+def test_lines_that_a_full_disk_refuses_are_written_later_in_their_order(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    lines = Appender(file, kept=2)
+    lines.add({"step": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))
+    try:
+        for step in (2, 3, 4):
+            with pytest.raises(OSError, match="File too large"):
+                lines.add({"step": step})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    lines.add({"step": 5})
+    lines.flush()
+    assert list(objects(file)) == [{"step": 1}, {"step": 4}, {"step": 5}]  # of those that waited, two are kept

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,24 @@ def test_lines_of_later_steps_are_taken_back(folder: RunFolder) -> None:
     assert folder.metrics.read_text() == "".join(GOOD[:3])
     truncate_metrics(folder, 0)
     assert folder.metrics.read_text() == ""
+
+
+def test_a_full_disk_takes_later_lines_back_too(folder: RunFolder) -> None:
+    written(folder, *GOOD)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        truncate_metrics(folder, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert folder.metrics.read_text() == "".join(GOOD[:2])
+
+
+def test_of_a_step_that_is_there_twice_the_last_line_counts(folder: RunFolder) -> None:
+    again = [text.replace("0.1", "0.2") for text in GOOD[2:4]]
+    written(folder, *GOOD, *again)
+    assert [figures["training/loss_pixel"] for figures in truncate_metrics(folder, 4)] == [0.1, 0.1, 0.2, 0.2]
+    assert folder.metrics.read_text() == "".join([*GOOD[:2], *again])
 
 
 @pytest.mark.parametrize("cut", ['{"step": 6, "training/lo', "{", '{"step": 6', "5\n", '{"stop": 6}\n'])
@@ -210,6 +229,17 @@ def test_a_resumed_run_knows_what_was_told(
     again.note(WON)
     again.publish(9)
     assert "warning" not in capsys.readouterr().out
+
+
+def test_a_report_that_a_full_disk_refused_is_written_at_the_end(telemetry: Telemetry, folder: RunFolder) -> None:
+    telemetry.begin(0)
+    folder.metrics.mkdir()  # no file can be opened here
+    telemetry.note(WON)
+    telemetry.publish(1)
+    assert "metrics.jsonl could not be written" in telemetry.disk.problem
+    folder.metrics.rmdir()
+    telemetry.end()
+    assert steps(folder) == [1]
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
