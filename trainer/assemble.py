@@ -20,7 +20,7 @@ from trainer.config import RunConfig
 from trainer.control import Control, LateNumber
 from trainer.disk import Disk
 from trainer.ema import smoothed
-from trainer.everywhere import Opened, open_everywhere
+from trainer.everywhere import Proven, open_everywhere, open_when_there
 from trainer.game import SOLO, Phase
 from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
@@ -204,7 +204,9 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         meet_hub(config, fresh)  # nothing is made on the hub for a run that may not begin
         return changes
 
-    def check_pictures() -> tuple[Opened, dict[int, str]]:
+    def check_pictures() -> Proven:
+        if not fresh:
+            return open_when_there(config)
         opened = open_images(config)
         return opened, prove(opened[0])
 

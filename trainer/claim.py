@@ -43,6 +43,18 @@ def check_folder(config: RunConfig, fresh: bool = False) -> list[str]:
     return changes
 
 
+def was_trained_on(config: RunConfig) -> bool:
+    """Whether the run's folder has a checkpoint, and its config.yaml names the same pictures, in the same places."""
+    folder = folder_of(config)
+    if not Checkpoints(folder.checkpoints).steps():
+        return False
+    try:
+        before = validated(RunConfig, read_tree(folder.config), str(folder.config))
+    except Mistake:  # which the run goes on without, see `_check_configuration`
+        return False
+    return (before.images, before.validation) == (config.images, config.validation)
+
+
 def standing(folder: RunFolder, content: bool = True) -> tuple[int | None, list[str]]:
     """Where the run goes on: `Checkpoints.newest`, with `content` as there.
 

@@ -243,8 +243,10 @@ def explained(life: Life, codes: list[int], said: str) -> bool:
     if {"kill_a_rank", "damage_the_newest"} & set(life.past):
         return True
     slow = "it ends now" in said  # the start took longer after a stop request than it may
-    away = "take_the_data_away" in life.past and "does not exist" in said
-    full = "fill_the_disk" in life.past or away  # each is a mistake where a run begins
+    # Where nothing is saved yet, an absent folder is a mistake, as a wrong name is.
+    saved = any((life.victim.run / "checkpoints").glob("step-????????"))
+    away = "take_the_data_away" in life.past and "does not exist" in said and not saved
+    full = "fill_the_disk" in life.past or away
     return set(codes) <= ({0, 1, 2} if full else {0, 1} if slow else {0}) and bool(life.past)
 
 

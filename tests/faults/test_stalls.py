@@ -86,10 +86,22 @@ def test_a_batch_that_never_comes_ends_saved_on_a_stop_request_and_the_run_is_th
     assert (run / "tiny" / "STOPPED").read_text() == f"step {stopped}: signal\n"
 
     (tmp_path / "2.png").replace(pictures / "2.png")
-    last = stopped + 2
-    for folder in (run, tmp_path / "straight"):
-        jobs.append(start(world, folder, pictures, f"max_train_steps={last}"))
-    for job in jobs[1:]:
+    pictures.rename(away := tmp_path / "away")  # a disk that is mounted late
+    last = f"max_train_steps={stopped + 2}"
+    jobs.append(start(world, run, pictures, last))
+    wait_for(f"folder {pictures} cannot be read: No such file or directory; the run was trained on it", run)
+    wait_for("rank 0 is still waiting for the pictures", run)
+    jobs[-1].kill(0, signal.SIGTERM)
+    assert jobs[-1].wait(25) == [0] * world, (run / "log").read_text()
+    assert "stopped before the first step: rank 0: SIGTERM while waiting for the pictures" in (run / "log").read_text()
+    begun = (run / "log").stat().st_size
+    jobs.append(start(world, run, pictures, last))
+    while b"so it is waited for" not in (run / "log").read_bytes()[begun:]:
+        assert jobs[-1].wait(0.02) is None, (run / "log").read_text()
+    away.rename(pictures)
+
+    jobs.append(start(world, tmp_path / "straight", pictures, last))
+    for job in jobs[2:]:
         assert job.wait(90) == [0] * world, (run / "log").read_text()
     assert fingerprint(run / "tiny") == fingerprint(tmp_path / "straight" / "tiny")
 

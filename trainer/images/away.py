@@ -45,8 +45,8 @@ def unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
         raise
 
 
-def why_away(folder: Path, error: BaseException | None) -> str:
-    """Why a folder from which reading failed with `error` counts as away; nothing where it is there."""
+def why_away(folder: Path, error: BaseException | None = None) -> str:
+    """Why a folder, from which reading failed with `error`, counts as away; nothing where it is there."""
     if isinstance(error, OSError) and error.errno in PASSING:
         return os.strerror(error.errno)
     try:

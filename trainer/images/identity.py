@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.mistakes import Mistake
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -30,17 +32,29 @@ def checksum(parts: Iterable[object]) -> str:
 
 
 def of_files(root: str, files: Iterable[str]) -> Identity:
-    """The identity of files below a folder; one that is gone has no size."""
+    """The identity of files below a folder; one that is gone has no size.
+
+    Raises Mistake where the folder is gone.
+    """
     names, sizes, times = list(files), [], []
     for name in names:
-        try:
-            status = Path(root, name).stat()
-            sizes.append(status.st_size)
-            times.append(status.st_mtime_ns)
-        except OSError:
-            sizes.append(-1)
-            times.append(-1)
+        size, time = _size_and_time(Path(root, name))
+        if size < 0 and not Path(root).is_dir():
+            raise Mistake(f"path: folder {root!r} went away while it was read.")
+        if size < 0:  # or it was away for a moment
+            size, time = _size_and_time(Path(root, name))
+        sizes.append(size)
+        times.append(time)
     return Identity(len(names), checksum(names), checksum([*names, *sizes]), checksum(times))
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    """Bytes and nanoseconds; -1 for a link that leads nowhere."""
+    try:
+        status = file.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def joined(*parts: Identity) -> Identity:
