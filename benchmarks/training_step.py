@@ -4,7 +4,7 @@
     python benchmarks/training_step.py --dry-run             # on a CPU, tiny: the figures mean nothing
 
 The networks and losses are the trainer's own (RRDBNet, U-Net discriminator, VGG19 with random weights, L1), and so are
-the pairs (sharpened, two orders, 8 bits) and the stream on which they are made ahead. Crops of 400 x 400 come from the
+the pairs (sharpened, two orders, 8 bits) and the stream on which they are made. Crops of 400 x 400 come from the
 host. Where diffusers is not installed, a bare module takes the place of its base class.
 """
 
@@ -39,7 +39,6 @@ if find_spec("diffusers") is None:
     without_diffusers()
 
 from degradations import SecondOrder
-from trainer.ahead import one_ahead
 from trainer.levels import unit
 from trainer.losses.adversarial import AdversarialLoss
 from trainer.losses.perceptual import PerceptualDistance, PerceptualLoss
@@ -47,6 +46,7 @@ from trainer.losses.vgg import STAGES, VGG19Features
 from trainer.networks.rrdb import RRDBNet
 from trainer.networks.spectral_norm import advance
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN
+from trainer.side_stream import SideStream
 from trainer.synthesis import Pairs, Synthesis
 
 
@@ -122,6 +122,13 @@ def made(synthesis: Synthesis, crops: Tensor, device: torch.device) -> Iterator[
         yield synthesis.pairs(crops.to(device, non_blocking=True), torch.arange(start, start + len(crops)))
 
 
+def made_beside(pairs: Iterator[Pairs], device: torch.device) -> Iterator[Pairs]:
+    """The same pairs, made on a stream of their own."""
+    stream = SideStream(device)
+    while True:
+        yield stream.make(partial(next, pairs))
+
+
 def timed(step: Callable[[], object], rounds: int, device: torch.device) -> float:
     """Milliseconds of a step: the median, from the end of one to the end of the next."""
     step()
@@ -172,7 +179,7 @@ def measure(device: torch.device, batch: int, rounds: int, tiny: bool) -> None:
         print(f"| {'bf16' if half else 'TF32'} | {micro} |", end="", flush=True)
         none = 0.0
         fresh = partial(made, synthesis, crops[:micro], device)
-        for pairs in (repeat(fixed), fresh(), one_ahead(fresh(), device)):
+        for pairs in (repeat(fixed), fresh(), made_beside(fresh(), device)):
             spent = timed(partial(game.steps, pairs, of, half), rounds, device)
             share = f" ({spent / none - 1:+.1%})" if none else ""
             none = none or spent

@@ -61,7 +61,7 @@ LAYERS = (
     {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "comparison", "pool", "validate", "ahead", "trackers"},
+    {"digest", "comparison", "pool", "validate", "trackers", "side_stream"},
     {"telemetry", "saving"},
     # configuration
     {"override", "config_io", "figures", "config"},
@@ -69,7 +69,7 @@ LAYERS = (
     {"card", "publishing", "ranks"},
     {"everywhere", "joined"},
     # the whole
-    {"makers"},
+    {"makers", "feed"},
     {"assemble"},
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},

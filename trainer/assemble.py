@@ -1,6 +1,6 @@
 """From a configuration to the parts of a run: with `makers`, the only place where things are constructed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 
 from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
-from trainer.ahead import one_ahead
 from trainer.batch import BatchPlan, plan_batch
 from trainer.cadence import Cadence
 from trainer.chance import key_generators
@@ -21,15 +20,11 @@ from trainer.control import Control, LateNumber
 from trainer.disk import Disk
 from trainer.ema import smoothed
 from trainer.everywhere import Proven, open_everywhere, open_when_there
+from trainer.feed import Feed, PairFactory
 from trainer.game import SOLO, Phase
-from trainer.images.crops import TrainingImages
-from trainer.images.given import Mixture, TrainingMixture
-from trainer.images.loader import ImageLoader
 from trainer.images.pairs import ValidationImages
-from trainer.images.positions import Positions
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
-from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
 from trainer.makers import (
     health_of,
@@ -42,7 +37,7 @@ from trainer.makers import (
 )
 from trainer.mistakes import gather
 from trainer.objective import Objective, Targets
-from trainer.opening import check_machine, notes_on_images, open_images, order_of, prove, stream_of
+from trainer.opening import check_machine, notes_on_images, open_images, prove, stream_of
 from trainer.plateau import Plateau
 from trainer.player import Player
 from trainer.pool import Pool
@@ -130,64 +125,29 @@ class Experiment:
         if self.discriminator and phase.train_discriminator and not paused:
             self.discriminator.observe(figures, step)
 
-    def pairs(self) -> Iterator[Pairs]:
+    def pairs(self) -> Feed:
         """This rank's micro-batches to train on, from where the run stands, without end."""
-        return one_ahead(self._exchanged(), self.accelerator.device)
-
-    def _exchanged(self) -> Iterator[Pairs]:
-        """Fresh pairs where there is no pool, else what they take the place of in it."""
-        positions = Positions(
-            global_size=self.batch.global_size,
-            per_device=self.batch.per_device,
-            rank=self.accelerator.process_index,
-            world=self.batch.processes,
-            start=self.state.stream.position,
-        )
-        step = self.state.step
-        for number, fresh in enumerate(self._made(positions)):
-            if self.pool is None:
-                yield fresh
-                continue
-            with self.telemetry.watch.device("pool"):
-                pairs = self.pool.swap(
-                    fresh, step + number // self.batch.accumulation, number % self.batch.accumulation
-                )
-            yield pairs
+        return Feed(self.factory)
 
     def fill_pool(self) -> None:
-        """Make the pairs that lie in the pool before the first step: slot s gets the s-th coming position."""
-        if self.pool is None:
-            return
-        first, start = self.pool.first, self.state.stream.position
-        mine = range(start + first, start + first + len(self.pool.rows))
-        parts = [list(mine[at : at + self.batch.per_device]) for at in range(0, len(mine), self.batch.per_device)]
-        for fresh in self._made(parts):
-            self.pool.put(int(fresh.positions[0]) - start, self.pool.shape.rows(fresh))
-        self.state.stream.position += self.pool.layout.size
+        """Make the pairs that lie in the pool before the first step."""
+        self.factory.fill_pool()
 
-    def _made(self, positions: Iterable[list[int]]) -> Iterator[Pairs]:
-        """Fresh pairs for lists of positions."""
-        device = self.accelerator.device
-        batches = ImageLoader(self._samples(), positions, pin_memory=device.type == "cuda")
-        while True:
-            with self.telemetry.watch.host("data"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            self.unreadable.note(batch.unreadable, batch.reasons)
-            self.state.stream.lengths.update(batch.lengths)
-            with self.telemetry.watch.device("degradation"):
-                pairs = self.synthesis.made(batch, device)
-            yield pairs
-
-    def _samples(self) -> TrainingImages | TrainingMixture | TrainingStream:
-        """Training samples by position."""
-        config, source = self.config, self.source
-        if isinstance(source, Mixture):
-            return TrainingMixture(source, config.images, config.seed)
-        if not isinstance(source, Shards):
-            return TrainingImages(source, config.images, config.seed)
-        return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
+    @property
+    def factory(self) -> PairFactory:
+        """What makes this rank's pairs."""
+        return PairFactory(
+            config=self.config,
+            batch=self.batch,
+            rank=self.accelerator.process_index,
+            device=self.accelerator.device,
+            source=self.source,
+            synthesis=self.synthesis,
+            pool=self.pool,
+            state=self.state,
+            unreadable=self.unreadable,
+            watch=self.telemetry.watch,
+        )
 
 
 def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:

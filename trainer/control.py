@@ -1,6 +1,6 @@
-"""Decisions that all ranks take together: one small exchange on the CPU per step, whose answer is read a step later.
+"""Decisions that all ranks take together: one small exchange on the CPU per step.
 
-The exchange runs on gloo beside the training, so neither the host nor a GPU waits for it.
+It runs on gloo, between hosts that are a step ahead of their devices, so no GPU waits for it.
 """
 
 import time
@@ -12,9 +12,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.disk import Disk
+from trainer.mistakes import Mistake
 from trainer.run_folder import BY_FILE
 from trainer.stop import REQUEST, StopRequest
-from trainer.waiting import HANGS, WATCH
+from trainer.waiting import HANGS, WATCH, GivenUp, Stopped
 
 
 class LateNumber:
@@ -39,8 +40,8 @@ class LateNumber:
         return self.value
 
 
-DISK = "disk"
-REASONS = ("", "signal", BY_FILE, "time budget", DISK)
+DISK, DATA = "disk", "data"
+REASONS = ("", "signal", BY_FILE, "time budget", DISK, DATA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +71,21 @@ class Control:
         self.deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
         self.group = dist.new_group(backend="gloo", timeout=WATCH.patience) if dist.is_initialized() else None
         self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.sent = torch.zeros(2, dtype=torch.int64)
-        self.work: dist.Work | None = None
+        self.absent: GivenUp | Mistake | None = None
+        """Why this rank cannot take the coming step."""
 
     def agree(self, skipped: int) -> Verdict:
-        """Send what this rank sees, and return what all of them saw at the call before. Collective, once per step."""
-        if self.work is not None:
-            with WATCH.phase("waiting for the other ranks' word", grace=HANGS):
-                self.work.wait()
-        reason, most = self.sent.tolist()
-        self.sent = torch.tensor([self._reason(), skipped])
+        """What all ranks see, this one with so many steps `skipped` in a row. Collective, once per step."""
+        seen = torch.tensor([self._reason(), skipped])
         if self.group is not None:
-            self.work = dist.all_reduce(self.sent, dist.ReduceOp.MAX, group=self.group, async_op=True)
+            with WATCH.phase("waiting for the other ranks' word", grace=HANGS):
+                dist.all_reduce(seen, dist.ReduceOp.MAX, group=self.group)
+        reason, most = seen.tolist()
         return Verdict(REASONS[reason], most)
 
     def _reason(self) -> int:
+        if self.absent and not isinstance(self.absent, Stopped):
+            return REASONS.index(DATA)
         if self.disk.problem:
             return REASONS.index(DISK)
         if self.request.name is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate.utils import gather_object
@@ -15,9 +15,7 @@ from trainer.checkpoint import reason as reason_of
 from trainer.control import DISK
 from trainer.durable import atomically
 from trainer.images.given import Mixture
-from trainer.mistakes import Failure, Mistake
-from trainer.ranks import reunite
-from trainer.waiting import WATCH, GivenUp, Stopped
+from trainer.mistakes import Failure, Mistake, agreed
 
 
 def finish(x: Experiment) -> None:
@@ -52,26 +50,18 @@ def interrupt(x: Experiment, reason: str) -> None:
         raise Failure(f"{problem}. The run is saved at step {x.state.step}; the same command resumes it.")
 
 
-def abandon(x: Experiment, broken: Exception) -> None:
-    """End a run within a step, saved as it was before that: a batch did not come to one of the ranks.
+def abandon(x: Experiment) -> NoReturn:
+    """End a run that lacks pictures for its next step, on some rank, saved as it is after the last one.
 
-    Returns where that was after a stop request; else raises Failure. What is no such end, `broken` itself, is raised:
-    also a Mistake, by which no picture can be read, where there is nothing to save yet.
+    Raises Failure; where there is nothing to save yet, what kept the pictures away.
     """
-    if isinstance(broken, Mistake) and x.state.step:  # this rank's own: the others have their batches
-        broken = GivenUp(f"{WATCH.rank}: {broken}")
-    reason = reunite(x.accelerator, broken)
+    rank, absent = next((rank, one) for rank, one in enumerate(gather_object([x.control.absent])) if one)
     if x.state.step == 0:
-        raise reason
-    if x.telemetry.steps:  # so that a resumed run begins a report here
-        x.telemetry.report(x.state.step, x.state.rates())
-        x.telemetry.publish(x.state.step)
+        raise agreed(absent)
     x.saver.secure()
-    x.telemetry.say(str(reason))
-    if isinstance(reason, Stopped):
-        return interrupt(x, "signal")
     close(x)
-    raise Failure(f"{reason} The run is saved at step {x.state.step}; the same command resumes it.")
+    whose = f"rank {rank}: " if isinstance(absent, Mistake) else ""
+    raise agreed(Failure(f"{whose}{absent} The run is saved at step {x.state.step}; the same command resumes it."))
 
 
 def close(x: Experiment) -> str:
@@ -129,7 +119,7 @@ def dump(x: Experiment, skipped: int) -> None:
     except Exception as error:  # the disk's; what happened is to be said all the same
         left = [f"could not be written ({reason_of(error)})"]
     where = (gather_object(left) or [f"is in {folder}"])[0]
-    before = saved is not None and saved < x.state.step - skipped
+    before = saved is not None and saved <= x.state.step - skipped
     newest = f"the newest checkpoint, of step {saved}, is from {'before' if before else 'among them'}"
     raise Failure(
         f"{skipped} steps in a row had a gradient that is not finite, the last one step {x.state.step}: the run stops. "

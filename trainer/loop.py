@@ -7,6 +7,8 @@ from torch import Tensor
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
+from trainer.control import DATA, Verdict
+from trainer.feed import Feed
 from trainer.finale import abandon, dump, finish, interrupt, saved_first
 from trainer.mistakes import Mistake
 from trainer.ranks import GRACE
@@ -24,43 +26,51 @@ def fit(x: Experiment) -> None:
         begin(x)
     x.telemetry.say(banner(x))
     pairs = x.pairs()
+    verdict = agree(x, pairs)
     while x.state.step < x.config.max_train_steps:
+        if verdict.stop:
+            return abandon(x) if verdict.stop == DATA else interrupt(x, verdict.stop)
         for player in x.state.players.values():
             player.set_rate(x.state.step, x.config.max_train_steps)
-        try:
-            with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
-                report = train_step(x, pairs)
-        except (GivenUp, Mistake, RuntimeError) as broken:
-            return abandon(x, broken)
+        with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
+            report = train_step(x, pairs)
         # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
         with WATCH.phase("ending a step", lambda: f"step {x.state.step}", grace=HANGS):
-            stop = conclude(x, report)
-        if stop:
-            return interrupt(x, stop)
+            verdict = conclude(x, report, pairs)
     return finish(x)
 
 
-def conclude(x: Experiment, report: Report) -> str:
-    """All that follows a step, of which `report` tells; why all ranks are to stop, or nothing."""
+def agree(x: Experiment, pairs: Feed) -> Verdict:
+    """Read the pictures of the coming step, and hear whether every rank has its own and none is to stop. Collective."""
+    if x.state.step < x.config.max_train_steps:
+        try:
+            pairs.read_step()
+        except (GivenUp, Mistake) as absent:
+            x.control.absent = absent
+    return x.control.agree(x.skips.read(x.state.diverging()))
+
+
+def conclude(x: Experiment, report: Report, pairs: Feed) -> Verdict:
+    """All that follows a step, of which `report` tells; what the ranks agree on."""
     x.telemetry.add(report)
     x.keep_watched(report)
     x.state.advance(x.batch.global_size)
     due = x.cadence.at(x.state.step)
-    verdict = x.control.agree(x.skips.read(x.state.diverging()))
+    verdict = agree(x, pairs)
     if due.report or verdict.stop:
         x.telemetry.report(x.state.step, x.state.rates())
         x.saver.look()
     improved = due.validate and validate(x)
     x.telemetry.publish(x.state.step)
     if verdict.skipped >= x.config.max_skipped:
-        dump(x, verdict.skipped)
+        dump(x, max(verdict.skipped, int(x.state.diverging())))  # what the ranks agreed on may be some steps old
     if due.report or verdict.stop:
         with saved_first(x):
             x.unreadable.agree(x.telemetry.say)
     if x.saver.due(due.checkpoint or improved) or verdict.stop:
         with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
             x.saver.save()
-    return verdict.stop
+    return verdict
 
 
 def validate(x: Experiment) -> bool:

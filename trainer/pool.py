@@ -10,7 +10,6 @@ the slot, and what lay there is trained on. Every rank computes the same draw, s
 A pair is trained on exactly once, on average size / batch steps after it was made (the age is geometric).
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 import torch
@@ -50,15 +49,6 @@ class PairShape:
         )
         pictures = (lq.view(self.dtype).reshape(-1, *self.lq), gt.view(self.dtype).reshape(-1, *self.gt))
         return Pairs(*pictures, positions.view(torch.int64)[:, 0])
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """What one exchange took out of this rank's shard: enough to put it back."""
-
-    step: int
-    taken: Tensor
-    rows: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +136,6 @@ class Pool:
         self.layout, self.shape, self.seed, self.group = layout, shape, seed, group
         self.first, end = layout.shard(layout.rank)
         self.rows = torch.zeros(end - self.first, shape.bytes, dtype=torch.uint8, device=device)
-        self.swaps: deque[Swap] = deque()
 
     def put(self, slot: int, rows: Tensor) -> None:
         """Set the slots from `slot` on, all of them this rank's, to `rows`, uint8 [n, bytes]."""
@@ -178,18 +167,4 @@ class Pool:
             dist.all_to_all_single(received, message, route.receive_counts, route.send_counts, group=self.group)
         self.rows[taken] = received[stored]
         rows[replaced] = received[trained]
-        self._remember(Swap(step, taken, old))
         return self.shape.pairs(rows)
-
-    def before(self, step: int) -> Tensor:
-        """A copy of this rank's rows as before `step`, uint8 [slots, bytes]; exchanges made ahead are undone."""
-        rows = self.rows.clone()
-        for swap in reversed(self.swaps):
-            if swap.step >= step:
-                rows[swap.taken] = swap.rows
-        return rows
-
-    def _remember(self, swap: Swap) -> None:
-        while self.swaps and self.swaps[0].step < swap.step - 1:
-            self.swaps.popleft()
-        self.swaps.append(swap)

@@ -1,6 +1,5 @@
 """The processes of a run: how they join, and how one works for all."""
 
-import json
 import os
 import socket
 import time
@@ -22,22 +21,21 @@ from accelerate.utils import (
     broadcast_object_list,
     gather_object,
 )
-from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.distributed_c10d import Store
 
 from trainer.claim import folder_of
 from trainer.config import RunConfig
 from trainer.leftovers import check_launcher
 from trainer.loss_scale import autocast_alone
 from trainer.mistakes import Failure, Mistake, agreed
-from trainer.waiting import WATCH, GivenUp, Stopped, say
+from trainer.waiting import WATCH, Stopped, say
 
 T = TypeVar("T")
 
-GAVE_UP = "wildsr/gave up"
 STOPS = "wildsr/stops"
-"""Keys of the store: why a rank gave up a step, and why one ends before the first step, on request."""
-AGAIN = 60.0
-"""Seconds after a stop request in which ranks meet again."""
+"""The store's key for why a rank ends before the first step, on request."""
+LAST = 60.0
+"""Seconds in which rank 0, which keeps the store, waits for the others to look there."""
 GRACE = 5.0
 """Seconds after a stop request until work before the first step is ended: there is nothing to save."""
 
@@ -151,41 +149,6 @@ def _shared(error: Exception) -> Exception:
     return agreed(error) if isinstance(error, Mistake | Failure) else error
 
 
-def reunite(accelerator: Accelerator, broken: Exception) -> GivenUp:
-    """Bring the ranks together again whose step `broken` ended: one gave up waiting and left, and the others saw that.
-
-    Returns:
-        Why the one gave up, on every rank.
-
-    Raises:
-        Failure: the device is no CPU: its queue may hold half a step.
-        Exception: `broken`, where it is about something else.
-    """
-    if accelerator.num_processes == 1:
-        if isinstance(broken, GivenUp):
-            return broken
-        raise broken
-    store = _store()
-    if isinstance(broken, GivenUp):
-        store.set(GAVE_UP, json.dumps([isinstance(broken, Stopped), str(broken)]))
-    elif not is_of_peers(broken) or _word_of(GAVE_UP) is None:
-        raise broken
-    if accelerator.device.type != "cpu":
-        raise Failure(f"{broken} {WATCH.words()}") from broken
-    stopped, sentence = json.loads(store.get(GAVE_UP))
-    with WATCH.phase("meeting the other ranks again, to save", grace=AGAIN):
-        hang_up()  # by which the others see it
-        torch.distributed.destroy_process_group()
-        torch.distributed.init_process_group(
-            "gloo",
-            store=PrefixStore("again", store),
-            rank=accelerator.process_index,
-            world_size=accelerator.num_processes,
-            timeout=WATCH.patience,
-        )
-    return Stopped(sentence) if stopped else GivenUp(sentence)
-
-
 @contextmanager
 def telling_of_lost_ranks() -> Iterator[None]:
     """Say in a sentence that an exchange failed, and in what this rank was; Stopped where the other one was stopped."""
@@ -211,7 +174,7 @@ def stop_together(stopped: Stopped) -> None:
         store.set(STOPS, str(stopped))
         store.set(everyone[rank], "")
         hang_up()  # so that who is in an exchange with this rank looks there
-        deadline = time.monotonic() + (AGAIN if rank == 0 else 0.0)  # the store ends with rank 0
+        deadline = time.monotonic() + (LAST if rank == 0 else 0.0)  # the store ends with rank 0
         while time.monotonic() < deadline and not store.check(everyone):
             time.sleep(0.02)
     except torch.distributed.DistError:

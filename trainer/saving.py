@@ -210,7 +210,7 @@ class Saver:
         }
         if self.pool and len(self.pool.rows):
             first = self.pool.first
-            parts[f"pool-{first:08d}-{first + len(self.pool.rows):08d}"] = {"rows": self.pool.before(self.state.step)}
+            parts[f"pool-{first:08d}-{first + len(self.pool.rows):08d}"] = {"rows": self.pool.rows}
         return parts
 
     @property

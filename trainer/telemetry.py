@@ -94,7 +94,6 @@ class Telemetry:
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
-        self.of_step = torch.zeros_like(self.digest)  # of a step that may yet be given up
         self.last_seen: Pairs | None = None
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
@@ -131,8 +130,6 @@ class Telemetry:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts.update(values.keys())
         self.steps += 1
-        self.digest += self.of_step
-        self.of_step.zero_()
         if self.bar:
             self.bar.update()
 
@@ -140,7 +137,7 @@ class Telemetry:
         """Take a micro-batch that is being trained on into the digest, and remember it for a dump."""
         self.last_seen = pairs
         if self.config.digest:
-            self.of_step += digest(pairs)
+            self.digest += digest(pairs)
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report, speeds and memory. The host waits here.

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -386,9 +387,9 @@ def test_on_a_stream_of_its_own(picture: Tensor) -> None:
 @pytest.mark.gpu
 @on_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
-def test_pairs_that_the_trainer_makes_ahead(picture: Tensor) -> None:
+def test_pairs_that_the_trainer_makes_on_a_stream_of_their_own(picture: Tensor) -> None:
     """On their stream, without a wait, and kept while they are trained on though others are made meanwhile."""
-    ahead = pytest.importorskip("trainer.ahead", exc_type=ImportError)
+    side_stream = pytest.importorskip("trainer.side_stream", exc_type=ImportError)
     synthesis = pytest.importorskip("trainer.synthesis", exc_type=ImportError)
     made_by = synthesis.Synthesis(SecondOrder(), seed=4, scale=4, gt_size=64, gt_usm=True)
     clean, batches = crops(picture, 8, 3, 96, 128).pin_memory(), [torch.arange(8) + 8 * i for i in range(12)]
@@ -397,8 +398,9 @@ def test_pairs_that_the_trainer_makes_ahead(picture: Tensor) -> None:
     torch.cuda.set_sync_debug_mode("error")
     got = []
     try:
-        made = (made_by.pairs(clean.cuda(non_blocking=True), positions) for positions in batches)
-        for pairs in ahead.one_ahead(made, torch.device("cuda", torch.cuda.current_device())):
+        beside = side_stream.SideStream(torch.device("cuda", torch.cuda.current_device()))
+        for positions in batches:
+            pairs = beside.make(partial(made_by.pairs, clean.cuda(non_blocking=True), positions))
             torch.cuda._sleep(2_000_000)  # training, a millisecond of it
             got.append((pairs.lq.clone(), pairs.gt.clone()))
             del pairs

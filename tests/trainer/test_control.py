@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from trainer.control import Control
+from trainer.control import DATA, Control
+from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
+from trainer.stop import StopRequest
+from trainer.waiting import Stopped
 
 
 def test_the_time_budget_is_in_hours(tmp_path: Path) -> None:
@@ -19,5 +22,16 @@ def test_a_stop_file_is_where_the_run_folder_says(tmp_path: Path) -> None:
     control = Control(tmp_path, None)
     assert control.agree(0).stop == ""
     RunFolder(tmp_path).stop.touch()
-    control.agree(0)
-    assert control.agree(0).stop == "STOP file"  # agreed on a step later
+    assert control.agree(0).stop == "STOP file"
+
+
+def test_pictures_that_do_not_come_are_a_reason_of_their_own_unless_a_stop_request_ended_the_wait(
+    tmp_path: Path,
+) -> None:
+    control = Control(tmp_path, None, StopRequest())
+    control.absent = Stopped("rank 0: SIGTERM while waiting for a batch.")
+    assert control.agree(0).stop == ""
+    control.request.name = "SIGTERM"
+    assert control.agree(0).stop == "signal"
+    control.absent = Mistake("no picture can be read.")
+    assert control.agree(0).stop == DATA

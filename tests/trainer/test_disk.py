@@ -24,14 +24,12 @@ def test_it_is_the_reason_to_stop_where_that_is_wanted(tmp_path: Path, capsys: p
     disk = Disk(stop_on_error=True)
     request = StopRequest()
     control = Control(tmp_path, None, request, disk)
-    control.agree(0)
     assert control.agree(0).stop == ""
     request.name = "SIGTERM"  # another reason does not hide it
     for what in ("metrics.jsonl", "DONE"):
         with disk.writing(what):
             Path("/dev/full").write_text("a line")
     assert disk.problem.startswith("metrics.jsonl could not be written: ")
-    control.agree(0)
     assert control.agree(0).stop == DISK
     assert capsys.readouterr().out == ""
 

@@ -74,12 +74,12 @@ def test_without_given_pairs_all_have_a_recipe(dumped: Any) -> None:
     ("saved", "said"),
     [
         (None, "nothing was saved yet"),
-        (2, "the newest checkpoint, of step 2, is from before"),
-        (3, "the newest checkpoint, of step 3, is from among them"),
+        (3, "the newest checkpoint, of step 3, is from before"),
+        (4, "the newest checkpoint, of step 4, is from among them"),
     ],
 )
 def test_what_is_said_of_the_newest_checkpoint_is_true(dumped: Any, saved: int | None, said: str) -> None:
-    """Steps 4, 5 and 6 were skipped, or 3, 4 and 5, for what is read of the device may be a step old."""
+    """Steps 4, 5 and 6 were skipped."""
     x, _ = dumped()
     x.state.step, x.saver.saved = 6, saved
     with pytest.raises(Failure, match=said):

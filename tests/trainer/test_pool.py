@@ -89,18 +89,6 @@ def test_a_single_rank_swaps_as_planned() -> None:
     assert torch.equal(position_of(pool.rows)[slots], torch.arange(10, 14))
 
 
-def test_what_was_exchanged_ahead_is_undone_for_a_checkpoint() -> None:
-    pool = Pool(Layout(20, 4, 2, 0, 1), SHAPE, seed=3, device=CPU)
-    pool.put(0, rows_of(torch.arange(20)))
-    states = []
-    for step in range(4):
-        states.append(pool.rows.clone())
-        for micro in range(2):
-            pool.swap(SHAPE.pairs(rows_of(20 + step * 4 + micro * 2 + torch.arange(2))), step, micro)
-    assert torch.equal(pool.before(4), pool.rows)
-    assert torch.equal(pool.before(3), states[3])
-
-
 def test_the_age_of_what_is_trained_on_is_geometric_with_mean_size_over_batch() -> None:
     size, batch, steps = 60, 6, 900
     history, _ = trained_positions(size, batch, 2, 3, steps)

@@ -1,0 +1,126 @@
+"""The training pairs of one rank: pictures are read, degraded on the device, and exchanged with the pool."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from trainer.batch import BatchPlan
+from trainer.config import RunConfig
+from trainer.images.crops import ImageBatch, TrainingImages
+from trainer.images.given import Mixture, TrainingMixture
+from trainer.images.loader import ImageLoader
+from trainer.images.positions import Positions
+from trainer.images.sources import ImageSource
+from trainer.images.stream import Shards
+from trainer.images.stream_reader import TrainingStream
+from trainer.opening import order_of
+from trainer.pool import Pool
+from trainer.side_stream import SideStream
+from trainer.state import TrainState
+from trainer.stopwatch import Stopwatch
+from trainer.synthesis import Pairs, Synthesis
+from trainer.unreadable import UnreadableImages
+
+
+@dataclass(frozen=True, slots=True)
+class PairFactory:
+    """What it takes to make the pairs of a rank."""
+
+    config: RunConfig
+    batch: BatchPlan
+    rank: int
+    device: torch.device
+    source: ImageSource | Shards
+    synthesis: Synthesis
+    pool: Pool | None
+    state: TrainState
+    unreadable: UnreadableImages
+    watch: Stopwatch
+
+    def images(self, positions: Iterable[list[int]]) -> ImageLoader:
+        """The micro-batches of pictures for lists of positions."""
+        return ImageLoader(self._samples(), positions, pin_memory=self.device.type == "cuda")
+
+    def fresh(self, batch: ImageBatch) -> Pairs:
+        """New pairs of a micro-batch of pictures, which counts as used."""
+        self.unreadable.note(batch.unreadable, batch.reasons)
+        self.state.stream.lengths.update(batch.lengths)
+        with self.watch.device("degradation"):
+            return self.synthesis.made(batch, self.device)
+
+    def exchanged(self, fresh: Pairs, step: int, number: int) -> Pairs:
+        """What fresh pairs, of micro-batch `number` of a step, take the place of in the pool; themselves without one.
+
+        Collective where there is a pool.
+        """
+        if self.pool is None:
+            return fresh
+        with self.watch.device("pool"):
+            return self.pool.swap(fresh, step, number)
+
+    def fill_pool(self) -> None:
+        """Make the pairs that lie in the pool before the first step: slot s gets the s-th coming position."""
+        if self.pool is None:
+            return
+        first, start = self.pool.first, self.state.stream.position
+        mine = range(start + first, start + first + len(self.pool.rows))
+        size = self.batch.per_device
+        for batch in self.images([list(mine[at : at + size]) for at in range(0, len(mine), size)]):
+            fresh = self.fresh(batch)
+            self.pool.put(int(fresh.positions[0]) - start, self.pool.shape.rows(fresh))
+        self.state.stream.position += self.pool.layout.size
+
+    def _samples(self) -> TrainingImages | TrainingMixture | TrainingStream:
+        """Training samples by position."""
+        config, source = self.config, self.source
+        if isinstance(source, Mixture):
+            return TrainingMixture(source, config.images, config.seed)
+        if not isinstance(source, Shards):
+            return TrainingImages(source, config.images, config.seed)
+        return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
+
+
+class Feed(Iterator[Pairs]):
+    """This rank's micro-batches of pairs to train on, from where the run stands, without end.
+
+    Pictures are read a step at a time, on the host alone: where they do not come, the run is as it was after the last
+    step, on every device. Nothing is made before it is trained on, so a checkpoint holds the pool as it is. On a GPU
+    the making runs beside the end of the step before all the same: the host is ahead of the device, and there is a
+    stream for it.
+    """
+
+    def __init__(self, factory: PairFactory) -> None:
+        self.factory, self.step, self.number = factory, factory.state.step, 0
+        batch = factory.batch
+        self.images = factory.images(
+            Positions(
+                global_size=batch.global_size,
+                per_device=batch.per_device,
+                rank=factory.rank,
+                world=batch.processes,
+                start=factory.state.stream.position,
+            )
+        )
+        self.read: deque[ImageBatch] = deque()
+        self.stream = SideStream(factory.device)
+
+    def read_step(self) -> None:
+        """Read what the coming step needs.
+
+        Raises Mistake or GivenUp where it does not come: see `ImageLoader`.
+        """
+        with self.factory.watch.host("data"):
+            while len(self.read) < self.factory.batch.accumulation - self.number:
+                self.read.append(next(self.images))
+
+    def __next__(self) -> Pairs:
+        """The next micro-batch. Collective where there is a pool."""
+        self.read_step()
+        batch = self.read.popleft()
+        pairs = self.stream.make(lambda: self.factory.exchanged(self.factory.fresh(batch), self.step, self.number))
+        self.number += 1
+        if self.number == self.factory.batch.accumulation:
+            self.step, self.number = self.step + 1, 0
+        return pairs
