@@ -13,6 +13,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.claim import check_folder, folder_of, move_aside, stop_before_start
 from trainer.config import RunConfig
 from trainer.config_io import dump_config, load_config
+from trainer.console import give
 from trainer.dry_run import dry_run
 from trainer.joined import compare_start
 from trainer.loop import fit
@@ -34,14 +35,14 @@ def execute(options: Namespace) -> None:
         )
     config = load_config(RunConfig, options.config, options.overrides)
     if options.print:
-        print(dump_config(config), end="")
+        give(dump_config(config))
         return
     check_path(folder_of(config).path, "output_dir")
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
     if options.check is not None:
         for note in check(config, options.check, options.fresh):
             print(note)
-        print(folder_of(config).path)
+        give(f"{folder_of(config).path}\n")
         return
     WATCH.start()
     accelerator = make_accelerator(config)

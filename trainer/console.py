@@ -1,19 +1,23 @@
 """Standard output and error of the program: lines for the person who watches, and no error where nobody can.
 
 A closed pipe, a full log disk, a terminal that hung up: what cannot be written is dropped, and the program goes on. A
-reader that stops to read (`| less`, Ctrl-S) holds up the thread that writes, and nobody else.
+reader that stops to read (`| less`, Ctrl-S) holds up the thread that writes, and nobody else. What a program was called
+for, such as a resolved configuration, is no such line: `give` writes it, or says that it could not.
 """
 
 import atexit
+import errno
+import io
 import os
 import sys
 import time
-from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
 from typing import Any, TextIO
 
 from tqdm import tqdm
+
+from trainer.mistakes import Mistake
 
 LINES, PATIENCE = 10_000, 2.0
 """How many writes wait for a reader before more are dropped, and seconds that a flush waits for them."""
@@ -68,6 +72,15 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def give(text: str) -> None:
+    """Write to standard output what the program was called for; Mistake where that cannot be done."""
+    stream: Any = sys.stdout if sys.stdout is not None else Nowhere()
+    try:
+        (stream if isinstance(stream, Unfailing) else Unfailing(stream)).hand_over(text)
+    except OSError as error:
+        raise Mistake(f"standard output cannot be written: {error.strerror or error}.") from None
+
+
 class Unfailing:
     """A text stream that drops what `stream` cannot take; all else is `stream`'s."""
 
@@ -94,6 +107,19 @@ class Unfailing:
             return len(text)
         return len(text)
 
+    def hand_over(self, text: str) -> None:
+        """Write `text` after all that was written before, however long the reader takes; OSError where it is lost."""
+        if isinstance(self.stream, Nowhere):
+            raise OSError(errno.EBADF, "it is closed")
+        if self.descriptor is None:
+            self.stream.write(text)
+            return self.stream.flush()
+        WRITER.flush()
+        data = text.encode(self.stream.encoding or "utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(self.descriptor, data) :]
+        return None
+
     def flush(self) -> None:
         """Hand on what was written, or lose it."""
         if self.descriptor is not None:
@@ -104,12 +130,22 @@ class Unfailing:
             return None
 
 
+class Nowhere(io.TextIOBase):
+    """The stream of a process that was started without one; it has no descriptor, which a file may have got since."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        """Lose `text`."""
+        return len(text)
+
+
 def guard() -> None:
     """Let no later write to standard output or error fail or hang, from whichever library. Called by the entry."""
     atexit.register(WRITER.flush)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # started without one, as daemons are
-            stream = Path(os.devnull).open("w")  # noqa: SIM115 - for the rest of the process
+            stream = Nowhere()
         if not isinstance(stream, Unfailing):
             setattr(sys, name, Unfailing(stream))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.console import guard
+from trainer.console import give
 from trainer.paths import check_path, path_option
 
 EPILOG = """\
@@ -90,11 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except OSError as error:
                 raise Mistake(f"--out: {options.out} cannot be written: {error.strerror}.") from None
         else:
-            try:
-                print(text, end="", flush=True)
-            except OSError as error:
-                guard()  # or Python fails at it once more as it ends, with another status
-                raise Mistake(f"standard output cannot be written: {error.strerror}.") from None
+            give(text)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config_io import read_tree
-from trainer.console import guard
+from trainer.console import give
 from trainer.mistakes import Mistake
 from trainer.paths import check_path, path_option
 from trainer.run_folder import RunFolder, text_of
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         while True:
-            print(f"{CLEAR if options.watch and sys.stdout.isatty() else ''}{show(options.root)}", flush=True)
+            give(f"{CLEAR if options.watch and sys.stdout.isatty() else ''}{show(options.root)}\n")
             if not options.watch:
                 return 0
             time.sleep(PERIOD)
@@ -199,5 +199,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    guard()  # its lines are for a person: who stops reading them does not end the work
     sys.exit(main())

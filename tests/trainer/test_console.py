@@ -12,7 +12,8 @@ from typing import TextIO
 import pytest
 
 from trainer import console
-from trainer.console import Unfailing, guard, say
+from trainer.console import Unfailing, give, guard, say
+from trainer.mistakes import Mistake
 
 
 def closed_pipe() -> TextIO:
@@ -32,6 +33,34 @@ def test_what_cannot_be_written_is_dropped(where: str) -> None:
         os.write(raw.fileno(), b"a line")
     with suppress(OSError):  # what a buffer still holds
         raw.close()
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("where", ["pipe", "/dev/full", "nowhere"])
+def test_what_a_program_was_called_for_is_written_or_said_to_be_lost(
+    monkeypatch: pytest.MonkeyPatch, where: str, guarded: bool
+) -> None:
+    raw = None if where == "nowhere" else closed_pipe() if where == "pipe" else Path(where).open("w")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", raw)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    if guarded:
+        guard()
+    with pytest.raises(Mistake, match=r"^standard output cannot be written: (No space|Broken pipe|it is closed)"):
+        give("the product\n")
+    print("a line")
+    with suppress(OSError):
+        if raw:
+            raw.close()
+
+
+def test_what_a_program_was_called_for_comes_after_its_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        monkeypatch.setattr(sys, "stderr", sys.stderr)
+        guard()
+        print("a note")
+        give("the product \u00e4\n")
+    assert (tmp_path / "out").read_text() == "a note\nthe product \u00e4\n"
 
 
 def test_a_reader_that_stops_to_read_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

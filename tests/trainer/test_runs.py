@@ -181,9 +181,9 @@ def test_a_watch_ends_on_ctrl_c_and_torch_is_never_loaded(tmp_path: Path) -> Non
     assert watch.returncode == 0
 
 
-def test_a_table_that_nobody_can_read_is_no_error(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     make(tmp_path / "one", {"step": 3})
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "trainer.runs", str(tmp_path)]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (2, "error: standard output cannot be written: No space left on device.\n")
