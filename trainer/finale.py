@@ -12,10 +12,20 @@ from torch import Tensor
 from degradations.draws import Keys
 from trainer.assemble import Experiment
 from trainer.checkpoint import reason as reason_of
-from trainer.control import DISK
+from trainer.control import DATA, DISK
 from trainer.durable import atomically
 from trainer.images.given import Mixture
 from trainer.mistakes import Failure, Mistake, agreed
+
+
+def end(x: Experiment, stop: str) -> None:
+    """End a run at its last step or, before that, for the reason that the ranks agreed on."""
+    if x.state.step >= x.config.max_train_steps:
+        finish(x)
+    elif stop == DATA:
+        abandon(x)
+    else:
+        interrupt(x, stop)
 
 
 def finish(x: Experiment) -> None:

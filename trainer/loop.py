@@ -7,9 +7,9 @@ from torch import Tensor
 
 from trainer.assemble import Experiment
 from trainer.banner import banner
-from trainer.control import DATA, Verdict
+from trainer.control import Verdict
 from trainer.feed import Feed
-from trainer.finale import abandon, dump, finish, interrupt, saved_first
+from trainer.finale import dump, end, saved_first
 from trainer.mistakes import Mistake
 from trainer.ranks import GRACE
 from trainer.resume import begin
@@ -29,7 +29,7 @@ def fit(x: Experiment) -> None:
     verdict = agree(x, pairs)
     while x.state.step < x.config.max_train_steps:
         if verdict.stop:
-            return abandon(x) if verdict.stop == DATA else interrupt(x, verdict.stop)
+            break
         for player in x.state.players.values():
             player.set_rate(x.state.step, x.config.max_train_steps)
         with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
@@ -37,7 +37,8 @@ def fit(x: Experiment) -> None:
         # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
         with WATCH.phase("ending a step", lambda: f"step {x.state.step}", grace=HANGS):
             verdict = conclude(x, report, pairs)
-    return finish(x)
+    with WATCH.phase("ending the run", grace=SLOW):
+        end(x, verdict.stop)
 
 
 def agree(x: Experiment, pairs: Feed) -> Verdict:
@@ -67,7 +68,8 @@ def conclude(x: Experiment, report: Report, pairs: Feed) -> Verdict:
     if due.report or verdict.stop:
         with saved_first(x):
             x.unreadable.agree(x.telemetry.say)
-    if x.saver.due(due.checkpoint or improved) or verdict.stop:
+    # A save that was put off falls on a report too: what is summed up for one is in no checkpoint.
+    if (due.report and x.saver.due(due.checkpoint or improved)) or verdict.stop:
         with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
             x.saver.save()
     return verdict
