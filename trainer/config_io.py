@@ -94,7 +94,7 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
         )
     except ValidationError as error:
         for path, message in _values(cls, tree, error):
-            if not any(path[: len(known)] == known for known in problems if known):
+            if not any(_same(path, message, known) for known in problems if known):
                 problems.setdefault(path, message)
         if not problems:  # what the walk does not know yet must not pass for right
             problems[()] = str(error)
@@ -108,6 +108,11 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     raise Mistake(
         f"{origin}: {len(lines)} {'thing is' if len(lines) == 1 else 'things are'} wrong:\n" + "\n".join(lines)
     )
+
+
+def _same(path: Key, message: str, known: Key) -> bool:
+    """Whether an error is of what is `known` to be wrong: of it, of what is in it, or of a section that names it."""
+    return path[: len(known)] == known or (known[: len(path)] == path and str(known[len(path)]) in message)
 
 
 @cache

@@ -4,13 +4,13 @@ import glob
 import json
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer.durable import atomically
 from trainer.images.listing import IMAGE_SUFFIXES, find_images
-from trainer.images.opened import BUDGET, Budget, Unreadable
+from trainer.images.opened import BUDGET, Budget, Unreadable, kind_of
 from trainer.images.photographs import FORMATS, read_photograph, write_photograph
 from trainer.images.picture import Picture
 from trainer.images.rasters import SUFFIXES, is_raster, read_raster, write_raster
@@ -44,7 +44,7 @@ class Plan:
 
     jobs: list[Job]
     left_out: Counter[str]
-    """How many files of the inputs are left out for the end of their name, by it."""
+    """How many files of the inputs are left out, by the end of their name, or by what they are: "a FIFO"."""
     among_inputs: bool
     """Whether results lie among the inputs, so that each is noted for a result."""
 
@@ -138,7 +138,7 @@ def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]
     check_path(entry, "--input")
     path = Path(entry)
     if path.is_dir():
-        left_out.update(_ending(file) for file in path.rglob("*") if file.is_file() and not _is_taken(file, path))
+        left_out.update(_left_out(file for file in path.rglob("*") if not _is_hidden(file, path)))
         yield from ((path, path / name) for name in find_images(entry, "--input"))
     elif path.exists():
         yield path.parent, path
@@ -149,20 +149,25 @@ def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]
         files = [file for file in found if file.is_file() and file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise Mistake(f"--input: no picture is called like {entry!r} (seen from {str(Path.cwd())!r}).")
-        left_out.update(_ending(file) for file in found if file.is_file() and file not in files)
+        left_out.update(_left_out(found))
         yield from ((Path(*parts[:fixed]), file) for file in files)
     else:
         raise Mistake(f"--input: {entry!r} does not exist (seen from {str(Path.cwd())!r}).")
 
 
-def _is_taken(file: Path, root: Path) -> bool:
-    """Whether a file below `root` counts as a picture, or is hidden and counts as nothing."""
-    hidden = any(part.startswith(".") for part in file.relative_to(root).parts)
-    return hidden or file.suffix.lower() in IMAGE_SUFFIXES
+def _is_hidden(file: Path, root: Path) -> bool:
+    """Whether a file below `root` counts as nothing."""
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
-def _ending(file: Path) -> str:
-    return file.suffix.lower() or "no ending"
+def _left_out(found: Iterable[Path]) -> Iterator[str]:
+    """Why each of `found` is no picture, where it is none: its ending, or what it is in place of a regular file."""
+    for path in found:
+        if path.is_file():
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                yield path.suffix.lower() or "no ending"
+        elif path.exists() and not path.is_dir():
+            yield kind_of(path)
 
 
 def read_picture(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import Checkpoints
+from trainer.images.opened import kind_of
 from trainer.mistakes import Mistake
 from trainer.paths import check_path, is_absent
 from trainer.waiting import WATCH
@@ -86,6 +88,8 @@ def _find(origin: str, key: str, role: Role) -> Path:
     path = Path(origin)
     if path.is_file():
         return path
+    if path.exists() and not path.is_dir():
+        raise Mistake(f"{key}: {origin} is {kind_of(path)}; wanted a file or a folder.")
     if not path.is_dir():
         return _from_hub(origin, key)
     candidates = [path / place for place in PLACES[role]]
@@ -113,18 +117,18 @@ def _from_hub(origin: str, key: str) -> Path:
         return Path(weights)
     except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
         raise Mistake(
-            f"{key}: {origin} is no file or folder here, and the hub did not give it: {_refusal(error)}."
+            f"{key}: {origin} is no file or folder here, and the hub did not give it: {refusal(error, WEIGHTS)}."
         ) from error
 
 
-def _refusal(error: Exception) -> str:
-    """Why the hub gives nothing, by the kind of the error: their texts are whole paragraphs."""
+def refusal(error: Exception, file: str) -> str:
+    """Why the hub does not give `file` of a repository, by the kind of the error: their texts are whole paragraphs."""
     from huggingface_hub import errors
 
     reasons: dict[type[Exception], str] = {
         errors.GatedRepoError: "its authors ask for their consent on its page first",
         errors.RepositoryNotFoundError: "it has no such repository, or none that this token may read",
-        errors.RemoteEntryNotFoundError: f"the repository has no {WEIGHTS}",
+        errors.RemoteEntryNotFoundError: f"the repository has no {file}",
         errors.LocalEntryNotFoundError: "it cannot be reached, or HF_HUB_OFFLINE is set, and no copy was kept",
     }
     return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), type(error).__name__)
@@ -156,13 +160,18 @@ def _reason(file: Path, error: Exception) -> str:
     if found := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error)):
         return f"it holds {found[1]}, which could run programs and is not opened; save the state dict alone"
     if begin.startswith((b"PK", b"\x80")):
-        return "it is damaged or cut short"
+        newer = re.search(r"Unsupported operand \d+", str(error))
+        return (
+            "its pickle is of a newer protocol; save it by torch.save's own" if newer else "it is damaged or cut short"
+        )
     return "PyTorch did not write it"
 
 
 def _content(file: Path) -> tuple[Any, dict[str, str]]:
     if file.suffix != ".safetensors":
-        return torch.load(file, map_location="cpu", weights_only=True), {}
+        with warnings.catch_warnings():  # of a pickle that may not be understood: if it is not, there is an error
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True), {}
     with safetensors.safe_open(file, framework="pt") as opened:
         metadata = opened.metadata() or {}
     return safetensors.torch.load_file(file), metadata

@@ -124,7 +124,7 @@ def execute(options: argparse.Namespace) -> int:
     print(f"{len(made)} of {len(plan.jobs)} files upscaled into {shown(str(options.output))}{already}")
     if plan.left_out:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(plan.left_out.items()))
-        print(f"left out, for how their names end: {shown(endings)}")
+        print(f"left out, for what they are or how their names end: {shown(endings)}")
     if failed:
         print(f"error: {len(failed)} failed:", file=sys.stderr)
         for name, reason in failed.items():

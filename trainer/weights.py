@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.mistakes import Mistake
+from trainer.networks import ImportedNetwork
 from trainer.paths import PathText
 from trainer.released import section_of
 from trainer.state_dicts import Role, Stored, check_finite, read
@@ -23,7 +24,8 @@ class InitConfig:
     """The same for the discriminator; a run folder gives that of its newest checkpoint."""
     partial: bool = False
     """Take what fits of weights of another depth or width, too; else only the first and last layers may differ, as they
-    do for another scale or other bands."""
+    do for another scale or other bands. Of a network of another package (`type: module`) these layers are not known, so
+    that another scale or other bands need this too."""
 
 
 def load_weights(
@@ -53,10 +55,11 @@ def load_weights(
     if unused:
         counts += f", {len(unused)} of whose {len(found)} are not used"
     if body and not partial:
-        raise Mistake(
-            f"{key}: only {counts}: they differ in the body too, first in {body[0]}{_advice(stored, role)}; "
-            f"init.partial: true takes what fits."
-        )
+        where = f"they differ in the body too, first in {body[0]}{_advice(stored, role)}"
+        if isinstance(net, ImportedNetwork):
+            where = f"they differ in {body[0]}, and which layers of a network of type module follow its scale and bands"
+            where += " is not known"
+        raise Mistake(f"{key}: only {counts}: {where}; init.partial: true takes what fits.")
     net.load_state_dict(fitting, strict=False)
     said = [f"{key}: {counts}"]
     if anew:

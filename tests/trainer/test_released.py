@@ -190,6 +190,18 @@ def test_a_network_of_another_package_opens_with_its_facts(tmp_path: Path) -> No
     assert_same(net, opened)
 
 
+def test_what_a_configuration_has_beside_ours_is_said_in_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = compact()
+    net.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"window": 8, "_by": "another program"}))
+    with pytest.raises(Mistake, match=r"builds no SRVGGNetCompact: its config\.json has window, which .* not know\.$"):
+        open_generator(str(tmp_path), "--model")
+    assert not caplog.records
+
+
 def checkpoint_of(run: Path, step: int, parts: dict[str, dict[str, Any]]) -> Path:
     checkpoints = Checkpoints(run / "checkpoints")
     checkpoints.begin(step)

@@ -185,10 +185,11 @@ def test_what_is_left_out_is_counted_by_its_ending(
 ) -> None:
     for name in ("x.cr2", "deep/y.CR2", "z.svg", "LICENSE", ".hidden.svg"):
         (photos / name).touch()
+    os.mkfifo(photos / "deep" / "pipe.png")
     assert upscale(model, photos / pattern, tmp_path / "out") == 0
     assert capsys.readouterr().out.endswith(
         f"3 of 3 files upscaled into {tmp_path / 'out'}\n"
-        "left out, for how their names end: 2 .cr2, 1 .me, 1 .svg, 1 no ending\n"
+        "left out, for what they are or how their names end: 2 .cr2, 1 .me, 1 .svg, 1 a FIFO, 1 no ending\n"
     )
 
 

@@ -1,5 +1,6 @@
 """Weights to begin with: every place they may come from, and what is said where they do not fit."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,13 @@ from trainer.dry_run import dry_run
 from trainer.loop import fit
 from trainer.makers import make_networks, make_players
 from trainer.mistakes import Failure, Mistake
-from trainer.networks import RRDBNetConfig, ShuffleRRDBNet, UNetDiscriminatorSN, UNetDiscriminatorSNConfig
+from trainer.networks import (
+    ImportedGeneratorConfig,
+    RRDBNetConfig,
+    ShuffleRRDBNet,
+    UNetDiscriminatorSN,
+    UNetDiscriminatorSNConfig,
+)
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
 from trainer.ranks import make_accelerator
 from trainer.released import open_generator
@@ -123,6 +130,23 @@ def test_a_body_that_does_not_fit_is_a_mistake_unless_it_is_asked_for(
     assert said[0].startswith(f"init.generator: {counts} from {file}, ")
 
 
+def test_an_imported_network_of_another_scale_counts_as_another_one(tmp_path: Path) -> None:
+    """Which layers follow its scale and bands, nobody has said."""
+    module = ImportedGeneratorConfig(
+        path="trainer.networks.srvgg.SRVGGNetCompact", arguments={"num_feat": 8, "num_conv": 1}, scales=(2, 4),
+        scale_argument="scale", bands_arguments=("num_in_ch", "num_out_ch"),
+    )  # fmt: skip
+    file = saved(module.build(2, 3), tmp_path / "x2.pth")
+    with pytest.raises(Mistake) as mistake:
+        load_weights(module.build(4, 3), file, "init.generator")
+    assert str(mistake.value) == (
+        f"init.generator: only 6 of 8 tensors from {file}, 2 of whose 8 are not used: they differ in body.4.weight, "
+        "and which layers of a network of type module follow its scale and bands is not known; init.partial: true "
+        "takes what fits."
+    )
+    assert load_weights(module.build(4, 3), file, "init.generator", partial=True)
+
+
 def test_tensors_of_another_network_in_the_file_are_named_and_no_mistake(tmp_path: Path) -> None:
     """As a Lightning checkpoint holds the critic beside the generator."""
     file = saved(net(1), tmp_path / "both.pth", **{"discriminator.conv.weight": torch.zeros(1)})
@@ -177,6 +201,9 @@ def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(Mistake, match=r"init\.generator: absent\.pth does not exist\."):
         load_weights(net(2), "absent.pth", "init.generator")
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(Mistake, match=r"init\.generator: .*pipe\.pth is a FIFO; wanted a file or a folder\."):
+        load_weights(net(2), str(tmp_path / "pipe.pth"), "init.generator")
     with pytest.raises(Mistake, match="holds no run, no export and no checkpoint"):
         load_weights(net(2), str(tmp_path), "init.generator")
     (tmp_path / "text.pth").write_text("no weights")
@@ -194,15 +221,18 @@ def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest
         ("pointer.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "it is text: a web page, or a"),
         ("cut.pth", 700, "it is damaged or cut short"),
         ("cut.safetensors", 100, "it is damaged, cut short or no safetensors file (Error while deserializing header"),
+        ("newer.pth", 4, "its pickle is of a newer protocol; save it by torch.save's own"),
         ("whole.pth", None, "it holds torch.nn.modules.linear.Linear, which could run programs and is not opened; "),
     ],
 )
 def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
     tmp_path: Path, name: str, content: bytes | int | None, reason: str
 ) -> None:
-    """`content` is the file's, or how much is left of one with weights; None pickles a whole module."""
+    """`content` is the file's, or how much is left of one with weights; None pickles a whole module; 4 is a protocol."""
     file = tmp_path / name
-    if content is None:
+    if content == 4:
+        torch.save({"weight": torch.zeros(1)}, file, pickle_protocol=4)
+    elif content is None:
         torch.save(nn.Linear(1, 1), file)
     elif isinstance(content, bytes):
         file.write_bytes(content)

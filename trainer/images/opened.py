@@ -90,9 +90,13 @@ def opened(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Iterator[I
 
 def check_regular(path: Path, name: str) -> None:
     """Raise Unreadable for what would be waited for instead of read: a FIFO, a socket, a device."""
-    kind = stat.S_IFMT(path.stat().st_mode)
-    if kind != stat.S_IFREG:
-        raise Unreadable(name, f"it is {KINDS.get(kind, 'no file')}, and only regular files are read")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise Unreadable(name, f"it is {kind_of(path)}, and only regular files are read")
+
+
+def kind_of(path: Path) -> str:
+    """What lies at `path`, which is no regular file: "a FIFO". Raises OSError where nothing can be asked of it."""
+    return KINDS.get(stat.S_IFMT(path.stat().st_mode), "no file")
 
 
 def load(image: Image.Image, data: bytes | Path) -> None:

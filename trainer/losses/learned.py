@@ -101,5 +101,6 @@ def _built(module: str, package: str, key: str, make: Callable[[Any], nn.Module]
             return make(imported)
     except Exception as error:  # urllib's, torch's and the packages' own
         raise Mistake(
-            f"{key}.type: {package} is installed, but its weights could not be had: {type(error).__name__}: {error}."
+            f"{key}.type: {package} is installed, but its weights could not be had: {type(error).__name__}: {error}. "
+            f"PyTorch keeps what it downloads in {torch.hub.get_dir()}: fill that where there is a network."
         ) from error

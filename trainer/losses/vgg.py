@@ -5,9 +5,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from trainer.images.opened import kind_of
 from trainer.mistakes import Mistake
 from trainer.paths import check_path, is_absent
-from trainer.state_dicts import content_of
+from trainer.state_dicts import content_of, refusal
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
 HUB_FILE = "model.safetensors"
@@ -97,6 +98,8 @@ def _located(origin: str, key: str, download: bool) -> Path:
     path = Path(origin)
     if path.is_file():
         return path
+    if path.exists():
+        raise Mistake(f"{key}: {origin} is {kind_of(path)}; wanted a file. {HOW}")
     if path.suffix in (".pth", ".pt", ".safetensors") or "/" not in origin or is_absent(origin):
         raise Mistake(f"{key}: {origin} does not exist. {HOW}")
     from huggingface_hub import hf_hub_download
@@ -105,7 +108,8 @@ def _located(origin: str, key: str, download: bool) -> Path:
         return Path(hf_hub_download(origin, HUB_FILE, local_files_only=not download))
     except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
         raise Mistake(
-            f"{key}: {origin} is no file here, and the hub did not give its {HUB_FILE}: {type(error).__name__}. {HOW}"
+            f"{key}: {origin} is no file here, and the hub did not give its {HUB_FILE}: {refusal(error, HUB_FILE)}. "
+            f"{HOW}"
         ) from error
 
 

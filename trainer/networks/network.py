@@ -43,6 +43,14 @@ class Network(ModelMixin, ConfigMixin):
         return (net, info) if wants_info else net
 
     @classmethod
+    def extract_init_dict(cls, config_dict: Any, **options: Any) -> Any:
+        """As in diffusers; ValueError for what the class has no use for, where diffusers logs that it is ignored."""
+        known = {"quantization_config", *cls._get_init_keys(cls)}
+        if foreign := sorted(name for name in map(str, config_dict) if name[:1] != "_" and name not in known):
+            raise ValueError(f"its {CONFIG} has {', '.join(foreign)!s:.160}, which a {cls.__name__} does not know")
+        return super().extract_init_dict(config_dict, **options)
+
+    @classmethod
     def load_config(cls, *origin: Any, **options: Any) -> Any:
         """As in diffusers; ValueError where the configuration is another class's or asks for a quantiser."""
         loaded = super().load_config(*origin, **options)
