@@ -228,7 +228,7 @@ def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest
 def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
     tmp_path: Path, name: str, content: bytes | int | None, reason: str
 ) -> None:
-    """`content` is the file's, or how much is left of one with weights; None pickles a whole module; 4 is a protocol."""
+    """`content` is the file's, or how much is left of one with weights; None pickles a module; 4 is a protocol."""
     file = tmp_path / name
     if content == 4:
         torch.save({"weight": torch.zeros(1)}, file, pickle_protocol=4)
