@@ -9,7 +9,7 @@ import difflib
 import json
 import math
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,8 +81,13 @@ def _text(path: Path) -> str:
     return content.decode("utf-8")
 
 
-def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
-    """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors."""
+def validated(
+    cls: type[T], tree: dict[str, Any], origin: str, called: Callable[[str, str], str] = lambda key, _: key
+) -> T:
+    """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors.
+
+    `called` gives the name by which whoever wrote `origin` knows a dotted key, of which an error speaks.
+    """
     elsewhere: Mapping[str, str] = getattr(cls, "ELSEWHERE", {})
     advice: Mapping[str, str] = getattr(cls, "ADVICE", {})
     tree = _completed(cls, tree)
@@ -104,6 +109,7 @@ def validated(cls: type[T], tree: dict[str, Any], origin: str) -> T:
     for path, message in problems.items():
         where = ".".join(map(str, path))
         message += f"; {advice[where]}" if where in advice else ""
+        where = called(where, message) if where else where
         lines += [f"  {where}: {line}" if where else f"  {line}" for line in message.split("\n")]
     raise Mistake(
         f"{origin}: {len(lines)} {'thing is' if len(lines) == 1 else 'things are'} wrong:\n" + "\n".join(lines)

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def translated(file: Path, tree: dict[str, Any], gpus: int) -> tuple[dict[str, Any], list[str]]:
-    """Our tree for that of a file, and what is to be said; Mistake where it is no other program's that is known."""
+Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], list[str]]]
+"""Our tree for another program's, and what is to be said of it; raises Mistake."""
+
+
+def translator(file: Path, tree: dict[str, Any], gpus: int) -> Translate:
+    """What translates the tree of a file; Mistake where it is no other program's that is known."""
     from trainer import opensr_options, upstream_options
     from trainer.foreign import program_of
     from trainer.mistakes import Mistake
@@ -63,8 +68,8 @@ def translated(file: Path, tree: dict[str, Any], gpus: int) -> tuple[dict[str, A
     if program is None:
         raise Mistake(f"{file} has neither the sections of Real-ESRGAN's options nor those of opensr-srgan's.")
     if program == "opensr-srgan":
-        return opensr_options.translate(tree, file.stem)
-    return upstream_options.translate(tree, gpus)
+        return partial(opensr_options.translate, name=file.stem)
+    return partial(upstream_options.translate, gpus=gpus)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,12 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from trainer.config import RunConfig  # imports torch, so not before the arguments are known to be good
     from trainer.config_io import dump_tree, read_tree, validated
     from trainer.mistakes import Mistake
+    from trainer.options_tree import named
 
     try:
         if options.num_gpu < 1:
             raise Mistake(f"--num-gpu: got {options.num_gpu}; must be at least 1.")
-        tree, notes = translated(options.file, read_tree(options.file), options.num_gpu)
-        validated(RunConfig, tree, f"what {options.file} comes to")
+        theirs = read_tree(options.file)
+        translate = translator(options.file, theirs, options.num_gpu)
+        tree, notes = translate(theirs)
+        validated(RunConfig, tree, str(options.file), called=partial(named, theirs, translate))
         head = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml")
         text = f"{head}{'' if 'validation' in tree else NO_VALIDATION}\n{dump_tree(tree, compact=True)}"
         if options.out:

@@ -5,6 +5,7 @@ Everything that is not translated, or means something else here, is named with t
 
 from typing import Any
 
+from trainer.mistakes import Mistake
 from trainer.opensr_networks import discriminator, generator
 from trainer.options_tree import Options, Tree
 
@@ -67,7 +68,7 @@ def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
     game = _game(options)
     ours: Tree = {
         "name": name,
-        **({"output_dir": folder} if (folder := options.get("Logging.output_dir")) else {}),
+        **({"output_dir": folder} if (folder := options.text("Logging.output_dir")) else {}),
         "seed": options.whole("Training.seed", 0),
         "scale": scale,
         "max_train_steps": _steps(options, game),
@@ -94,8 +95,8 @@ def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
 
 def _data(options: Options, bands: int) -> tuple[Tree, Tree]:
     """The pairs to train on, and the validation."""
-    kind = options.need("Data.dataset_type")
-    root = options.get("Data.root_dir", options.get("Data.dataset_root"))
+    kind = options.needed_text("Data.dataset_type")
+    root = options.text("Data.root_dir", options.text("Data.dataset_root"))
     if kind != "LRHRFolderDataset" or root is None:
         root = root or f"datasets/{kind}"
         options.note("Data.dataset_type", f"got {kind}; it is read as pairs of GeoTIFF in {root}/train/HR and LR")
@@ -133,7 +134,10 @@ def _three(options: Options, bands: int) -> list[int]:
     """The bands that are looked at as red, green and blue, of other than one or three."""
     if bands == 2:
         return [0, 1, 0]
-    return list(options.get(f"{LOSSES}.fixed_idx", [0, 1, 2]))
+    chosen = options.get(f"{LOSSES}.fixed_idx", [0, 1, 2])
+    if not isinstance(chosen, list):
+        raise Mistake(f"{LOSSES}.fixed_idx: got {chosen!r}; must be a list of three bands.")
+    return chosen
 
 
 def _interval(options: Options) -> int:
@@ -278,6 +282,6 @@ def _reports(options: Options) -> Tree:
     if not options.get(f"{wandb}.enabled", False):
         options.skip(wandb)
         return {"report_steps": 50, "report_to": "tensorboard"}
-    told = {key: options.get(f"{wandb}.{key}") for key in ("project", "entity")}
+    told = {key: options.text(f"{wandb}.{key}") for key in ("project", "entity")}
     chosen = {"wandb": {key: value for key, value in told.items() if value}}
     return {"report_steps": 50, "report_to": "wandb", "tracker_options": chosen}

@@ -1,6 +1,9 @@
 """The options of another program, while they are translated: what was read of them, and what is to be said."""
 
-from collections.abc import Iterator, Mapping
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +43,18 @@ class Options:
         if value is None:
             raise Mistake(f"{path}: must be given, as {self.program} needs it too.")
         return value
+
+    def text(self, path: str, default: str | None = None) -> str | None:
+        """An option that is a name or a path; Mistake where it is several."""
+        value: str | None = self.get(path, default)
+        if isinstance(value, list | dict):
+            raise Mistake(f"{path}: got {value!r:.160}; must be one name or path.")
+        return value
+
+    def needed_text(self, path: str) -> str | None:
+        """The same; Mistake where it is absent."""
+        self.need(path)
+        return self.text(path)
 
     def whole(self, path: str, default: int | None = None) -> int:
         """An option that counts: upstream writes `!!float 5e3` for 5000."""
@@ -103,6 +118,54 @@ class Options:
                 yield from self._leaves(value, f"{path}.{key}" if path else str(key))
         elif tree is not None:
             yield path
+
+
+def origins(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str) -> list[str]:
+    """The options that decide what `tree` comes to under a dotted `key` of ours: those whose change changes it."""
+    before = repr(_at(translate(tree)[0], key))
+    found = []
+    for path in Options(tree, "", {})._leaves(tree, ""):
+        changed = copy.deepcopy(tree)
+        *above, last = path.split(".")
+        place = _at(changed, ".".join(above))
+        if not isinstance(place, dict) or last not in place:  # a key with a dot in it
+            continue
+        place[last] = _another(place[last])
+        with suppress(Mistake):
+            after = _at(translate(changed)[0], key)
+            if after is not None and repr(after) != before:
+                found.append(path)
+    return found
+
+
+def named(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str, message: str) -> str:
+    """A dotted `key` of ours, of which `message` speaks, in words of the other program's options `tree`."""
+    word = message.split()[0].rstrip(":")
+    ours = translate(tree)[0]
+    if isinstance(section := _at(ours, key), dict) and word in section:  # a section's own check names its key first
+        key = f"{key}.{word}" if key else word
+    while _at(ours, key) is None and "." in key:  # an entry of a list
+        key = key.rpartition(".")[0]
+    theirs = origins(tree, translate, key) if _at(ours, key) is not None else []
+    if not theirs:
+        return f"here {key}"
+    return key if theirs == [key] else f"{' and '.join(theirs)} (here {key})"
+
+
+def _at(tree: Any, path: str) -> Any:
+    """What lies at a dotted path, the tree itself at none; None where that is nothing."""
+    for key in path.split(".") if path else ():
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _another(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1 if math.isfinite(value) else 1.0
+    return [*value, *(value[-1:] or [1])] if isinstance(value, list) else f"{value}x"
 
 
 def whole(path: str, value: Any) -> int:

@@ -67,12 +67,12 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
 
 def _run(options: Options) -> Tree:
     given = {  # BasicSR had other names once
-        "generator": options.get("path.pretrain_network_g", options.get("path.pretrain_model_g")),
-        "discriminator": options.get("path.pretrain_network_d", options.get("path.pretrain_model_d")),
+        "generator": options.text("path.pretrain_network_g", options.text("path.pretrain_model_g")),
+        "discriminator": options.text("path.pretrain_network_d", options.text("path.pretrain_model_d")),
     }
     return {
-        "name": options.need("name"),
-        **({"output_dir": root} if (root := options.get("path.experiments_root")) else {}),
+        "name": options.needed_text("name"),
+        **({"output_dir": root} if (root := options.text("path.experiments_root")) else {}),
         "seed": options.whole("manual_seed", 0),
         "scale": options.whole("scale"),
         "max_train_steps": options.whole("train.total_iter"),
@@ -83,7 +83,7 @@ def _run(options: Options) -> Tree:
 def _images(options: Options, degraded: bool) -> Tree:
     train = "datasets.train"
     options.read.add(f"{train}.type")  # the options below say it too
-    gt = options.need(f"{train}.dataroot_gt")
+    gt = options.needed_text(f"{train}.dataroot_gt")
     turning = {
         "use_hflip": options.get(f"{train}.use_hflip", options.get(f"{train}.use_flip", True)),
         "use_rot": options.get(f"{train}.use_rot", False),
@@ -97,7 +97,7 @@ def _images(options: Options, degraded: bool) -> Tree:
     pairs = {
         "type": "pairs",
         "gt": gt,
-        "lq": options.need(f"{train}.dataroot_lq"),
+        "lq": options.needed_text(f"{train}.dataroot_lq"),
         **_template(options, train),
         **chosen,
     }
@@ -107,13 +107,13 @@ def _images(options: Options, degraded: bool) -> Tree:
 
 def _list(options: Options, dataset: str) -> Tree:
     """Which of a folder's pictures; Real-ESRGAN and BasicSR have a name each for the file."""
-    path = options.get(f"{dataset}.meta_info", options.get(f"{dataset}.meta_info_file"))
+    path = options.text(f"{dataset}.meta_info", options.text(f"{dataset}.meta_info_file"))
     return {"list": path} if path else {}
 
 
 def _template(options: Options, dataset: str) -> Tree:
     """What partners are called."""
-    template = options.get(f"{dataset}.filename_tmpl", "{}")
+    template = options.text(f"{dataset}.filename_tmpl", "{}")
     return {"lq_name": template} if template != "{}" else {}
 
 
@@ -278,7 +278,7 @@ def _validation(options: Options) -> Tree:
 
 def _validated_on(options: Options, dataset: str) -> Tree:
     """Pairs; or low-quality pictures alone, where there is no ground truth (SingleImageDataset)."""
-    gt, lq = options.get(f"{dataset}.dataroot_gt"), options.need(f"{dataset}.dataroot_lq")
+    gt, lq = options.text(f"{dataset}.dataroot_gt"), options.needed_text(f"{dataset}.dataroot_lq")
     chosen = _list(options, dataset)
     if gt is None:
         return {"type": "lq", "path": lq, **chosen}
@@ -305,7 +305,7 @@ def _measures(options: Options) -> Tree:
 def _reports(options: Options) -> Tree:
     names = ["tensorboard"] if options.get("logger.use_tb_logger", True) else []
     telemetry: Tree = {"report_steps": options.whole("logger.print_freq", 100)}
-    if project := options.get("logger.wandb.project"):
+    if project := options.text("logger.wandb.project"):
         names.append("wandb")
         telemetry["tracker_options"] = {"wandb": {"project": project}}
     telemetry["report_to"] = names if len(names) > 1 else "".join(names) or "none"

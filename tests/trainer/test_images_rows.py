@@ -118,6 +118,11 @@ def test_a_part_of_a_split(tmp_path: Path) -> None:
         for split, expected in parts.items():
             source = HubDataset(path=str(path), split=split).open()
             assert [int(source.read(number)[0, 0, 0]) for number in range(len(source))] == list(expected), (path, split)
+        for split in ("train[20:]", "train[:x]", "train[:200%]"):
+            with pytest.raises(Mistake, match=r"^split: "):
+                HubDataset(path=str(path), split=split).open()
+    with pytest.raises(Mistake, match=r"^split: dataset .* cannot be streamed: Bad split: val"):
+        StreamedDataset(path=str(parquet.parent), split="val").open()
     with pytest.raises(ValueError, match=r"split: got 'train\[:50%\]'; nobody has counted a stream"):
         StreamedDataset(path=str(parquet), split="train[:50%]")
 

@@ -317,6 +317,28 @@ def test_the_trainer_sends_another_programs_file_to_the_importer(name: str) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("section", "values", "sentence"),
+    [
+        ("Data", {"root_dir": ["a", "b"]}, "Data.root_dir: got ['a', 'b']; must be one name or path."),
+        (
+            "Training",
+            {"Losses": {"adv_loss_beta": 1, "fixed_idx": 3}},
+            "Training.Losses.fixed_idx: got 3; must be a list",
+        ),
+        ("Optimizers", {"betas": [2, 0.9]}, "  Optimizers.betas (here optimizer.betas): betas must be in [0, 1)"),
+    ],
+)
+def test_mistakes_name_the_keys_of_the_file_that_was_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], section: str, values: dict[str, Any], sentence: str
+) -> None:
+    tree = read_tree(OPTIONS)
+    tree[section] |= values
+    (tmp_path / "x.yaml").write_text(dump_tree(tree))
+    assert main([str(tmp_path / "x.yaml")]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_file_that_is_neithers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.yaml").write_text(dump_tree({"name": "x", "scale": 4}))
     assert main([str(tmp_path / "x.yaml")]) == 2

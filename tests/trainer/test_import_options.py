@@ -476,6 +476,35 @@ def test_mistakes_exit_with_2_and_one_sentence(
     assert len(told.err.splitlines()) == 1
 
 
+def wrong(tree: dict[str, Any]) -> None:
+    tree["train"]["optim_g"]["betas"], tree["train"]["ema_decay"] = [2, 0.9], 7
+    tree["datasets"]["train"] |= {"blur_kernel_size": "x", "batch_size_per_gpu": 0}
+    tree["scale"] = 5
+
+
+def test_mistakes_name_the_keys_of_the_file_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "options.yml").write_text(dump_tree(options(wrong)))
+    assert main([str(tmp_path / "options.yml")]) == 2
+    head, *lines = capsys.readouterr().err.splitlines()
+    assert head == f"error: {tmp_path / 'options.yml'}: 5 things are wrong:"
+    assert sorted(line.split(": ")[0].strip() for line in lines) == [
+        "datasets.train.batch_size_per_gpu (here batch.global_size)",
+        "datasets.train.blur_kernel_size (here degradation.blur_kernel_size)",
+        "scale",
+        "train.ema_decay (here ema.decay)",
+        "train.optim_g.betas (here optimizer.betas)",
+    ]
+
+
+def test_several_paths_where_one_is_read_are_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("dataroot_gt", "meta_info"):
+        changed = options(lambda tree, key=key: tree["datasets"]["train"].update({key: ["a", "b"]}))  # type: ignore[misc]
+        (tmp_path / "options.yml").write_text(dump_tree(changed))
+        assert main([str(tmp_path / "options.yml")]) == 2
+        said = f"error: datasets.train.{key}: got ['a', 'b']; must be one name or path.\n"
+        assert capsys.readouterr().err == said
+
+
 def test_a_configuration_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(OSError), Path("/dev/full").open("w") as full, redirect_stdout(full):  # it cannot be closed either
         assert main([str(OPTIONS)]) == 2

@@ -14,6 +14,16 @@ from trainer.mistakes import Mistake
 from trainer.paths import PathText, check_path, is_absent
 
 GLOB = frozenset("*?[")
+OF_SPLITS = (
+    "Bad split",
+    "Instruction ",
+    "Percent slice",
+    "Requested slice",
+    "Split name",
+    "Unknown split",
+    "Unrecognized",
+)
+"""How what `datasets` says begins where a split is wrong, or a part of one."""
 PROBES = 32
 """Rows, spread evenly, by whose content a dataset is recognised."""
 
@@ -83,12 +93,14 @@ class HubDataset:
             raise
         except Exception as error:  # hub, cache and arrow raise OSError, ValueError, httpx errors ... alike
             reason = first_line(error) + hint(self.path)
-            raise Mistake(f"path: dataset {self.path!r} cannot be loaded: {reason}") from error
+            raise Mistake(f"{key_of(error)}: dataset {self.path!r} cannot be loaded: {reason}") from error
         where = f"dataset {self.path!r}, split {self.split!r}"
         columns = listed(loaded.features)
         column = self.image_column or find_column(loaded.features, where)
         if column not in loaded.features:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
+        if not len(loaded):
+            raise Mistake(f"split: {where} has no row.")
         rows = loaded.select_columns([column])
         if self.radiometry and not isinstance(loaded.features[column], datasets.Image):
             rows = rows.with_format("numpy")
@@ -228,10 +240,15 @@ def listed(features: Any) -> str:
     return ", ".join(f"{name} ({feature})" for name, feature in features.items())
 
 
+def key_of(error: Exception) -> str:
+    """The key of a dataset's section that an error of `datasets` is about."""
+    return "split" if isinstance(error, ValueError) and str(error).startswith(OF_SPLITS) else "path"
+
+
 def first_line(error: BaseException) -> str:
     """What a library says went wrong, without what follows; and the cause, where it says that something else did."""
     lines = str(error).strip().splitlines()
-    said = lines[0].rstrip(".") if lines else type(error).__name__
+    said = lines[0].rstrip(".!") if lines else type(error).__name__
     if error.__cause__ is None:
         return said
     cause = first_line(error.__cause__)

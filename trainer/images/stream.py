@@ -19,6 +19,7 @@ from trainer.images.hub_dataset import (
     first_line,
     hint,
     is_local,
+    key_of,
     listed,
     prove_named,
     roots_of,
@@ -147,7 +148,7 @@ class StreamedDataset:
             raise
         except Exception as error:  # hub, cache, tar and arrow raise OSError, ValueError, httpx errors ... alike
             reason = first_line(error) + hint(self.path)
-            raise Mistake(f"path: dataset {self.path!r} cannot be streamed: {reason}") from error
+            raise Mistake(f"{key_of(error)}: dataset {self.path!r} cannot be streamed: {reason}") from error
         identity, roots = self._identity(files, len(names)), roots_of(self.path) if is_local(self.path) else ()
         shards = Shards(where, tuple(names), pictures, column, self.logical_streams, identity, roots, budget)
         _check_first(shards)
