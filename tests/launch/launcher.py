@@ -1,9 +1,13 @@
 """Starting the trainer as a person does."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from tests.faults.forked import Job
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "trainer" / "run.py"
@@ -31,3 +35,15 @@ def launch(processes: int, folder: Path, *overrides: str) -> subprocess.Complete
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=200)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def failed(job: Job, log: Path) -> list[int]:
+    """How forked ranks end, when the others are asked to stop after the first that ended badly, as by the launcher."""
+    deadline = time.monotonic() + 200
+    while job.wait(0.02) is None and not any(job.codes.values()):
+        assert time.monotonic() < deadline, log.read_text()
+    for rank in range(len(job.processes)):
+        job.kill(rank, signal.SIGTERM)
+    codes = job.wait(60)
+    assert codes is not None, log.read_text()
+    return codes

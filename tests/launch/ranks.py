@@ -1,4 +1,4 @@
-"""What only the ranks themselves can see. Started by `accelerate launch tests/launch/ranks.py ANSWERS KEY=VALUE...`.
+"""What only the ranks themselves can see.
 
 Every rank writes ANSWERS/rank-<r>.json: checksums of the weights of all ranks after a few steps, what they saw of a
 game (rank 0 leaves both networks in ANSWERS/game.pt), and with what status a run of the same overrides ends (its data
@@ -6,7 +6,7 @@ is the caller's choice).
 """
 
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,12 @@ def game_of_all_ranks(answers: str) -> dict[str, Any]:
     return {**{name: gather_object([values]) for name, values in seen.items()}, **sums}
 
 
-if __name__ == "__main__":
-    answers, *overrides = sys.argv[1:]
+def tell(arguments: Sequence[str]) -> int:
+    """What each of the ranks does: `arguments` are ANSWERS and the overrides of the run."""
+    answers, *overrides = arguments
     found: dict[str, object] = dict(weights_of_all_ranks())
     found["game"] = game_of_all_ranks(answers)
     rank = torch.distributed.get_rank()
     status = main([str(TINY), *overrides])
     Path(answers, f"rank-{rank}.json").write_text(json.dumps({**found, "status": status}))
+    return status

@@ -1,4 +1,4 @@
-"""Through the true launcher: four bands, clean tiles mixed with given pairs, the same on one rank and two."""
+"""Whole runs: four bands, clean tiles mixed with given pairs, the same on one rank and two."""
 
 import json
 import math
@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from launcher import launch
+from launcher import TINY
 from PIL import Image
+
+from tests.faults.forked import Job
 
 rasterio = pytest.importorskip("rasterio", reason="rasters are read by rasterio: pip install 'wildsr[geo]'")
 
@@ -54,7 +56,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     ]
     folders = {processes: tmp_path_factory.mktemp(f"ranks{processes}") for processes in (1, 2)}
     for processes, folder in folders.items():
-        launch(processes, folder, *overrides)
+        job = Job(processes, folder / "log", [str(TINY), f"output_dir={folder}", *overrides])
+        assert job.wait(200) == [0] * processes, (folder / "log").read_text()
     return {processes: folder / "tiny" for processes, folder in folders.items()}
 
 

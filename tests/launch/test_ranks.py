@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from launcher import ROOT, RUN, TINY, command, environment
+from launcher import ROOT, RUN, TINY, command, environment, failed
 from PIL import Image
-from ranks import game, networks
+from ranks import game, networks, tell
+
+from tests.faults.forked import Job
 
 pytestmark = pytest.mark.launch
-
-RANKS = Path(__file__).with_name("ranks.py")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory, answers: Path) -> tuple[list[dict[str, Any]], str]:
-    """The answers of both ranks, and what was printed; the run of rank.py has 3 bad pictures among 120."""
+    """The answers of both ranks, and what was printed; their run has 3 bad pictures among 120."""
     photos = tmp_path_factory.mktemp("photos")
     for number in range(120):
         Image.effect_mandelbrot((48, 48), (-2 + number / 100, -1, 1, 1), 20).save(photos / f"{number:03d}.png")
@@ -37,17 +37,10 @@ def said(tmp_path_factory: pytest.TempPathFactory, answers: Path) -> tuple[list[
         "gt_size=16",
         "images.crop_size=16",
     ]
-    done = subprocess.run(
-        command(2, RANKS, str(answers), *overrides),
-        capture_output=True,
-        text=True,
-        env={**environment(), "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
+    log = answers / "log"
+    assert failed(Job(2, log, [str(answers), *overrides], tell), log) == [2, 2], log.read_text()
     ranks = [json.loads((answers / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
-    return ranks, done.stdout + done.stderr
+    return ranks, log.read_text()
 
 
 def test_ranks_begin_with_equal_weights_and_keep_them(said: tuple[list[dict[str, Any]], str]) -> None:
@@ -96,7 +89,7 @@ def test_both_ranks_stop_together_when_too_many_pictures_are_bad(said: tuple[lis
     ranks, text = said
     assert [answer["status"] for answer in ranks] == [2, 2]
     lines = [line for line in text.splitlines() if line.startswith("error: ")]
-    assert len(set(lines)) == 1
+    assert len(lines) == 1
     assert "of 120 pictures" in lines[0]
     assert "cannot be read, more than 1 %; the first is " in lines[0]
 

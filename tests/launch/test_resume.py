@@ -1,17 +1,20 @@
-"""Through the true launcher: a run that was interrupted is bitwise the run that was not; ranks share one stream."""
+"""A run that was interrupted is bitwise the run that was not; ranks share one stream.
+
+Through the true launcher once; the other runs are forked, which takes a second in place of ten.
+"""
 
 import json
-import subprocess
+import signal
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import safetensors.torch
 import torch
-from launcher import ROOT, RUN, TINY, command, environment, launch
+from launcher import TINY, launch
 
 from tests.faults.forked import Job
 
@@ -42,42 +45,31 @@ class Outcome:
 
 
 def run(processes: int, folder: Path, *overrides: str) -> Outcome:
-    """Two processes by the launcher; one is forked, which takes a second in place of ten."""
-    if processes > 1:
-        return Outcome(folder / "tiny", launch(processes, folder, *overrides).stdout)
+    """Forked processes, to the end."""
     log = folder / "log"
     log.unlink(missing_ok=True)
-    assert Job(1, log, [str(TINY), f"output_dir={folder}", *overrides]).wait(200) == [0], log.read_text()
+    job = Job(processes, log, [str(TINY), f"output_dir={folder}", *overrides])
+    assert job.wait(200) == [0] * processes, log.read_text()
     return Outcome(folder / "tiny", log.read_text())
 
 
 def kill_at(line: str, processes: int, folder: Path) -> None:
     """Start the run and kill all its processes, as a machine's memory killer would, when it has said `line`."""
-    process = subprocess.Popen(
-        command(processes, RUN, str(TINY), f"output_dir={folder}"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment(),
-        cwd=ROOT,
-    )
-    assert process.stdout is not None
-    try:
-        assert any(said.startswith(line) for said in process.stdout), "the run never came so far"
-    finally:
-        ranks = psutil.Process(process.pid).children(recursive=True)
-        for rank in ranks:  # before the launcher, which would ask them to stop
-            rank.kill()
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    assert len(ranks) >= processes
+    log = folder / "killed"
+    job = Job(processes, log, [str(TINY), f"output_dir={folder}"])
+    deadline = time.monotonic() + 120
+    while not log.exists() or not any(said.startswith(line) for said in log.read_text().splitlines()):
+        assert job.wait(0) is None, "the run never came so far"
+        assert time.monotonic() < deadline
+    job.end()
+    assert job.wait(0) == [-signal.SIGKILL] * processes
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Outcome]:
-    """Six steps at once, by one process and by two."""
-    return {processes: run(processes, tmp_path_factory.mktemp("whole")) for processes in (1, 2)}
+    """Six steps at once, by one process and, as `accelerate launch` starts them, by two."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    return {1: run(1, one), 2: Outcome(two / "tiny", launch(2, two).stdout)}
 
 
 @pytest.fixture(scope="module")

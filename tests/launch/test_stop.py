@@ -1,4 +1,7 @@
-"""Stopping on request, stopping because it makes no sense, and a rank that dies: through the true launcher."""
+"""Stopping on request, stopping because it makes no sense, and a rank that dies.
+
+Through the true launcher where it has a part in that; elsewhere by forked ranks, which start in a second, not in ten.
+"""
 
 import json
 import signal
@@ -8,21 +11,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from launcher import ROOT, RUN, TINY, command, environment, launch
+from launcher import ROOT, RUN, TINY, command, environment, failed
+
+from tests.faults.forked import Job
 
 pytestmark = pytest.mark.launch
 LONG = ("max_train_steps=100000", "validation=null", "telemetry.report_to=none", "checkpoints.checkpointing_steps=1000")
 
 
-def start(processes: int, folder: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(processes: int, folder: Path) -> subprocess.Popen[str]:
     """Start a run that does not end by itself, and wait for its first steps."""
-    arguments = command(processes, RUN, str(TINY), f"output_dir={folder}", *LONG, *overrides)
+    arguments = command(processes, RUN, str(TINY), f"output_dir={folder}", *LONG)
     running = subprocess.Popen(
         arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), cwd=ROOT
     )
-    metrics = folder / "tiny" / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not metrics.exists() or metrics.read_text().count("\n") < 5:
+    while len(steps(folder)) < 5:
         assert running.poll() is None, running.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -34,8 +38,18 @@ def said(running: subprocess.Popen[str], seconds: float = 60) -> str:
     return running.communicate(timeout=seconds)[0]
 
 
+def forked(processes: int, folder: Path, *overrides: str) -> tuple[Job, Path]:
+    """The same without the launcher, and where its ranks say what they say."""
+    log = folder / "log"
+    log.unlink(missing_ok=True)
+    return Job(processes, log, [str(TINY), f"output_dir={folder}", *LONG, *overrides]), log
+
+
 def steps(folder: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (folder / "tiny" / "metrics.jsonl").read_text().splitlines()]
+    """The steps that are reported, in their order; the last line may be half written."""
+    metrics = folder / "tiny" / "metrics.jsonl"
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.exists() else []
+    return [json.loads(line)["step"] for line in lines if line.endswith("\n")]
 
 
 def test_a_signal_to_the_launcher_is_answered_by_a_checkpoint_of_both_ranks(tmp_path: Path) -> None:
@@ -47,20 +61,26 @@ def test_a_signal_to_the_launcher_is_answered_by_a_checkpoint_of_both_ranks(tmp_
     assert (tmp_path / "tiny" / "STOPPED").read_text() == f"step {last}: signal\n"
     assert (tmp_path / "tiny" / "checkpoints" / f"step-{last:08d}" / "manifest.json").is_file()
 
-    text = launch(2, tmp_path, *LONG[1:], f"max_train_steps={last + 2}").stdout
-    assert f"resumes at step {last}" in text
+    resumed, log = forked(2, tmp_path, f"max_train_steps={last + 2}")
+    assert resumed.wait(60) == [0, 0], log.read_text()
+    assert f"resumes at step {last}" in log.read_text()
     assert steps(tmp_path) == list(range(1, last + 3))
     assert not (tmp_path / "tiny" / "STOPPED").exists()
 
 
 def test_a_stop_file_and_a_time_budget_stop_a_run(tmp_path: Path) -> None:
-    running = start(1, tmp_path)
+    running, log = forked(1, tmp_path)
+    deadline = time.monotonic() + 60
+    while len(steps(tmp_path)) < 5:
+        assert running.wait(0.02) is None, log.read_text()
+        assert time.monotonic() < deadline
     (tmp_path / "tiny" / "STOP").touch()
-    assert "(STOP file) and saved" in said(running)
-    assert running.returncode == 0
+    assert running.wait(60) == [0], log.read_text()
+    assert "(STOP file) and saved" in log.read_text()
 
-    text = launch(1, tmp_path, *LONG, "max_hours=0.0002").stdout
-    assert "(time budget) and saved" in text
+    running, log = forked(1, tmp_path, "max_hours=0.0002")
+    assert running.wait(60) == [0], log.read_text()
+    assert "(time budget) and saved" in log.read_text()
     assert not (tmp_path / "tiny" / "STOP").exists()
     assert steps(tmp_path) == list(range(1, len(steps(tmp_path)) + 1))
 
@@ -78,10 +98,9 @@ def test_a_rank_that_dies_ends_the_job_within_a_minute(tmp_path: Path) -> None:
 
 def test_a_run_that_diverges_stops_on_all_ranks_and_leaves_a_dump(tmp_path: Path) -> None:
     overrides = ("optimizer.learning_rate=1e30", "optimizer.max_grad_norm=null", "max_skipped=4", "queue_size=8")
-    arguments = command(2, RUN, str(TINY), f"output_dir={tmp_path}", *LONG, *overrides)
-    done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=120)
-    assert done.returncode != 0
-    assert "4 steps in a row had a gradient that is not finite" in done.stderr
+    running, log = forked(2, tmp_path, *overrides)
+    assert failed(running, log) == [1, 1], log.read_text()
+    assert log.read_text().count("error: 4 steps in a row had a gradient that is not finite") == 1
     dumps = sorted((tmp_path / "tiny" / "dump").iterdir())
     assert len(dumps) == 2
     content = torch.load(dumps[0], weights_only=True)
