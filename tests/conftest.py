@@ -1,5 +1,6 @@
 """What most tests stand on: the tiny run as a configuration, and one experiment built from it in this process."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for other programs comes first, so that the workers of xdist end together."""
     slow = ("slurm", "launch", "faults")
     items.sort(key=lambda item: next((i for i, name in enumerate(slow) if name in item.path.parts), len(slow)))
+
+
+def pytest_collection() -> None:
+    """Nothing that is imported is garbage, and to look for it takes long."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays: no later look for garbage goes through it, in a forked rank neither."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
