@@ -75,8 +75,8 @@ def execute(options: Namespace) -> None:
 def last_words(folder: RunFolder) -> str:
     """What is saved of a run that ends while it waits, in a sentence; never raises OSError.
 
-    Rank 0 marks a run that was asked to stop as stopped, so that its job is requeued: not one that lost a rank, whose
-    next try may lose it again.
+    Rank 0 marks a run that was asked to stop as stopped, so that its job is requeued. Whether it was the launcher that
+    asked, as another rank had crashed, the launcher's status says.
     """
     asked = WATCH.request.name is not None and os.environ.get("RANK", "0") == "0"
     try:

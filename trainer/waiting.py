@@ -6,6 +6,7 @@ process where a stop was asked for and the phase does not end.
 """
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -195,11 +196,12 @@ class Watch:
         return " ".join(words)
 
     def _end(self, sentence: str) -> None:
-        """End the process."""
+        """End the process, with the status of the signal that asked to stop, which tells it from a crash."""
+        asked = signal.Signals.__members__.get(self.request.name or "")
         try:
             say(f"{sentence} {self.words()}".rstrip())
         finally:
-            os._exit(1)
+            os._exit(128 + asked if asked else 1)
 
 
 def say(text: str) -> None:

@@ -15,7 +15,8 @@ JOB="${JOB:-${SLURM_JOB_ID:-}}"
 say() { echo "$(date +%FT%T) job $JOB: $*"; }
 
 # Trains on all nodes of the job until the run is done, asked to stop, or broken. Leaves the run's folder in RUN, the
-# launchers' status in STATUS, and in ASKED what asked to stop: "signal", "time budget", "STOP file", or nothing.
+# launchers' status in STATUS, and in ASKED what asked to stop: "signal", "time budget", "STOP file"; nothing where the
+# run is done, or a process crashed, as the launcher then asks the others to stop.
 train() { # CONFIG [key=value ...]
     # shellcheck source=launch/slurm/site.sh
     . "$WILDSR_SITE"
@@ -27,12 +28,14 @@ train() { # CONFIG [key=value ...]
     "${SRUN[@]}" bash -c '. "$WILDSR_SITE" && stage'
     # A mistake is said here, once and with status 2: the launchers would bury it under a traceback for each process.
     RUN="$("${CONTAINER[@]}" python trainer/run.py "$@" --check "$PROCESSES" | tail -n 1)"
-    rm -f "$RUN/STOPPED" # an earlier segment's: a crash before the first step must not pass for a stop
+    # An earlier segment's: a crash before the first step must not pass for a stop.
+    rm -f "$RUN/STOPPED" "$NODE_LOG.crashed"
     STATUS=0
     # A node that ends badly ends the others, which would wait for it until their collectives time out.
     "${SRUN[@]}" --kill-on-bad-exit=1 bash launch/slurm/node.sh "$@" || STATUS=$?
     ASKED=""
-    [ ! -f "$RUN/STOPPED" ] || ASKED="$(sed 's/^step [0-9]*: //' "$RUN/STOPPED")"
+    [ ! -f "$RUN/STOPPED" ] || [ -f "$NODE_LOG.crashed" ] || ASKED="$(sed 's/^step [0-9]*: //' "$RUN/STOPPED")"
+    rm -f "$NODE_LOG.crashed"
     say "$RUN: ended with status $STATUS${ASKED:+, stopped by $ASKED}"
 }
 

@@ -1,5 +1,6 @@
 """The scripts of launch/slurm as far as they go without Slurm, and the sweeps that are shipped."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,47 @@ def test_an_index_without_a_line_and_an_open_quote_are_errors(tmp_path: Path) ->
     done = task(file, 1, "C")
     assert done.returncode == 2
     assert f"error: line 1 of {file} (counted from 0): b='2\n" in done.stderr
+
+
+SLURM = {
+    "srun": 'while [[ "$1" == --* ]]; do shift; done; SLURM_NODEID=0 exec "$@"',
+    "scontrol": '[ "$1" = show ] && echo n1 || echo "scontrol $*"',
+    "python": """
+case "$*" in
+*--check*) echo "$FOLDER" ;;
+*) echo "step 3: signal" >"$FOLDER/STOPPED"; echo "started: $1"; exit "$ENDS" ;;
+esac""",
+    "sleep": "exit 0",
+}
+"""What a batch script finds on a node: Slurm's commands, and the trainer, asked to stop whoever asked."""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("status", "requeued"),
+    [(0, True), (143, True), (138, True), (1, False), (2, False), (137, False), (139, False)],
+    ids=["saved", "the launcher was ended", "a hanging process", "crash", "mistake", "killed", "segfault"],
+)
+def test_a_crash_is_not_requeued_though_the_other_ranks_were_asked_to_stop(
+    tmp_path: Path, status: int, requeued: bool, processes: int
+) -> None:
+    for name, program in SLURM.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{program}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "site.sh").write_text("activate() { :; }; stage() { :; }; CONTAINER=()\n")
+    settings = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "WILDSR_SITE": str(tmp_path / "site.sh"), "FOLDER": str(tmp_path),
+        "SLURM_JOB_ID": "7", "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "n1", "SLURM_SUBMIT_DIR": str(ROOT),
+        "PROCESSES_PER_NODE": str(processes), "ENDS": str(status),
+    }  # fmt: skip
+    with (tmp_path / "log.out").open("w") as log:
+        command = ["bash", "launch/slurm/train.sbatch", "config.yaml"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, timeout=60, check=False)
+    said = (tmp_path / "log.out").read_text()
+    assert f"started: {'trainer/run.py' if processes == 1 else 'launch/start.py'}\n" in said
+    assert ("scontrol requeue 7\n" in said) == requeued, said
+    assert f"ended with status {status}{', stopped by signal' if requeued else ''}\n" in said
+    assert not (tmp_path / "log.crashed").exists()
 
 
 @pytest.mark.parametrize(

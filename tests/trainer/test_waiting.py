@@ -113,7 +113,7 @@ def test_a_stop_request_is_heard_while_the_main_thread_sits_in_c(tmp_path: Path)
     child = forked(hangs_in_c(grace=0.05), log := tmp_path / "log")
     wait_for("rank 0 is still exchanging with the others, for 0 s.", log)
     os.kill(child, signal.SIGTERM)
-    assert ended(child) == 1
+    assert ended(child) == 128 + signal.SIGTERM
     assert "error: rank 0: SIGTERM while exchanging with the others" in log.read_text()
     assert "it ends now. The newest complete checkpoint is step-00000012.\n" in log.read_text()
 
@@ -126,7 +126,7 @@ def test_a_disk_that_hangs_or_refuses_does_not_keep_the_process(
     child = forked(hangs_in_c(0.05, last_words), log := tmp_path / "log")
     wait_for("still exchanging", log)
     os.kill(child, signal.SIGTERM)
-    assert ended(child) == 1
+    assert ended(child) == 128 + signal.SIGTERM
     assert "it ends now.\n" in log.read_text()
 
 
