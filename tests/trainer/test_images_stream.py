@@ -2,9 +2,11 @@
 
 import io
 import pickle
+import ssl
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
+import requests
 import skimage
 import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from trainer.images.away import Away
 from trainer.images.crops import ImageBatch, TrainingImagesConfig
 from trainer.images.decode import decode
 from trainer.images.loader import ImageLoader
@@ -26,7 +30,9 @@ from trainer.images.stream import ROWS, Shards, StreamedDataset
 from trainer.images.stream_order import Deal, deal
 from trainer.images.stream_reader import TrainingStream
 from trainer.mistakes import Mistake
+from trainer.stop import StopRequest
 from trainer.unreadable import LEAST, UnreadableImages
+from trainer.waiting import Watch
 
 SIZES = (3, 9, 1, 5, 7, 2, 6)
 SIDE = 16
@@ -102,6 +108,27 @@ def training(
 
 def seen(samples: TrainingStream, positions: Iterable[int]) -> list[bytes]:
     return [samples[position].pixels.numpy().tobytes() for position in positions]
+
+
+def answered(status: int) -> Exception:
+    """What a hub's client raises for such an answer."""
+    answer = requests.Response()
+    answer.status_code = status
+    return requests.exceptions.HTTPError(f"{status} of a server", response=answer)
+
+
+class Failing:
+    """A dataset whose connection breaks off once in each shard, behind its first row."""
+
+    def __init__(self, dataset: Any, error: Exception | None = None) -> None:
+        self.dataset, self.error, self.met = dataset, error or ConnectionError("Server Disconnected"), set[int]()
+
+    def shard(self, num_shards: int, index: int) -> Iterator[Any]:
+        for number, row in enumerate(self.dataset.shard(num_shards=num_shards, index=index)):
+            if number == 1 and index not in self.met:
+                self.met.add(index)
+                raise self.error
+            yield row
 
 
 def all_pictures(shards: Shards) -> Counter[bytes]:
@@ -245,6 +272,43 @@ class TestReading:
         with pytest.raises(Mistake) as caught:
             seen(training(shards, batch=2), range(12))
         assert str(caught.value) == f"{tmp_path / 'b.tar'} cannot be read: unexpected end of data."
+
+    def test_a_network_that_fails_in_the_middle_is_asked_again(
+        self, parquet: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """What was read until then is no shard's end, and the pictures are the same as without it."""
+        monkeypatch.setattr("trainer.images.loader.PAUSE", 0.01)
+        monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0))
+        whole = training(opened(parquet))
+        expected, lengths = seen(whole, range(48)), whole.lengths.known
+        samples = training(replace(opened(parquet), dataset=Failing(opened(parquet).dataset)))
+        batches = ImageLoader(samples, [list(range(at, at + 12)) for at in range(0, 48, 12)], pin_memory=False)
+        assert [pixels.numpy().tobytes() for batch in batches for pixels in batch.pixels] == expected
+        assert samples.lengths.known == lengths
+        assert ": Server Disconnected; it is tried again)" in capfd.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("error", "away"),
+        [
+            (TimeoutError("timed out"), True),
+            (ssl.SSLEOFError("EOF occurred in violation of protocol"), True),
+            (requests.exceptions.ChunkedEncodingError("Connection broken"), True),
+            (answered(503), True),
+            (answered(429), True),
+            (answered(404), False),
+            (answered(401), False),
+            (FileNotFoundError("no such repository"), False),
+            (pyarrow.ArrowInvalid("Parquet magic bytes not found"), False),
+        ],
+        ids=repr,
+    )
+    def test_a_network_is_told_from_what_is_not_there(self, parquet: Path, error: Exception, away: bool) -> None:
+        outer = ValueError("a generator failed")
+        outer.__cause__ = error
+        for raised in (error, outer):
+            shards = replace(opened(parquet), dataset=Failing(opened(parquet).dataset, raised))
+            with pytest.raises(Away if away else Mistake, match=r"\.parquet"):
+                list(shards.rows(0))
 
 
 class TestUnreadable:
@@ -418,7 +482,7 @@ class TestOpening:
             "a network, is HF_HUB_OFFLINE set, does it need `hf auth login`?"
         )
         assert self.refused(path=parquet, split="val").startswith(
-            f"path: dataset '{parquet}' cannot be streamed: Bad split: val. Available splits: ['train']"
+            f"split: dataset '{parquet}' cannot be streamed: Bad split: val. Available splits: ['train']"
         )
         for key in ("name", "data_files", "revision"):
             assert self.refused(path=parquet / "*.parquet", **{key: "x"}) == (

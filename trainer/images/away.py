@@ -1,8 +1,10 @@
-"""Telling a disk that is away for a moment from a picture that is bad."""
+"""Telling a disk, or a network, that is away for a moment from a picture that is bad."""
 
 import errno
 import os
-from collections.abc import Callable
+import socket
+import ssl
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch import Tensor
@@ -18,8 +20,18 @@ PASSING = frozenset(
 """What reading from a network's disk fails with while that is away; a bad file does not."""
 
 
+CLIENTS = frozenset({"aiohttp", "httpcore", "httpx", "httpx2", "requests", "urllib3"})
+"""The packages whose errors are of a connection where they bring no answer; which of them the hub's client uses differs
+by its version."""
+ASK_AGAIN = frozenset({408, 425, 429})
+"""The answers of a server, beside those from 500 on, that say nothing against what was asked for."""
+
+
 class Away(Unreadable):
-    """A picture that cannot be read because its disk is away. It travels between processes as its text alone."""
+    """A picture that cannot be read because its disk or its network is away.
+
+    It travels between processes as its text alone.
+    """
 
     def __init__(self, name: str, reason: str = "") -> None:
         super().__init__(name, reason)
@@ -43,6 +55,28 @@ def unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
             return read()  # the disk may have come back in between
         raise
+
+
+def is_of_network(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, is of a connection or a server, and not of what was asked for."""
+    return any(map(_is_of_network, _chain(error)))
+
+
+def _is_of_network(error: BaseException) -> bool:
+    answer = getattr(error, "response", None)
+    status = getattr(answer, "status_code", getattr(error, "status", None))
+    if isinstance(status, int):
+        return status >= 500 or status in ASK_AGAIN
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | ssl.SSLError):
+        return True
+    return any(base.__module__.partition(".")[0] in CLIENTS for base in type(error).__mro__)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those in whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def why_away(folder: Path, error: BaseException | None = None) -> str:

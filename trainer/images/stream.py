@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from trainer.images.away import PASSING, Away
+from trainer.images.away import PASSING, Away, is_of_network
 from trainer.images.hub_dataset import (
     GLOB,
     decode_stored,
@@ -72,14 +72,15 @@ class Shards:
         """The rows of a shard, encoded as they are stored.
 
         Raises:
-            Mistake: the shard cannot be read (any more): a damaged archive, a network that stays away.
-            Away: its disk is away.
+            Mistake: the shard cannot be read (any more): a damaged archive, a file that the hub has no more.
+            Away: its disk is away, or the network to it.
         """
         try:
             for row in self.dataset.shard(num_shards=len(self.names), index=shard):
                 yield row[self.column]
         except Exception as error:  # hub, tar and arrow have no common type below Exception
-            if isinstance(error, OSError) and error.errno in {*PASSING, errno.ENOENT, errno.EIO}:
+            is_of_disk = isinstance(error, OSError) and error.errno in {*PASSING, errno.ENOENT, errno.EIO}
+            if is_of_disk or is_of_network(error):
                 raise Away(self.names[shard], first_line(error)) from error
             raise Mistake(f"{self.names[shard]} cannot be read: {first_line(error)}.") from error
 

@@ -103,9 +103,13 @@ class LogicalStream:
         while True:
             shard = self.shard
             self.rows = self.rows or enumerate(self.shards.rows(shard))
-            for row, content in self.rows:
-                self.next += 1
-                return Stored(shard * ROWS + row, content)
+            try:
+                for row, content in self.rows:
+                    self.next += 1
+                    return Stored(shard * ROWS + row, content)
+            except Away:
+                self._restart()  # what broke off is no shard's end
+                raise
             self.lengths.learn(self.shards, shard, self.next - self.first)
             self._turn(self.next)
 
