@@ -45,6 +45,7 @@ LAYERS = (
         "loss_scale",
         "watched",
         "leftovers",
+        "stream",
     },
     {
         "networks",
@@ -58,10 +59,10 @@ LAYERS = (
         "control",
         "state_dicts",
     },
-    {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure"},
+    {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure", "hub_config"},
     # parts
     {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "comparison", "pool", "validate", "trackers", "side_stream"},
+    {"digest", "comparison", "pool", "validate", "trackers", "side_stream", "feed"},
     {"telemetry", "saving"},
     # configuration
     {"override", "config_io", "figures", "config"},
@@ -69,7 +70,8 @@ LAYERS = (
     {"card", "publishing", "ranks"},
     {"everywhere", "joined"},
     # the whole
-    {"makers", "feed"},
+    {"makers", "accelerator"},
+    {"experiment"},
     {"assemble"},
     {"banner", "steps", "resume", "finale"},
     {"loop", "dry_run"},

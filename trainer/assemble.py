@@ -1,31 +1,22 @@
 """From a configuration to the parts of a run: with `makers`, the only place where things are constructed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from degradations.draws import Keys
-from degradations.sharpen import usm_sharpen
-from trainer.batch import BatchPlan, plan_batch
+from trainer.batch import plan_batch
 from trainer.cadence import Cadence
-from trainer.chance import key_generators
 from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, folder_of, origins
+from trainer.claim import check_folder, origins
 from trainer.compiling import COST, check_compiler, compile_in_place
-from trainer.config import RunConfig
+from trainer.config import RunConfig, folder_of
 from trainer.control import Control, LateNumber
 from trainer.disk import Disk
 from trainer.ema import smoothed
 from trainer.everywhere import Proven, open_everywhere, open_when_there
-from trainer.feed import Feed, PairFactory
-from trainer.game import SOLO, Phase
+from trainer.experiment import Experiment
 from trainer.images.pairs import ValidationImages
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
-from trainer.levels import unit
 from trainer.makers import (
     health_of,
     make_networks,
@@ -36,118 +27,18 @@ from trainer.makers import (
     notes_on_statistics,
 )
 from trainer.mistakes import gather
-from trainer.objective import Objective, Targets
-from trainer.opening import check_machine, notes_on_images, open_images, prove, stream_of
+from trainer.opening import check_machine, notes_on_images, open_images, prove, samples_of, stream_of
 from trainer.plateau import Plateau
-from trainer.player import Player
-from trainer.pool import Pool
 from trainer.publishing import make_pusher, meet_hub
-from trainer.pusher import Pusher
 from trainer.ranks import on_main, once_per_machine
 from trainer.restraint import Restraint
-from trainer.run_folder import RunFolder
 from trainer.saving import Saver
 from trainer.state import TrainState
-from trainer.synthesis import Pairs, Synthesis
 from trainer.telemetry import Telemetry
 from trainer.trackers import meet_trackers
 from trainer.unreadable import UnreadableImages
 from trainer.validate import Validator
 from trainer.watched import Watched
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """Everything that a run is made of."""
-
-    config: RunConfig
-    accelerator: Accelerator
-    folder: RunFolder
-    batch: BatchPlan
-    source: ImageSource | Shards
-    synthesis: Synthesis
-    objective: Objective
-    generator: Player
-    discriminator: Player | None
-    state: TrainState
-    pool: Pool | None
-    saver: Saver
-    pusher: Pusher | None
-    """On rank 0, where the run goes to the hub."""
-    control: Control
-    disk: Disk
-    skips: LateNumber
-    telemetry: Telemetry
-    unreadable: UnreadableImages
-    validator: Validator | None
-    cadence: Cadence
-    notes: list[str]
-    """What a person should know of how it was put together."""
-
-    def phase(self, step: int) -> Phase:
-        """Who learns at `step`, and with what weight."""
-        return self.config.adversarial.phase(step) if self.config.adversarial else SOLO
-
-    def keys(self, number: int) -> Keys:
-        """The keys of what is drawn for the places of this rank's micro-batch `number` of the present step."""
-        places = self.batch.places(self.state.step, self.accelerator.process_index, number)
-        return Keys(self.config.seed, torch.tensor(places))
-
-    def key_generators(self, number: int, player: str) -> None:
-        """Let what `player`'s networks draw themselves follow from this rank's micro-batch `number` of the step."""
-        first = self.batch.places(self.state.step, self.accelerator.process_index, number)[0]
-        key_generators(self.accelerator.device, self.config.seed, first, player)
-
-    def targets(self, pairs: Pairs) -> Targets:
-        """What each loss aims at, as the `..._gt_usm` say."""
-        config, plain = self.config, unit(pairs.gt)
-        flags = (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm)
-        sharp = usm_sharpen(plain) if any(flags) else plain
-        return Targets(*(sharp if flag else plain for flag in flags))
-
-    def keep_watched(self, report: Mapping[str, Tensor]) -> None:
-        """Keep what this step's report has for the plateaus. Collective."""
-        if self.state.watched:
-            self.state.watched.add(report, self.phase(self.state.step).objective)
-
-    def watch_plateaus(self, validated: Mapping[str, float]) -> None:
-        """Let the players that are being trained see what came of the steps since the last validation, and of this one.
-
-        Collective. None of it goes through the reports: how often a run reports does not change what it trains.
-        """
-        game, step = self.config.adversarial, self.state.step
-        means = self.state.watched.means() if self.state.watched else {}
-        figures = {**validated, **self.state.rates(), **means}
-        phase = self.phase(step - 1)
-        if game is None or game.generator_learns(step):
-            self.generator.observe(figures, step, phase.objective)
-        paused = figures.get("discriminator/paused") == 1  # at every step, and by all ranks
-        if self.discriminator and phase.train_discriminator and not paused:
-            self.discriminator.observe(figures, step)
-
-    def pairs(self) -> Feed:
-        """This rank's micro-batches to train on, from where the run stands, without end."""
-        return Feed(self.factory)
-
-    def fill_pool(self) -> None:
-        """Make the pairs that lie in the pool before the first step."""
-        self.factory.fill_pool()
-
-    @property
-    def factory(self) -> PairFactory:
-        """What makes this rank's pairs."""
-        return PairFactory(
-            config=self.config,
-            batch=self.batch,
-            rank=self.accelerator.process_index,
-            device=self.accelerator.device,
-            source=self.source,
-            synthesis=self.synthesis,
-            pool=self.pool,
-            state=self.state,
-            unreadable=self.unreadable,
-            watch=self.telemetry.watch,
-        )
 
 
 def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
@@ -248,6 +139,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         folder=folder,
         batch=batch,
         source=source,
+        samples=lambda: samples_of(source, config, state.stream),
         synthesis=synthesis,
         objective=make_objective(config, accelerator),
         generator=generator,

@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.assemble import Experiment
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
 from trainer.makers import path

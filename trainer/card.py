@@ -13,7 +13,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree
 from trainer.disclosure import are_apart, as_trained, hub_id, is_hub_id, public
-from trainer.hub import HubConfig
+from trainer.hub_config import HubConfig
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.run_folder import RunFolder

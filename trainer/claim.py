@@ -8,11 +8,12 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from trainer.checkpoint import Checkpoints
-from trainer.config import RESUMABLE, RunConfig
+from trainer.config import RESUMABLE, RunConfig, folder_of
 from trainer.config_io import differences, dump_config, read_tree, validated
 from trainer.durable import ASIDE, aside_of, sweep, write_atomically
 from trainer.mistakes import Mistake
-from trainer.run_folder import BY_FILE, RunFolder
+from trainer.run_folder import RunFolder
+from trainer.stop import BY_FILE
 from trainer.weights import InitConfig
 
 BEGUN = {RunFolder.LOCK, "STOP", "STOPPED"}
@@ -109,11 +110,6 @@ def leave_token(config: RunConfig) -> str:
     with _writing(file.parent):
         file.touch(exist_ok=False)
     return file.name
-
-
-def folder_of(config: RunConfig) -> RunFolder:
-    """The run's folder, there or not."""
-    return RunFolder(Path(config.output_dir) / config.name)
 
 
 def origins(config: RunConfig) -> InitConfig:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble, check
 from trainer.batch import plan_batch
 from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, folder_of, move_aside, stop_before_start
-from trainer.config import RunConfig
+from trainer.claim import check_folder, move_aside, stop_before_start
+from trainer.config import RunConfig, folder_of
 from trainer.config_io import dump_config, load_config
 from trainer.console import give
 from trainer.dry_run import dry_run
@@ -21,7 +22,7 @@ from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
 from trainer.paths import check_path
 from trainer.publishing import make_pusher, meet_hub, newest_and_best
-from trainer.ranks import make_accelerator, on_main
+from trainer.ranks import on_main
 from trainer.run_folder import RunFolder
 from trainer.waiting import WATCH
 

@@ -1,6 +1,7 @@
 """The whole configuration of a run: it composes what the owners declare, and checks what only the whole can know."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from degradations.parse import Degradation
@@ -11,7 +12,7 @@ from trainer.batch import BatchConfig
 from trainer.checkpoint import CheckpointsConfig
 from trainer.ema import EMAConfig
 from trainer.figures import watchable
-from trainer.hub import HubConfig
+from trainer.hub_config import HubConfig
 from trainer.images.crops import TrainingImagesConfig
 from trainer.images.stream import StreamedDataset
 from trainer.losses import LossesConfig
@@ -20,6 +21,7 @@ from trainer.paths import PathText
 from trainer.plain_yaml import shorter
 from trainer.plateau import LRSchedule, Plateau
 from trainer.player import OptimizerConfig
+from trainer.run_folder import RunFolder
 from trainer.schedule import Constant
 from trainer.telemetry import TelemetryConfig
 from trainer.validate import ValidationConfig
@@ -326,3 +328,8 @@ RESUMABLE = (
     "hub",
 )
 """What a resumed run may change. The rest (data, degradation, seed, global batch, network) is what the run *is*."""
+
+
+def folder_of(config: RunConfig) -> RunFolder:
+    """The run's folder, there or not."""
+    return RunFolder(Path(config.output_dir) / config.name)

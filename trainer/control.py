@@ -13,8 +13,7 @@ from torch import Tensor
 
 from trainer.disk import Disk
 from trainer.mistakes import Mistake
-from trainer.run_folder import BY_FILE
-from trainer.stop import REQUEST, StopRequest
+from trainer.stop import BY_FILE, REQUEST, StopRequest
 from trainer.waiting import HANGS, WATCH, GivenUp, Stopped
 
 

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
+from trainer.comparison import ODD
 from trainer.synthesis import Pairs
-
-ODD = 0x9E3779B97F4A7C15 - (1 << 64)  # 2**64 over the golden ratio: spreads consecutive integers (Knuth, TAOCP 6.4)
 
 
 def digest(pairs: Pairs) -> Tensor:

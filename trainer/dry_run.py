@@ -7,8 +7,8 @@ from itertools import count
 
 import torch
 
-from trainer.assemble import Experiment
 from trainer.banner import banner
+from trainer.experiment import Experiment
 from trainer.mistakes import Failure
 from trainer.steps import Report, train_step
 from trainer.synthesis import Pairs

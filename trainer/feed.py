@@ -7,19 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from trainer.batch import BatchPlan
-from trainer.config import RunConfig
-from trainer.images.crops import ImageBatch, TrainingImages
-from trainer.images.given import Mixture, TrainingMixture
+from trainer.images.crops import ImageBatch
 from trainer.images.loader import ImageLoader
 from trainer.images.positions import Positions
-from trainer.images.sources import ImageSource
-from trainer.images.stream import Shards
-from trainer.images.stream_reader import TrainingStream
-from trainer.opening import order_of
+from trainer.images.reading import Images
 from trainer.pool import Pool
 from trainer.side_stream import SideStream
-from trainer.state import TrainState
 from trainer.stopwatch import Stopwatch
+from trainer.stream import Stream
 from trainer.synthesis import Pairs, Synthesis
 from trainer.unreadable import UnreadableImages
 
@@ -28,25 +23,25 @@ from trainer.unreadable import UnreadableImages
 class PairFactory:
     """What it takes to make the pairs of a rank."""
 
-    config: RunConfig
+    samples: Images
+    """Pictures by position."""
+    stream: Stream
     batch: BatchPlan
     rank: int
     device: torch.device
-    source: ImageSource | Shards
     synthesis: Synthesis
     pool: Pool | None
-    state: TrainState
     unreadable: UnreadableImages
     watch: Stopwatch
 
     def images(self, positions: Iterable[list[int]]) -> ImageLoader:
         """The micro-batches of pictures for lists of positions."""
-        return ImageLoader(self._samples(), positions, pin_memory=self.device.type == "cuda")
+        return ImageLoader(self.samples, positions, pin_memory=self.device.type == "cuda")
 
     def fresh(self, batch: ImageBatch) -> Pairs:
         """New pairs of a micro-batch of pictures, which counts as used."""
         self.unreadable.note(batch.unreadable, batch.reasons)
-        self.state.stream.lengths.update(batch.lengths)
+        self.stream.lengths.update(batch.lengths)
         with self.watch.device("degradation"):
             return self.synthesis.made(batch, self.device)
 
@@ -64,22 +59,13 @@ class PairFactory:
         """Make the pairs that lie in the pool before the first step: slot s gets the s-th coming position."""
         if self.pool is None:
             return
-        first, start = self.pool.first, self.state.stream.position
+        first, start = self.pool.first, self.stream.position
         mine = range(start + first, start + first + len(self.pool.rows))
         size = self.batch.per_device
         for batch in self.images([list(mine[at : at + size]) for at in range(0, len(mine), size)]):
             fresh = self.fresh(batch)
             self.pool.put(int(fresh.positions[0]) - start, self.pool.shape.rows(fresh))
-        self.state.stream.position += self.pool.layout.size
-
-    def _samples(self) -> TrainingImages | TrainingMixture | TrainingStream:
-        """Training samples by position."""
-        config, source = self.config, self.source
-        if isinstance(source, Mixture):
-            return TrainingMixture(source, config.images, config.seed)
-        if not isinstance(source, Shards):
-            return TrainingImages(source, config.images, config.seed)
-        return TrainingStream(source, order_of(source, config), config.images, config.seed, self.state.stream.lengths)
+        self.stream.position += self.pool.layout.size
 
 
 class Feed(Iterator[Pairs]):
@@ -91,8 +77,11 @@ class Feed(Iterator[Pairs]):
     stream for it.
     """
 
-    def __init__(self, factory: PairFactory) -> None:
-        self.factory, self.step, self.number = factory, factory.state.step, 0
+    def __init__(self, factory: PairFactory, step: int) -> None:
+        """Begin with what `step` is trained on."""
+        self.factory, self.step, self.number = factory, step, 0
+        self.last: Pairs | None = None
+        """What was made last."""
         batch = factory.batch
         self.images = factory.images(
             Positions(
@@ -100,11 +89,11 @@ class Feed(Iterator[Pairs]):
                 per_device=batch.per_device,
                 rank=factory.rank,
                 world=batch.processes,
-                start=factory.state.stream.position,
+                start=factory.stream.position,
             )
         )
         self.read: deque[ImageBatch] = deque()
-        self.stream = SideStream(factory.device)
+        self.side = SideStream(factory.device)
 
     def read_step(self) -> None:
         """Read what the coming step needs.
@@ -119,8 +108,8 @@ class Feed(Iterator[Pairs]):
         """The next micro-batch. Collective where there is a pool."""
         self.read_step()
         batch = self.read.popleft()
-        pairs = self.stream.make(lambda: self.factory.exchanged(self.factory.fresh(batch), self.step, self.number))
+        self.last = self.side.make(lambda: self.factory.exchanged(self.factory.fresh(batch), self.step, self.number))
         self.number += 1
         if self.number == self.factory.batch.accumulation:
             self.step, self.number = self.step + 1, 0
-        return pairs
+        return self.last

@@ -10,12 +10,13 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from degradations.draws import Keys
-from trainer.assemble import Experiment
 from trainer.checkpoint import reason as reason_of
 from trainer.control import DATA, DISK
 from trainer.durable import atomically
+from trainer.experiment import Experiment
 from trainer.images.given import Mixture
 from trainer.mistakes import Failure, Mistake, agreed
+from trainer.synthesis import Pairs
 
 
 def end(x: Experiment, stop: str) -> None:
@@ -115,11 +116,10 @@ def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
     return {"given": given, "recipe": x.synthesis.recipe(Keys(config.seed, positions[~given]), crop).as_dict()}
 
 
-def dump(x: Experiment, skipped: int) -> None:
-    """Leave what was trained on last on disk, and raise Failure: the run diverges, and more steps would not help."""
+def dump(x: Experiment, skipped: int, pairs: Pairs) -> NoReturn:
+    """Leave `pairs`, which were trained on last, on disk, and raise Failure: the run diverges, and more steps would not
+    help."""
     folder, saved = x.folder.path / "dump", x.saver.saved
-    pairs = x.telemetry.last_seen
-    assert pairs is not None, "a step was skipped before any pair was seen"
     left: list[str] = []
     try:
         folder.mkdir(exist_ok=True)

@@ -8,9 +8,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal
+from typing import Any
 
 from trainer.durable import write_atomically
+from trainer.hub_config import HubConfig
 from trainer.mistakes import Mistake
 from trainer.run_folder import RunFolder
 from trainer.stop import REQUEST
@@ -18,30 +19,6 @@ from trainer.stop import REQUEST
 COURIER = Path(__file__).with_name("courier.py")
 OPENING = 30.0
 """Seconds for the hub to open the repository before a run begins."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HubConfig:
-    """Where on the hub the run goes, and when. The token is that of HF_TOKEN or of `hf auth login`."""
-
-    repo_id: str
-    """`namespace/name`; made if need be, before anything else is done, or at the first push where the hub is away."""
-    strategy: Literal["end", "best", "every_save"] = "end"
-    """Push what the last step left, each best validation, or each checkpoint."""
-    private: bool = True
-    """Make the repository private, and refuse one that is public."""
-    tag_steps: bool = False
-    """Tag each push `step-00012000`."""
-    license: str | None = None
-    """The licence of the weights by the hub's name for it, such as apache-2.0; null states none."""
-    wait_minutes: float = 5.0
-    """How long a finished run waits for its last push at most; one that is asked to stop does not wait."""
-
-    def __post_init__(self) -> None:
-        if self.repo_id.count("/") != 1 or not all(self.repo_id.split("/")):
-            raise ValueError(f"repo_id: got {self.repo_id!r}; must be namespace/name")
-        if self.wait_minutes < 0:
-            raise ValueError(f"wait_minutes: got {self.wait_minutes}; must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

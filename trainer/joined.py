@@ -14,9 +14,9 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from trainer.checkpoint import VISIBLE
-from trainer.claim import folder_of, leave_token
+from trainer.claim import leave_token
 from trainer.comparison import checksum, same_everywhere
-from trainer.config import RunConfig
+from trainer.config import RunConfig, folder_of
 from trainer.config_io import leaves
 from trainer.mistakes import Mistake, agreed
 from trainer.ranks import GRACE, meet, on_main

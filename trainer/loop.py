@@ -5,9 +5,9 @@ from functools import partial
 
 from torch import Tensor
 
-from trainer.assemble import Experiment
 from trainer.banner import banner
 from trainer.control import Verdict
+from trainer.experiment import Experiment
 from trainer.feed import Feed
 from trainer.finale import dump, end, saved_first
 from trainer.mistakes import Mistake
@@ -64,7 +64,9 @@ def conclude(x: Experiment, report: Report, pairs: Feed) -> Verdict:
     improved = due.validate and validate(x)
     x.telemetry.publish(x.state.step)
     if verdict.skipped >= x.config.max_skipped:
-        dump(x, max(verdict.skipped, int(x.state.diverging())))  # what the ranks agreed on may be some steps old
+        assert pairs.last is not None, "a step was skipped before any pair was made"
+        skipped = max(verdict.skipped, int(x.state.diverging()))  # what the ranks agreed on may be some steps old
+        dump(x, skipped, pairs.last)
     if due.report or verdict.stop:
         with saved_first(x):
             x.unreadable.agree(x.telemetry.say)

@@ -6,17 +6,20 @@ from contextlib import contextmanager
 
 from trainer.config import RunConfig
 from trainer.images.away import Away
-from trainer.images.given import Mixture
+from trainer.images.crops import TrainingImages
+from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.machine import check_shared_memory, cores_of_a_process, local_processes, note_on_workers
 from trainer.images.opened import Unreadable
 from trainer.images.pairs import ValidationImages, open_validation
+from trainer.images.reading import Images
 from trainer.images.sources import ImageSource, first_readable
 from trainer.images.stream import Shards, StreamedDataset
 from trainer.images.stream_order import Deal, deal
+from trainer.images.stream_reader import TrainingStream
 from trainer.levels import unit
 from trainer.mistakes import Mistake, gather
 from trainer.quality import WINDOW
-from trainer.state import Stream
+from trainer.stream import Stream
 from trainer.unreadable import share_of, too_many
 
 SMALL = 100
@@ -117,6 +120,15 @@ def names_of_old(source: ImageSource | Shards) -> str:
     """The checksum by which checkpoints of earlier versions know pictures: of names with the path to them."""
     names = source.names if isinstance(source, Shards) else [source.name(index) for index in range(len(source))]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def samples_of(source: ImageSource | Shards, config: RunConfig, stream: Stream) -> Images:
+    """Training samples by position; of a streamed dataset `stream` has the lengths of the shards that were read."""
+    if isinstance(source, Mixture):
+        return TrainingMixture(source, config.images, config.seed)
+    if not isinstance(source, Shards):
+        return TrainingImages(source, config.images, config.seed)
+    return TrainingStream(source, order_of(source, config), config.images, config.seed, stream.lengths)
 
 
 def order_of(source: Shards, config: RunConfig) -> Deal:

@@ -5,8 +5,8 @@ from functools import partial
 
 from trainer.card import metadata, write_card
 from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, folder_of
-from trainer.config import RunConfig
+from trainer.claim import check_folder
+from trainer.config import RunConfig, folder_of
 from trainer.console import say
 from trainer.disclosure import as_trained
 from trainer.hub import Answer, open_repo, try_repo

@@ -35,7 +35,8 @@ def push(options: argparse.Namespace) -> bool:
     from trainer.claim import check_folder
     from trainer.config import RunConfig
     from trainer.config_io import load_config
-    from trainer.hub import OPENING, HubConfig
+    from trainer.hub import OPENING
+    from trainer.hub_config import HubConfig
     from trainer.mistakes import Failure, Mistake
     from trainer.publishing import ask_hub, make_pusher, newest_and_best
     from trainer.run_folder import RunFolder

@@ -18,7 +18,8 @@ from threading import Condition, Event, Thread
 
 from trainer.checkpoint import Checkpoints
 from trainer.durable import sweep
-from trainer.hub import Answer, HubConfig, Pushed, errand
+from trainer.hub import Answer, Pushed, errand
+from trainer.hub_config import HubConfig
 from trainer.run_folder import RunFolder
 from trainer.stop import REQUEST
 

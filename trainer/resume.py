@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from trainer.assemble import Experiment
 from trainer.claim import check_folder, take_over
 from trainer.disclosure import hub_names
+from trainer.experiment import Experiment
 from trainer.images.stream import Shards
 from trainer.joined import check_shared
 from trainer.mistakes import Mistake, agreed

@@ -28,10 +28,9 @@ from typing import Any
 from trainer import lines
 from trainer.durable import write_atomically
 from trainer.mistakes import Mistake
+from trainer.stop import BY_FILE
 
 FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
-BY_FILE = "STOP file"
-"""Why a run stopped that was asked to by such a file."""
 _LOCKS: dict[Path, int] = {}  # descriptors: to close one would give the lock up
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.assemble import Experiment
 from trainer.compiling import uncompiled
+from trainer.digest import digest
+from trainer.experiment import Experiment
 from trainer.game import Phase
 from trainer.levels import unit
 from trainer.losses.adversarial import R1Penalty
@@ -49,7 +50,8 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
     with frozen(critic):
         for number in range(of):
             pair = next(pairs)
-            x.telemetry.saw(pair)
+            if x.config.telemetry.digest:
+                x.telemetry.add_digest(digest(pair))
             x.key_generators(number, "generator")
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():

@@ -8,6 +8,8 @@ import time
 from threading import Thread
 from types import FrameType
 
+BY_FILE = "STOP file"
+"""Why a run stops that was asked to by a file STOP in its folder."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ECHO = 5.0
 """Seconds within which another signal is the same request: Slurm, the launcher and a terminal's Ctrl-C all send it to

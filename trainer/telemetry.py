@@ -24,13 +24,11 @@ from tqdm import tqdm
 
 from trainer import lines
 from trainer.console import say
-from trainer.digest import digest
 from trainer.disk import Disk
 from trainer.durable import write_atomically
 from trainer.health import Health
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
-from trainer.synthesis import Pairs
 from trainer.trackers import Trackers
 
 SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
@@ -94,7 +92,6 @@ class Telemetry:
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
-        self.last_seen: Pairs | None = None
         self.figures: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
         self.bar: tqdm[Any] | None = None
@@ -133,11 +130,9 @@ class Telemetry:
         if self.bar:
             self.bar.update()
 
-    def saw(self, pairs: Pairs) -> None:
-        """Take a micro-batch that is being trained on into the digest, and remember it for a dump."""
-        self.last_seen = pairs
-        if self.config.digest:
-            self.digest += digest(pairs)
+    def add_digest(self, digest: Tensor) -> None:
+        """Take the digest of a micro-batch that is trained on, an int64 scalar, into that of the coming report."""
+        self.digest += digest
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report, speeds and memory. The host waits here.

@@ -11,9 +11,9 @@ import trainer.joined
 import trainer.loop
 from tests.faults.forked import TINY, Job, Work
 from tests.faults.nodes import SMALL, network, with_other_rate
-from trainer.assemble import Experiment
 from trainer.checkpoint import Checkpoints
 from trainer.comparison import checksum, told_apart
+from trainer.experiment import Experiment
 from trainer.leftovers import check_launcher
 from trainer.mistakes import Mistake
 from trainer.run import main

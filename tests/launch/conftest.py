@@ -10,8 +10,8 @@ import torch
 from loopback import LoopbackHub
 
 from trainer.checkpoint import Checkpoints
-from trainer.claim import folder_of, open_folder
-from trainer.config import RunConfig
+from trainer.claim import open_folder
+from trainer.config import RunConfig, folder_of
 from trainer.run_export import export
 from trainer.run_folder import RunFolder
 from trainer.strips import save_png

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
 from trainer.config_io import load_config
-from trainer.ranks import make_accelerator
+from trainer.experiment import Experiment
 from trainer.run import main
 from trainer.steps import train_step
 

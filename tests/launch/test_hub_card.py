@@ -9,8 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from trainer.card import Facts, card, facts, last_validation, write_card
-from trainer.claim import folder_of
-from trainer.config import RunConfig
+from trainer.config import RunConfig, folder_of
 from trainer.networks import SRVGGNetCompact
 
 Configure = Callable[..., RunConfig]

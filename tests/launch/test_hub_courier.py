@@ -11,8 +11,7 @@ import pytest
 from launcher import ROOT
 from loopback import Fault, LoopbackHub, until
 
-from trainer.claim import folder_of
-from trainer.config import RunConfig
+from trainer.config import RunConfig, folder_of
 from trainer.courier import complaints
 from trainer.hub import Answer, errand
 from trainer.pusher import FIRST_PAUSE, LONGEST_PAUSE, back_off

@@ -12,9 +12,8 @@ from loopback import Fault, LoopbackHub
 
 from tests.faults.forked import TINY, Job
 from trainer import hub as module
-from trainer.claim import folder_of
 from trainer.command import set_aside
-from trainer.config import RunConfig
+from trainer.config import RunConfig, folder_of
 from trainer.config_io import load_config
 from trainer.mistakes import Mistake
 from trainer.publishing import meet_hub

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.chance import draws, key_generators
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
+from trainer.experiment import Experiment
 from trainer.loop import fit
-from trainer.ranks import make_accelerator
 from trainer.steps import train_step
 
 CPU = torch.device("cpu")
@@ -115,7 +116,7 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
 ) -> None:
     keyed: list[tuple[int, int, str]] = []
     monkeypatch.setattr(
-        "trainer.assemble.key_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
+        "trainer.experiment.key_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))
@@ -153,7 +154,7 @@ def test_each_micro_batch_of_each_player_has_its_key(
 ) -> None:
     keyed: list[tuple[int, str]] = []
     monkeypatch.setattr(
-        "trainer.assemble.key_generators", lambda _device, _seed, place, player: keyed.append((place, player))
+        "trainer.experiment.key_generators", lambda _device, _seed, place, player: keyed.append((place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.compiling import COST, check_compiler, compile_in_place
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.mistakes import Mistake
 from trainer.networks import (
     GeneratorConfig,
@@ -20,7 +22,6 @@ from trainer.networks import (
     SRVGGNetCompactConfig,
     StochasticSRResNetConfig,
 )
-from trainer.ranks import make_accelerator
 from trainer.steps import train_step
 
 pytestmark = [  # dynamo's and inductor's own

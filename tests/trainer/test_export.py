@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
@@ -24,7 +25,6 @@ from trainer.exports.origin import Origin, open_origin
 from trainer.exports.release import stem_of
 from trainer.loop import fit
 from trainer.networks import RRDBNet, SRResNet, SRVGGNetCompact
-from trainer.ranks import make_accelerator
 from trainer.released import open_generator
 from trainer.run_folder import RunFolder
 

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
-from trainer.feed import Feed
+from trainer.experiment import Experiment
+from trainer.feed import Feed, PairFactory
 from trainer.images.crops import ImageBatch
 from trainer.loop import agree, fit
 from trainer.mistakes import Failure
-from trainer.ranks import make_accelerator
 from trainer.state import TrainState
 from trainer.waiting import GivenUp
 
@@ -60,12 +61,12 @@ def test_a_step_that_lacks_a_micro_batch_is_not_begun_and_the_run_is_saved_befor
     """The networks, the pool and the digests are then those of the last whole step."""
     per_step = x.batch.accumulation
 
-    def cut(images: Any, count: int = 2 * per_step + 1) -> Feed:
-        feed = Feed(images)
-        feed.images = Cut(feed.images, count)  # type: ignore[assignment]
+    def cut(factory: PairFactory, step: int) -> Feed:
+        feed = Feed(factory, step)
+        feed.images = Cut(feed.images, 2 * per_step + 1)  # type: ignore[assignment]
         return feed
 
-    monkeypatch.setattr("trainer.assemble.Feed", cut)
+    monkeypatch.setattr("trainer.experiment.Feed", cut)
     with pytest.raises(Failure, match=r"too long\. The run is saved at step 2; the same command resumes it\."):
         fit(x)
     assert x.saver.checkpoints.steps()[-1] == 2

@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from degradations.draws import Keys
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.finale import dump, interrupt
 from trainer.mistakes import Failure
-from trainer.ranks import make_accelerator
 
 SMALL = ("validation=null", "queue_size=0", "telemetry.report_to=none", "batch.global_size=8", "batch.per_device=8")
 
@@ -36,9 +37,9 @@ def dumped(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Callable[..
         config = tiny(*SMALL, *overrides)
         x = assemble(config, make_accelerator(config))
         x.folder.path.mkdir()
-        x.telemetry.saw(next(x.pairs()))
+        pairs = next(x.pairs())
         with pytest.raises(Failure, match="3 steps in a row had a gradient that is not finite, the last one step 0"):
-            dump(x, 3)
+            dump(x, 3, pairs)
         content: dict[str, Any] = torch.load(x.folder.path / "dump" / "step-00000000-rank-0.pt", weights_only=True)
         return x, content
 
@@ -83,7 +84,7 @@ def test_what_is_said_of_the_newest_checkpoint_is_true(dumped: Any, saved: int |
     x, _ = dumped()
     x.state.step, x.saver.saved = 6, saved
     with pytest.raises(Failure, match=said):
-        dump(x, 3)
+        dump(x, 3, next(x.pairs()))
 
 
 def test_a_mark_that_cannot_be_written_when_a_run_stops_is_said(

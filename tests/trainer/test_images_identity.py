@@ -12,8 +12,10 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.images.given import Mixture
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import Pairs, open_validation
@@ -23,7 +25,6 @@ from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.opening import names_of_old
 from trainer.plateau import Plateau, PlateauState
-from trainer.ranks import make_accelerator
 from trainer.resume import check_best, check_stream
 from trainer.state import IN_PRETRAINING, Best
 

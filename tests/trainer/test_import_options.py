@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
 from trainer.command import execute
 from trainer.config import RunConfig
@@ -23,7 +24,6 @@ from trainer.losses import PerceptualLoss
 from trainer.mistakes import Mistake
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
 from trainer.plateau import Constant, Cosine, MultiStep
-from trainer.ranks import make_accelerator
 from trainer.run import parse
 from trainer.upstream_options import translate
 from trainer.validate import ValidationConfig

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from tests.faults.forked import TINY, Job, free_port
+from trainer.accelerator import make_accelerator
 from trainer.config import RunConfig
 from trainer.config_io import load_config
 from trainer.mistakes import Failure, Mistake
-from trainer.ranks import leave, make_accelerator, on_main, telling_of_lost_ranks
+from trainer.ranks import leave, on_main, telling_of_lost_ranks
 from trainer.waiting import WATCH
 
 Start = Callable[..., Job]
@@ -136,7 +137,7 @@ def test_processes_that_do_not_find_each_other_end_in_a_sentence() -> None:
 
 
 def test_processes_of_several_machines_are_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.ranks import _where_to_join
+    from trainer.accelerator import _where_to_join
 
     for name, value in {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)

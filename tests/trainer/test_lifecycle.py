@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.checkpoint import Checkpoints
 from trainer.command import execute, last_words
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.loop import fit, validate
 from trainer.mistakes import Failure, Mistake
-from trainer.ranks import make_accelerator
 from trainer.run import parse
 from trainer.run_folder import RunFolder
 from trainer.unreadable import UnreadableImages

@@ -10,11 +10,12 @@ from accelerate import Accelerator
 
 from degradations import fused
 from tests.conftest import Tiny
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
 from trainer.banner import banner
 from trainer.makers import agree_on_path
 from trainer.mistakes import Failure
-from trainer.ranks import leave, make_accelerator
+from trainer.ranks import leave
 
 OTHER = "by the reference: in a trial on cuda:1 they failed: RuntimeError: Triton Error [CUDA]: no image"
 

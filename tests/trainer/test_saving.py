@@ -21,7 +21,8 @@ from trainer.player import OptimizerConfig, Player
 from trainer.run_folder import RunFolder
 from trainer.saving import Saver
 from trainer.schedule import Constant
-from trainer.state import Best, Stream, TrainState
+from trainer.state import Best, TrainState
+from trainer.stream import Stream
 
 Make = Callable[..., Saver]
 SAID = "training goes on, the last complete checkpoint is untouched."

@@ -10,7 +10,8 @@ from trainer.ema import EMAConfig, smoothed
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.player import OptimizerConfig, Player
 from trainer.schedule import Constant
-from trainer.state import Best, Stream, TrainState
+from trainer.state import Best, TrainState
+from trainer.stream import Stream
 
 
 def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainState:

@@ -14,15 +14,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradations.draws import Keys
 from degradations.sharpen import usm_sharpen
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
+from trainer.experiment import Experiment
 from trainer.game import GameConfig
 from trainer.losses import LossesConfig, PerceptualLoss
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks.noise import noise_of
 from trainer.networks.spectral_norm import SpectralConv2d
 from trainer.objective import Objective, Targets, logits_of
-from trainer.ranks import make_accelerator
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
 
 GAME = ("adversarial.discriminator.type=UNetDiscriminatorSN", "adversarial.discriminator.num_feat=4", "queue_size=0")

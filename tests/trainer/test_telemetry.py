@@ -10,10 +10,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trainer.digest import digest
 from trainer.run_folder import RunFolder
 from trainer.stopwatch import Stopwatch
-from trainer.synthesis import Pairs
 from trainer.telemetry import Telemetry, TelemetryConfig, line, truncate_metrics
 
 
@@ -112,19 +110,6 @@ def test_a_report_is_the_mean_since_the_last(telemetry: Telemetry, folder: RunFo
     assert all(record["generator/learning_rate"] == 1e-3 for record in found)
     for name in ("speed/images_per_second", "speed/peak_memory_gib", "speed/eta_seconds"):
         assert found[0][name] > 0
-
-
-def test_what_a_step_that_was_given_up_has_seen_is_not_in_the_digest(
-    accelerator: Accelerator, folder: RunFolder
-) -> None:
-    telemetry = Telemetry(accelerator, folder, TelemetryConfig(report_to="none", digest=True), global_size=2, last=10)
-    telemetry.begin(0)
-    picture = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
-    telemetry.saw(trained := Pairs(picture, picture, torch.tensor([4, 5])))
-    telemetry.add({})
-    telemetry.saw(Pairs(picture, picture, torch.tensor([6, 7])))
-    telemetry.report(1, {})
-    assert telemetry.figures["training/digest"] == int(digest(trained))
 
 
 def test_everything_of_a_step_is_one_line(telemetry: Telemetry, folder: RunFolder) -> None:

@@ -18,12 +18,13 @@ from torch import nn
 
 from degradations.draws import Keys
 from degradations.second_order import SecondOrder
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
 from trainer.banner import banner
 from trainer.card import Facts, card
 from trainer.config import RunConfig
 from trainer.ema import EMAConfig, smoothed
-from trainer.hub import HubConfig
+from trainer.hub_config import HubConfig
 from trainer.images.pairs import LowQuality, Pairs, ValidationSource, open_validation
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
@@ -31,7 +32,6 @@ from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.networks import SRVGGNetCompactConfig, StochasticSRResNetConfig
 from trainer.networks.noise import noise_of
-from trainer.ranks import make_accelerator
 from trainer.runs import summarize
 from trainer.synthesis import Synthesis
 from trainer.validate import Validated, ValidationConfig, Validator, better, bicubic, colour_drift

@@ -9,12 +9,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
+from trainer.experiment import Experiment
 from trainer.loop import fit
 from trainer.mistakes import Mistake
-from trainer.ranks import make_accelerator
 from trainer.watched import Watched
 
 LOSS, GRADIENT = "training/loss", "discriminator/grad_norm"

@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble, check
 from trainer.checkpoint import Checkpoints
 from trainer.config import RunConfig
@@ -25,7 +26,6 @@ from trainer.networks import (
     UNetDiscriminatorSNConfig,
 )
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
-from trainer.ranks import make_accelerator
 from trainer.released import open_generator
 from trainer.weights import load_weights
 

@@ -17,12 +17,13 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor
 
-from trainer.assemble import Experiment, assemble
+from trainer.accelerator import make_accelerator
+from trainer.assemble import assemble
 from trainer.config import RunConfig
 from trainer.control import Control, Verdict
+from trainer.experiment import Experiment
 from trainer.figures import figures_of_training
 from trainer.loop import fit
-from trainer.ranks import make_accelerator
 from trainer.steps import train_step
 
 STEPS, PRETRAIN, RAMP, VALIDATE = 24, 8, 6, 2
