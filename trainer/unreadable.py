@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from trainer.images.opened import Unreadable
 from trainer.images.sources import ImageSource, why_unreadable
 from trainer.images.stream import Shards
 from trainer.mistakes import Mistake
@@ -54,8 +55,32 @@ class UnreadableImages:
             say(f"cannot be read, another picture takes its place: {reason or why_unreadable(self.source, index)}")
         among = max(LEAST, self.seen()) if isinstance(self.source, Shards) else len(self.source)
         if too_many(len(self.known), among):
+            self._forget_mended(say)
+        if too_many(len(self.known), among):
             first = why_unreadable(self.source, min(self.known))
             raise Mistake(f"images: {share_of(len(self.known), among)}; the first is {first}.")
+
+    def _forget_mended(self, say: Callable[[str], None]) -> None:
+        """Count no more what can be read again, as pictures may have been put right since an earlier part of the run.
+
+        Each rank looks at its share. Not of a stream, whose shards would be read for it.
+        """
+        if isinstance(self.source, Shards):
+            return
+        mine = sorted(self.known)[self.accelerator.process_index :: self.accelerator.num_processes]
+        mended = gather_object([index for index in mine if is_readable(self.source, index)])
+        self.known.difference_update(mended)
+        if mended:
+            say(f"{len(mended)} of the pictures that could not be read can be read again.")
+
+
+def is_readable(source: ImageSource, index: int) -> bool:
+    """Whether a picture can be read."""
+    try:
+        source.read(index)
+    except Unreadable:
+        return False
+    return True
 
 
 def too_many(bad: int, among: int) -> bool:

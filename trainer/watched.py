@@ -36,7 +36,7 @@ class Watched:
         values = torch.stack([report[self.names[number]].detach().double() for number in present])
         values = self.accelerator.reduce(values, reduction="mean")
         finite = values.isfinite()
-        for number, value, counts in zip(present, torch.where(finite, values, 0.0), finite, strict=True):
+        for number, value, counts in zip(present, values.nan_to_num(0.0, 0.0, 0.0), finite, strict=True):
             self.sums[number] += value
             self.counts[number] += counts
 

@@ -192,7 +192,7 @@ class TestHubDataset:
         pictures().select([]).to_parquet(tmp_path / "none.parquet")
         assert refused(HubDataset(path=str(tmp_path / "none.parquet"))) == (
             f"path: dataset '{tmp_path / 'none.parquet'}' cannot be loaded: "
-            'Instruction "train" corresponds to no data!.'
+            'Instruction "train" corresponds to no data.'
         )
 
     def test_what_cannot_be_loaded(self, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ class TestHubDataset:
         (tmp_path / "data").mkdir()
         pictures().to_parquet(tmp_path / "data" / "train.parquet")
         assert refused(HubDataset(path=str(tmp_path / "data"), split="val")) == (
-            f"path: dataset '{tmp_path / 'data'}' cannot be loaded: Unknown split \"val\". Should be one of ['train']."
+            f"split: dataset '{tmp_path / 'data'}' cannot be loaded: Unknown split \"val\". Should be one of ['train']."
         )
         (tmp_path / "bad.parquet").write_bytes(b"nonsense")
         assert "cannot be loaded: " in refused(HubDataset(path=str(tmp_path / "bad.parquet")))

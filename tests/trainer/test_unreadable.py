@@ -67,6 +67,19 @@ def test_one_percent_may_be_bad_and_not_one_more(unreadable: UnreadableImages, s
     )
 
 
+def test_what_was_put_right_since_counts_no_more(accelerator: Accelerator, source: Files) -> None:
+    """Those of an earlier part of the run, which a checkpoint names."""
+    said: list[str] = []
+    later = UnreadableImages(accelerator, source, known={7, 8, 9, 10})
+    later.note([50])
+    later.agree(said.append)
+    assert said[1:] == ["3 of the pictures that could not be read can be read again."]
+    assert later.known == {7, 50}
+    later.note([120])
+    with pytest.raises(Mistake, match=r"^images: 3 of 200 pictures"):
+        later.agree(said.append)
+
+
 def test_without_any_nothing_is_said(unreadable: UnreadableImages) -> None:
     said: list[str] = []
     unreadable.note([])

@@ -1,5 +1,6 @@
 """Pictures from Hugging Face `datasets`: a repository on the hub, a saved dataset, or parquet files."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -14,14 +15,8 @@ from trainer.mistakes import Mistake
 from trainer.paths import PathText, check_path, is_absent
 
 GLOB = frozenset("*?[")
-OF_SPLITS = (
-    "Bad split",
-    "Instruction ",
-    "Percent slice",
-    "Requested slice",
-    "Split name",
-    "Unknown split",
-    "Unrecognized",
+OF_SPLITS = re.compile(
+    r"Bad split|Instruction \S*\[|Percent slice|Requested slice|Split name|Unknown split|Unrecognized instruction"
 )
 """How what `datasets` says begins where a split is wrong, or a part of one."""
 PROBES = 32
@@ -100,7 +95,7 @@ class HubDataset:
         if column not in loaded.features:
             raise Mistake(f"image_column: {where} has no column {column!r}; it has {columns}.")
         if not len(loaded):
-            raise Mistake(f"split: {where} has no row.")
+            raise Mistake(f"{'split' if '[' in self.split else 'path'}: {where} has no row.")
         rows = loaded.select_columns([column])
         if self.radiometry and not isinstance(loaded.features[column], datasets.Image):
             rows = rows.with_format("numpy")
@@ -242,7 +237,7 @@ def listed(features: Any) -> str:
 
 def key_of(error: Exception) -> str:
     """The key of a dataset's section that an error of `datasets` is about."""
-    return "split" if isinstance(error, ValueError) and str(error).startswith(OF_SPLITS) else "path"
+    return "split" if isinstance(error, ValueError) and OF_SPLITS.match(str(error)) else "path"
 
 
 def first_line(error: BaseException) -> str:
