@@ -7,6 +7,7 @@ DistributedDataParallel puts gradients into other buckets after a start's first 
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -32,11 +33,11 @@ def tensors(folder: Path, part: str) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "tiny" / "checkpoints" / "step-00000006" / f"{part}.safetensors")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train both, and print the largest difference of each part's weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--world", type=int, default=4)
-    world = parser.parse_args().world
+    world = parser.parse_args(arguments).world
     with tempfile.TemporaryDirectory() as name:
         whole, cut = Path(name, "whole"), Path(name, "cut")
         for folder, steps in ((whole, 6), (cut, 3), (cut, 6)):

@@ -7,35 +7,38 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import digests, resumed
+from tests.faults.hunt import hunt
+
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.launch
 
 
-def run(module: str, *arguments: str) -> str:
-    """Run a script of this folder; what it prints."""
+def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happened() -> None:
+    count = hunt(8, (1, 2))
+    assert count.kills >= 8
+    assert count.different == []
+
+
+def test_a_run_that_meets_all_that_a_machine_can_do_to_it_comes_out_as_if_nothing_had_happened() -> None:
+    """As a program, for it becomes the parent of orphans and changes what its children find of the hub."""
+    command = [sys.executable, "-m", "tests.faults.hunt", "--adversary", "--minutes", "0.7", "--runs", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", f"tests.faults.{module}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    assert "different=[], odd=[]" in done.stdout.splitlines()[-1]
 
 
-@pytest.mark.launch
-def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happened() -> None:
-    assert "different=[]" in run("hunt", "--kills", "8")
-
-
-@pytest.mark.launch
-def test_a_run_that_meets_all_that_a_machine_can_do_to_it_comes_out_as_if_nothing_had_happened() -> None:
-    assert "different=[], odd=[]" in run("hunt", "--adversary", "--minutes", "0.7", "--runs", "1").splitlines()[-1]
-
-
-@pytest.mark.launch
-def test_every_number_of_ranks_gives_the_same_pairs_and_updates_of_both_networks_with_a_resume_between() -> None:
-    rows = run("digests", "--every", "3").splitlines()  # which fails where weights are more than 1e-5 apart
+def test_every_number_of_ranks_gives_the_same_pairs_and_updates_of_both_networks_with_a_resume_between(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert digests.main(["--every", "3"]) == 0  # which fails where weights are more than 1e-5 apart
+    rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 5
     assert all("digests equal" in row for row in rows)
 
 
-@pytest.mark.launch
-def test_four_ranks_resume_bitwise() -> None:
-    assert run("resumed").splitlines() == ["generator: 0.0", "discriminator: 0.0", "generator_ema: 0.0"]
+def test_four_ranks_resume_bitwise(capsys: pytest.CaptureFixture[str]) -> None:
+    resumed.main([])
+    said = capsys.readouterr().out.splitlines()
+    assert said == ["generator: 0.0", "discriminator: 0.0", "generator_ema: 0.0"]

@@ -1,13 +1,13 @@
 """A disk that fills up during a save: what was saved stays, and the run does what the configuration says."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from launcher import ROOT, RUN, TINY, environment
+from launcher import TINY
 
+from tests.faults.forked import Job
 from trainer.checkpoint import Checkpoints, verify
 
 pytestmark = pytest.mark.launch
@@ -24,20 +24,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(RUN), str(TINY), f"output_dir={folder}", *SETTINGS, *overrides]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=120)
+def fails(folder: Path, log: Path, *overrides: str) -> str:
+    """What a run says that ends as a failure."""
+    job = Job(1, log, [str(TINY), f"output_dir={folder}", *SETTINGS, *overrides])
+    assert job.wait(120) == [1], log.read_text()
+    return log.read_text()
+
+
+@pytest.fixture
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file on another disk."""
+    return tmp_path_factory.mktemp("log") / "log"
 
 
 @pytest.mark.parametrize("background", ["false", "true"])
-def test_a_full_disk_stops_the_run_and_spares_the_last_checkpoint(small_disk: Path, background: str) -> None:
+def test_a_full_disk_stops_the_run_and_spares_the_last_checkpoint(small_disk: Path, log: Path, background: str) -> None:
     limit = "checkpoints.checkpoints_total_limit=null"
-    done = run(small_disk, limit, f"checkpoints.background={background}", "max_train_steps=20")
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "could not be written" in done.stderr
-    assert "No space left on device" in done.stderr
-    assert "The last complete checkpoint is untouched." in done.stderr
-    assert "Traceback" not in done.stderr
+    said = fails(small_disk, log, limit, f"checkpoints.background={background}", "max_train_steps=20")
+    assert "could not be written" in said
+    assert "No space left on device" in said
+    assert "The last complete checkpoint is untouched." in said
+    assert "Traceback" not in said
     checkpoints = Checkpoints(small_disk / "tiny" / "checkpoints")
     steps = checkpoints.steps()
     assert len(steps) >= 2
@@ -45,11 +52,10 @@ def test_a_full_disk_stops_the_run_and_spares_the_last_checkpoint(small_disk: Pa
         verify(checkpoints.path(step))
 
 
-def test_a_full_disk_is_said_and_lived_with_where_that_is_wanted(small_disk: Path) -> None:
+def test_a_full_disk_is_said_and_lived_with_where_that_is_wanted(small_disk: Path, log: Path) -> None:
     limit = "checkpoints.checkpoints_total_limit=null"
-    done = run(small_disk, limit, "checkpoints.stop_on_error=false", "max_train_steps=10")
-    assert "training goes on, the last complete checkpoint is untouched." in done.stdout
-    assert "step 10/10" in done.stdout
-    assert done.returncode == 1, done.stdout + done.stderr  # for the result is not on the disk
-    assert "the checkpoint of step 10 could not be written" in done.stderr
+    said = fails(small_disk, log, limit, "checkpoints.stop_on_error=false", "max_train_steps=10")
+    assert "training goes on, the last complete checkpoint is untouched." in said
+    assert "step 10/10" in said
+    assert "error: the checkpoint of step 10 could not be written" in said  # for the result is not on the disk
     assert not (small_disk / "tiny" / "DONE").exists()
