@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PAPER, _INK, _FAINT = (250, 249, 246), (40, 40, 40), (120, 116, 108)
+_LONGEST, _DEEPEST = 2**20, 32
 _GAP, _LINE, _FONT = 14, 15, 12
 # the font that Pillow carries has no Greek
 _SPELT = str.maketrans(
@@ -61,9 +63,7 @@ class Setting:
 
 def read_setting(path: Path) -> Setting:
     """A degradation from a YAML file: a config of its own, or the `degradation` section of a training config."""
-    import yaml
-
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree = _yaml(path)
     if not isinstance(tree, dict):
         raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}")
     if "degradation" in tree or "type" not in tree:
@@ -72,10 +72,38 @@ def read_setting(path: Path) -> Setting:
     return Setting(parse_degradation(tree))
 
 
+def _yaml(path: Path) -> Any:
+    """What a YAML file holds, bounded as whatever a stranger wrote: no pipe, no text without end, no tower of aliases.
+
+    ValueError where it is none, or more than a person would write.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise ValueError(f"{path} is no file" if path.exists() else f"{path} does not exist")
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError(f"{path} is larger than {_LONGEST // 2**20} MiB, which no config is")
+    depth = 0
+    try:
+        for event in yaml.parse(content):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise ValueError(f"{path} is nested more than {_DEEPEST} deep")
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"{path} repeats a part by '*{event.anchor}'; write it out")
+        return yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+
+
 def read_picture(path: Path, side: int, multiple: int) -> Tensor:
     """The middle of a picture, float32 [3, h, w] in [0, 1], at most `side` pixels a side, multiples of `multiple`."""
     from PIL import Image, ImageOps
 
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file")
     with Image.open(path, formats=FORMATS) as file:
         rgb = ImageOps.exif_transpose(file).convert("RGB")
     width, height = (min(side, length) // multiple * multiple for length in rgb.size)
@@ -242,9 +270,19 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line; see the module."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; see the module. The exit status: 0, or 2 for what a sentence on stderr explains."""
     options = _arguments(arguments)
+    try:
+        print(f"{options.out}: {_make(options)} tiles", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _make(options: argparse.Namespace) -> int:
+    """Write the sheet; how many tiles it has."""
     setting = read_setting(options.config) if options.config else Setting(SecondOrder())
     if options.scale:
         setting = Setting(setting.degradation, options.scale, setting.sharpen)
@@ -262,8 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tiles = list(draw_tiles(pictures, setting, share, options.seed))
         title = f"×{setting.scale} degradation"
     make_sheet(tiles, f"{title} · {source} · seed {options.seed}", options.tile).save(options.out)
-    print(f"{options.out}: {len(tiles)} tiles")
+    return len(tiles)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

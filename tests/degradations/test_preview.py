@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_sheet_of_draws(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sheet(photo, photo, "--seed", 1, *options).tobytes() != made.tobytes()
 
 
+def test_what_is_wrong_is_one_sentence(photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for words in (
+        [str(tmp_path / "absent.png")],
+        [str(tmp_path / "pipe.yaml")],
+        [str(photo), "--config", str(tmp_path / "pipe.yaml")],
+    ):
+        assert preview.main([*words, "--out", str(tmp_path / "sheet.png")]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: ")
+        assert len(told.splitlines()) == 1
+    assert preview.main([str(photo), "--count", "1", "--out", str(tmp_path / "sheet.nothing")]) == 2
+
+
 @pytest.mark.parametrize("operation", preview.OPERATIONS)
 def test_sheet_of_one_operation(operation: str, photo: Path, tmp_path: Path) -> None:
     images = () if operation == "kernels" else (photo,)
@@ -54,6 +69,15 @@ def test_training_configs_are_understood(tmp_path: Path) -> None:
     setting = preview.read_setting(path)
     assert setting == preview.Setting(SecondOrder(jpeg_range=(40, 50)), 2, True)
     assert isinstance(preview.read_setting(BSRGAN).degradation, Pipeline)
+    for text, wrong in {
+        "a: &a [1]\nb: *a\n": r"repeats a part by '\*a'",
+        "[" * 40: "nested more than 32 deep",
+        "a: [": "is not YAML",
+        "#" * 2**20 + "\n": "larger than 1 MiB",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=wrong):
+            preview.read_setting(path)
     path.write_text("- 1\n")
     with pytest.raises(ValueError, match="keys and values"):
         preview.read_setting(path)
