@@ -18,7 +18,7 @@ from degradations.checks import check_probability, check_weights
 from degradations.codecs import Codec
 from degradations.correlated import CorrelatedNoise, Speckle
 from degradations.draws import Keys, Purpose, choose, uniform_table, uniforms
-from degradations.fused import stepped
+from degradations.fused.dispatch import stepped
 from degradations.noise import quantise
 from degradations.operation import NUMBERS, Scene
 from degradations.recipes import Drawn

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from degradations import fused
+from degradations.fused import dispatch, eligible
 from trainer.batch import BatchPlan
 from trainer.chance import draws
 from trainer.claim import origins
@@ -133,16 +133,16 @@ def make_synthesis(config: RunConfig, accelerator: Accelerator) -> Synthesis:
 
 def path(config: RunConfig, device: torch.device) -> str:
     """What degrades the pictures of this run on `device`, and why, in words."""
-    return fused.account(config.degradation, picture_type(config), device, config.images.bands)
+    return eligible.account(config.degradation, picture_type(config), device, config.images.bands)
 
 
 def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) -> str:
     """`path`, once that has made a pair: crops of this run may need forms of kernels that a trial does without."""
-    if path(config, device) == fused.WHOLE:
+    if path(config, device) == eligible.WHOLE:
         side, position = config.images.crop_size, torch.zeros(1, dtype=torch.int64)
         crop = torch.zeros(1, config.images.bands, side, side, dtype=torch.uint8, device=device)
-        if reason := fused.rehearsed(device, lambda: synthesis.fused(crop, position)):
-            fused.turn_off(reason)
+        if reason := dispatch.rehearsed(device, lambda: synthesis.fused(crop, position)):
+            dispatch.turn_off(reason)
     return path(config, device)
 
 
@@ -156,9 +156,9 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
     with WATCH.phase(what, grace=GRACE):
         try:
             told = ask()
-        except fused.Broken as error:
+        except dispatch.Broken as error:
             raise Failure(str(error)) from error  # and could not say so to the others
-        except fused.Unusable as error:
+        except dispatch.Unusable as error:
             fault = str(error)
     meet(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
     ranks: list[tuple[str, str]] = gather_object([(told, fault)])
@@ -166,8 +166,8 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
         if fault:
             raise Failure(fault)
     if len({told for told, _ in ranks}) > 1:
-        rank, other = next((rank, told) for rank, (told, _) in enumerate(ranks) if told != fused.WHOLE)
-        fused.turn_off(f"rank {rank} would degrade {other}, and all ranks take the same path")
+        rank, other = next((rank, told) for rank, (told, _) in enumerate(ranks) if told != eligible.WHOLE)
+        dispatch.turn_off(f"rank {rank} would degrade {other}, and all ranks take the same path")
 
 
 def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys
-from degradations.fused import takes
+from degradations.fused.eligible import takes
 from degradations.parse import Degradation
 from degradations.pipeline import PipelineRecipe
 from degradations.second_order import Recipe, SecondOrder

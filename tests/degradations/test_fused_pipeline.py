@@ -23,8 +23,9 @@ pytest.importorskip("triton")
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources
 
-from degradations import Keys, Pipeline, SecondOrder, draw_crops, fused, paired_crop, steps, uniforms, usm_sharpen
+from degradations import Keys, Pipeline, SecondOrder, draw_crops, paired_crop, steps, uniforms, usm_sharpen
 from degradations.camera import Camera
+from degradations.fused import dispatch, eligible
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
@@ -138,7 +139,7 @@ def test_the_recipe_is_the_references(
 
 @pytest.mark.parametrize("bands", [1, 3])
 def test_which_pictures_are_taken(bands: int, fused_device: torch.device) -> None:
-    assert not fused.takes(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
+    assert not eligible.takes(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
     assert trial(SecondOrder(), fused_device, bands, count=1) == ""
 
 
@@ -152,7 +153,7 @@ def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device)
         rf"^The fused kernels .* cannot be compiled or launched for {fused_device} by Triton [\d.]+: ValueError: no "
         r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
     )
-    with pytest.raises(fused.Unusable, match=sentence):
+    with pytest.raises(dispatch.Unusable, match=sentence):
         trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
 
 
@@ -174,11 +175,11 @@ FAULT = CompilationError("def f():\n    x", ast.parse("def f():\n    x").body[0]
     ],
 )
 def test_a_compilers_failure_is_no_excuse(error: Exception, reason: str) -> None:
-    with pytest.raises(fused.Unusable, match=reason):
+    with pytest.raises(dispatch.Unusable, match=reason):
         excuse(error, CPU)
     nested = RuntimeError("at 7:3:\n    f()\n    ^")
     nested.__cause__ = error
-    with pytest.raises(fused.Unusable, match=reason):
+    with pytest.raises(dispatch.Unusable, match=reason):
         excuse(nested, CPU)
 
 
@@ -201,30 +202,31 @@ def test_a_devices_failure_leaves_the_reference(error: Exception, reason: str) -
         raise error
 
     assert excuse(error, CPU).startswith(f"in a trial on cpu they failed: {reason}")
-    assert fused.rehearsed(CPU, work) == excuse(error, CPU)
-    assert fused.rehearsed(CPU, lambda: None) == ""
+    assert dispatch.rehearsed(CPU, work) == excuse(error, CPU)
+    assert dispatch.rehearsed(CPU, lambda: None) == ""
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="pointers of meta tensors are 0: all that follows would fail")
 def test_kernels_that_break_the_device() -> None:
     """A device that computes nothing after the failure, as a GPU after an illegal access."""
     sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
-    with pytest.raises(fused.Broken, match=sentence):
+    with pytest.raises(dispatch.Broken, match=sentence):
         trial(SecondOrder(), torch.device("meta"), 3)
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     device, blur = torch.device("cpu"), steps.Blur(prob=0.654)
     monkeypatch.setenv("WILDSR_FUSED", "0")
-    assert fused._reason(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
-    assert fused._step_obstacle(blur, device, 3) == "WILDSR_FUSED=0"
-    assert fused.account(SecondOrder(), torch.uint8, torch.device("cuda"), 3) == "by the reference: WILDSR_FUSED=0"
+    assert eligible.obstacle(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
+    assert dispatch.step_obstacle(blur, device, 3) == "WILDSR_FUSED=0"
+    assert eligible.account(SecondOrder(), torch.uint8, torch.device("cuda"), 3) == "by the reference: WILDSR_FUSED=0"
     monkeypatch.setenv("WILDSR_FUSED", "off")
     with pytest.raises(ValueError, match="WILDSR_FUSED must be 0 or 1, got 'off'"):
-        fused._reason(SecondOrder(), torch.uint8, device, 3)
+        eligible.obstacle(SecondOrder(), torch.uint8, device, 3)
     monkeypatch.setenv("WILDSR_FUSED", "1")
     assert (
-        fused._reason(SecondOrder(antialias=True), torch.uint8, device, 3) == "there is no kernel for antialias: true"
+        eligible.obstacle(SecondOrder(antialias=True), torch.uint8, device, 3)
+        == "there is no kernel for antialias: true"
     )
 
 
@@ -232,8 +234,8 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 def _turned_on() -> Iterator[None]:
     """What is turned off in a test is on again after it."""
     yield
-    fused.turn_off("")
-    fused._off.clear()
+    dispatch.turn_off("")
+    dispatch._off.clear()
 
 
 @pytest.mark.usefixtures("_turned_on")
@@ -241,14 +243,14 @@ def test_kernels_turned_off() -> None:
     """In the middle of a process, whatever was known of them before."""
     gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.Fit(antialias=True), Camera(prob=0.7), Camera()))
     said = "step by step: fit, camera by the reference (there is no kernel for it)"
-    assert fused.account(pipeline, torch.uint8, gpu, 3) == said
-    fused.turn_off("rank 1 cannot")
+    assert eligible.account(pipeline, torch.uint8, gpu, 3) == said
+    dispatch.turn_off("rank 1 cannot")
     for config in (pipeline, SecondOrder()):
-        assert fused.account(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
+        assert eligible.account(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
 
 
 def test_what_a_cpu_does_is_said() -> None:
-    said = fused.account(SecondOrder(), torch.uint8, CPU, 3)
+    said = eligible.account(SecondOrder(), torch.uint8, CPU, 3)
     assert said == "by the reference: fused kernels are for GPUs, and this is cpu"
 
 
@@ -263,8 +265,8 @@ def test_a_trial_forgives_rounding_and_nothing_more() -> None:
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert fused._reason(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
-    assert fused._step_obstacle(steps.Blur(prob=0.321), CPU, 3) == "Triton is not installed"
+    assert eligible.obstacle(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
+    assert dispatch.step_obstacle(steps.Blur(prob=0.321), CPU, 3) == "Triton is not installed"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +285,7 @@ def test_what_is_not_taken_is_said_once(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert fused._obstacle(config, dtype, torch.device("cpu"), 3)
+            assert eligible.obstacle(config, dtype, torch.device("cpu"), 3)
     assert len(caplog.messages) == 1
     assert re.search(reason, caplog.messages[0])
     if isinstance(config, SecondOrder) and dtype == torch.uint8:
@@ -309,7 +311,7 @@ def test_steps_of_a_pipeline(operation: Operation[Any], picture: Tensor, fused_d
 def test_steps_without_kernels_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         for operation in (Camera(prob=0.123), steps.Jpeg(subsampling="4:4:4"), steps.Fit(antialias=True)) * 2:
-            assert fused._step_obstacle(operation, CPU, 3) == "there is no kernel for it"
+            assert dispatch.step_obstacle(operation, CPU, 3) == "there is no kernel for it"
     assert len(caplog.messages) == 3
     assert "Camera" in caplog.messages[0]
 
@@ -322,7 +324,7 @@ def test_a_general_pipeline(picture: Tensor) -> None:
     pipeline, clean = Pipeline(steps=blurred), crops(picture, 16, 3, 64, 96) / 255
     recipe = pipeline.draw(Keys(1, torch.arange(16)), 64, 96, 4)
     got = (pipeline.apply(clean.cuda(), recipe) * 255).round()
-    assert fused.account(pipeline, torch.uint8, torch.device("cuda"), 3) == (
+    assert eligible.account(pipeline, torch.uint8, torch.device("cuda"), 3) == (
         "step by step: blur, resize, noise, fit, jpeg by fused kernels; "
         "camera by the reference (there is no kernel for it)"
     )

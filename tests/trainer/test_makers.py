@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from degradations import fused
+from degradations.fused import dispatch, eligible
 from tests.conftest import Tiny
 from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
@@ -21,11 +21,11 @@ OTHER = "by the reference: in a trial on cuda:1 they failed: RuntimeError: Trito
 
 
 def unusable() -> str:
-    raise fused.Unusable("The fused kernels cannot be compiled.")
+    raise dispatch.Unusable("The fused kernels cannot be compiled.")
 
 
 def broken() -> str:
-    raise fused.Broken("cuda:0 computes nothing more.")
+    raise dispatch.Broken("cuda:0 computes nothing more.")
 
 
 def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
@@ -43,7 +43,7 @@ def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, ACCELERATE_USE_CPU="true")
             try:
                 agree_on_path(Accelerator(cpu=True), ask)
-                said = "".join(fused._off)
+                said = "".join(dispatch._off)
             except Failure as failure:
                 said = f"Failure: {failure}"
             (folder / str(rank)).write_text(said)
@@ -57,19 +57,19 @@ def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
 
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_ranks_take_one_path(tmp_path: Path) -> None:
-    told = told_by_ranks(tmp_path, lambda: fused.WHOLE, lambda: OTHER)
+    told = told_by_ranks(tmp_path, lambda: eligible.WHOLE, lambda: OTHER)
     assert told == [f"rank 1 would degrade {OTHER}, and all ranks take the same path"] * 2
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_a_fault_of_one_rank_ends_all(tmp_path: Path) -> None:
-    told = told_by_ranks(tmp_path, lambda: fused.WHOLE, unusable)
+    told = told_by_ranks(tmp_path, lambda: eligible.WHOLE, unusable)
     assert told == ["Failure: The fused kernels cannot be compiled."] * 2
 
 
 def test_a_path_that_all_take_stays(accelerator: Accelerator) -> None:
     agree_on_path(accelerator, lambda: OTHER)
-    assert not fused._off
+    assert not dispatch._off
     with pytest.raises(Failure, match="computes nothing more"):
         agree_on_path(accelerator, broken)
 
