@@ -27,6 +27,9 @@ WRAPPERS = ("module.", "_orig_mod.", "ema_model.", "netG.", "netD.", "generator.
 PARTS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 """Where files keep the weights among other things: the average before the live ones."""
 
+LONGEST = 2**20
+"""Bytes that are read of a `config.json`: more is no network's, and what is cut there is no JSON."""
+
 Role = Literal["generator", "discriminator"]
 PLACES = {
     "generator": (WEIGHTS, f"export/{WEIGHTS}", "generator_ema.safetensors"),
@@ -212,7 +215,10 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
         return _parsed(metadata["config"])
     run = file.absolute().parent.parent.parent  # of a checkpoint's file
     config = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": run / "export" / CONFIG}.get(file.name)
-    return _parsed(config.read_bytes()) if config and config.is_file() else None
+    if config is None or not config.is_file():
+        return None
+    with config.open("rb") as opened:
+        return _parsed(opened.read(LONGEST))
 
 
 def _parsed(text: str | bytes) -> dict[str, Any] | None:

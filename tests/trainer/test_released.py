@@ -26,6 +26,7 @@ from trainer.networks import (
     StochasticSRResNet,
 )
 from trainer.released import bands_of, multiple_of, open_generator, scale_of
+from trainer.state_dicts import read
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -200,6 +201,14 @@ def test_what_a_configuration_has_beside_ours_is_said_in_one_sentence(
     with pytest.raises(Mistake, match=r"builds no SRVGGNetCompact: its config\.json has window, which .* not know\.$"):
         open_generator(str(tmp_path), "--model")
     assert not caplog.records
+
+
+def test_a_configuration_without_end_is_none(tmp_path: Path) -> None:
+    compact().save_pretrained(tmp_path)
+    assert read(str(tmp_path), "--model").config
+    written = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(" " * 2**20 + written)
+    assert read(str(tmp_path), "--model").config is None
 
 
 def checkpoint_of(run: Path, step: int, parts: dict[str, dict[str, Any]]) -> Path:
