@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from degradations.fused import dispatch, eligible
+from degradations.fused import dispatch, eligible, switch
 from trainer.batch import BatchPlan
 from trainer.chance import draws
 from trainer.claim import origins
@@ -142,7 +142,7 @@ def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) ->
         side, position = config.images.crop_size, torch.zeros(1, dtype=torch.int64)
         crop = torch.zeros(1, config.images.bands, side, side, dtype=torch.uint8, device=device)
         if reason := dispatch.rehearsed(device, lambda: synthesis.fused(crop, position)):
-            dispatch.turn_off(reason)
+            switch.turn_off(reason)
     return path(config, device)
 
 
@@ -156,9 +156,9 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
     with WATCH.phase(what, grace=GRACE):
         try:
             told = ask()
-        except dispatch.Broken as error:
+        except switch.Broken as error:
             raise Failure(str(error)) from error  # and could not say so to the others
-        except dispatch.Unusable as error:
+        except switch.Unusable as error:
             fault = str(error)
     meet(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
     ranks: list[tuple[str, str]] = gather_object([(told, fault)])
@@ -167,7 +167,7 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
             raise Failure(fault)
     if len({told for told, _ in ranks}) > 1:
         rank, other = next((rank, told) for rank, (told, _) in enumerate(ranks) if told != eligible.WHOLE)
-        dispatch.turn_off(f"rank {rank} would degrade {other}, and all ranks take the same path")
+        switch.turn_off(f"rank {rank} would degrade {other}, and all ranks take the same path")
 
 
 def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> Pool | None:

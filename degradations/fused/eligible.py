@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from degradations.fused.dispatch import step_obstacle, unavailable
+from degradations.fused.dispatch import step_obstacle
+from degradations.fused.switch import unavailable
 
 if TYPE_CHECKING:
     from degradations.parse import Degradation

@@ -11,8 +11,8 @@ from torch import Tensor
 from degradations.crops import draw_crops, paired_crop
 from degradations.draws import Keys, Purpose, uniforms
 from degradations.fused import steps
-from degradations.fused.dispatch import SWITCH, Broken, Unusable
 from degradations.fused.second_order import Pairing
+from degradations.fused.switch import SWITCH, Broken, Unusable
 from degradations.operation import NUMBERS, Operation, Scene
 from degradations.second_order import SecondOrder
 from degradations.sharpen import usm_sharpen

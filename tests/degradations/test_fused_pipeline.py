@@ -25,7 +25,7 @@ from triton.runtime.errors import OutOfResources
 
 from degradations import Keys, Pipeline, SecondOrder, draw_crops, paired_crop, steps, uniforms, usm_sharpen
 from degradations.camera import Camera
-from degradations.fused import dispatch, eligible
+from degradations.fused import dispatch, eligible, switch
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
@@ -153,7 +153,7 @@ def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device)
         rf"^The fused kernels .* cannot be compiled or launched for {fused_device} by Triton [\d.]+: ValueError: no "
         r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
     )
-    with pytest.raises(dispatch.Unusable, match=sentence):
+    with pytest.raises(switch.Unusable, match=sentence):
         trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
 
 
@@ -175,11 +175,11 @@ FAULT = CompilationError("def f():\n    x", ast.parse("def f():\n    x").body[0]
     ],
 )
 def test_a_compilers_failure_is_no_excuse(error: Exception, reason: str) -> None:
-    with pytest.raises(dispatch.Unusable, match=reason):
+    with pytest.raises(switch.Unusable, match=reason):
         excuse(error, CPU)
     nested = RuntimeError("at 7:3:\n    f()\n    ^")
     nested.__cause__ = error
-    with pytest.raises(dispatch.Unusable, match=reason):
+    with pytest.raises(switch.Unusable, match=reason):
         excuse(nested, CPU)
 
 
@@ -210,7 +210,7 @@ def test_a_devices_failure_leaves_the_reference(error: Exception, reason: str) -
 def test_kernels_that_break_the_device() -> None:
     """A device that computes nothing after the failure, as a GPU after an illegal access."""
     sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
-    with pytest.raises(dispatch.Broken, match=sentence):
+    with pytest.raises(switch.Broken, match=sentence):
         trial(SecondOrder(), torch.device("meta"), 3)
 
 
@@ -232,8 +232,8 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 def _turned_on() -> Iterator[None]:
     """What is turned off in a test is on again after it."""
     yield
-    dispatch.turn_off("")
-    dispatch._off.clear()
+    switch.turn_off("")
+    switch._off.clear()
 
 
 @pytest.mark.usefixtures("_turned_on")
@@ -242,7 +242,7 @@ def test_kernels_turned_off() -> None:
     gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.Fit(antialias=True), Camera(prob=0.7), Camera()))
     said = "step by step: fit, camera by the reference (there is no kernel for it)"
     assert eligible.account(pipeline, torch.uint8, gpu, 3) == said
-    dispatch.turn_off("rank 1 cannot")
+    switch.turn_off("rank 1 cannot")
     for config in (pipeline, SecondOrder()):
         assert eligible.account(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from accelerate import Accelerator
 
-from degradations.fused import dispatch, eligible
+from degradations.fused import eligible, switch
 from tests.conftest import Tiny
 from trainer.accelerator import make_accelerator
 from trainer.assemble import assemble
@@ -21,11 +21,11 @@ OTHER = "by the reference: in a trial on cuda:1 they failed: RuntimeError: Trito
 
 
 def unusable() -> str:
-    raise dispatch.Unusable("The fused kernels cannot be compiled.")
+    raise switch.Unusable("The fused kernels cannot be compiled.")
 
 
 def broken() -> str:
-    raise dispatch.Broken("cuda:0 computes nothing more.")
+    raise switch.Broken("cuda:0 computes nothing more.")
 
 
 def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
@@ -43,7 +43,7 @@ def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
             os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, ACCELERATE_USE_CPU="true")
             try:
                 agree_on_path(Accelerator(cpu=True), ask)
-                said = "".join(dispatch._off)
+                said = "".join(switch._off)
             except Failure as failure:
                 said = f"Failure: {failure}"
             (folder / str(rank)).write_text(said)
@@ -69,7 +69,7 @@ def test_a_fault_of_one_rank_ends_all(tmp_path: Path) -> None:
 
 def test_a_path_that_all_take_stays(accelerator: Accelerator) -> None:
     agree_on_path(accelerator, lambda: OTHER)
-    assert not dispatch._off
+    assert not switch._off
     with pytest.raises(Failure, match="computes nothing more"):
         agree_on_path(accelerator, broken)
 
