@@ -1,4 +1,4 @@
-"""Whether an operation runs on its fused kernel or on its reference: the switch, and steps of a general pipeline."""
+"""Whether a step of a general pipeline runs on its fused kernel or on its reference."""
 
 from __future__ import annotations
 
