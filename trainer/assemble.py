@@ -14,9 +14,9 @@ from trainer.disk import Disk
 from trainer.ema import smoothed
 from trainer.everywhere import Proven, open_everywhere, open_when_there
 from trainer.experiment import Experiment
-from trainer.images.pairs import ValidationImages
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
+from trainer.images.validation import ValidationImages
 from trainer.makers import (
     health_of,
     make_networks,

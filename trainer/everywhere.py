@@ -9,9 +9,10 @@ from trainer.comparison import same_everywhere
 from trainer.config import RunConfig
 from trainer.images.away import why_away
 from trainer.images.hub_dataset import HubDataset
-from trainer.images.pairs import DatasetPairs, ValidationImages
+from trainer.images.pairs import DatasetPairs
 from trainer.images.sources import ImageSource
 from trainer.images.stream import Shards
+from trainer.images.validation import ValidationImages
 from trainer.mistakes import Mistake
 from trainer.opening import open_images, prove
 from trainer.paths import is_absent

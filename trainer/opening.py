@@ -10,12 +10,12 @@ from trainer.images.crops import TrainingImages
 from trainer.images.given import Mixture, TrainingMixture
 from trainer.images.machine import check_shared_memory, cores_of_a_process, local_processes, note_on_workers
 from trainer.images.opened import Unreadable
-from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.reading import Images
 from trainer.images.sources import ImageSource, first_readable
 from trainer.images.stream import Shards, StreamedDataset
 from trainer.images.stream_order import Deal, deal
 from trainer.images.stream_reader import TrainingStream
+from trainer.images.validation import ValidationImages, open_validation
 from trainer.levels import unit
 from trainer.mistakes import Mistake, gather
 from trainer.quality import WINDOW

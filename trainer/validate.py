@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from degradations.draws import Keys
 from trainer.images.identity import checksum
-from trainer.images.pairs import LowQuality, ValidationImages, ValidationSource
 from trainer.images.radiometry import Radiometry
+from trainer.images.validation import LowQuality, ValidationImages, ValidationSource
 from trainer.levels import quantised, unit
 from trainer.measures import BandMeasure, Measure, PhotoMeasure
 from trainer.networks.noise import noise_for

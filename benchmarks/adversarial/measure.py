@@ -19,8 +19,8 @@ from torch import Tensor
 
 from trainer.config import RunConfig
 from trainer.config_io import load_config
-from trainer.images.pairs import ValidationImages, open_validation
 from trainer.images.sources import Folder
+from trainer.images.validation import ValidationImages, open_validation
 from trainer.levels import quantised, unit
 from trainer.quality import luma, psnr, ssim
 from trainer.released import open_generator

@@ -18,9 +18,10 @@ from trainer.config import RunConfig
 from trainer.experiment import Experiment
 from trainer.images.given import Mixture
 from trainer.images.hub_dataset import HubDataset
-from trainer.images.pairs import Pairs, open_validation
+from trainer.images.pairs import Pairs
 from trainer.images.sources import Folder
 from trainer.images.stream import StreamedDataset
+from trainer.images.validation import open_validation
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.opening import names_of_old

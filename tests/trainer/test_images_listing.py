@@ -12,8 +12,9 @@ from PIL import Image
 from trainer.assemble import assemble, check
 from trainer.config import RunConfig
 from trainer.images.listing import list_images, shown
-from trainer.images.pairs import Pairs, open_validation
+from trainer.images.pairs import Pairs
 from trainer.images.sources import Folder, why_unreadable
+from trainer.images.validation import open_validation
 from trainer.mistakes import Mistake
 from trainer.opening import notes_on_images, open_training, prove, stream_of
 from trainer.strips import Column, strip

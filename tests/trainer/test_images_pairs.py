@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.images.pairs import Pairs, ValidationSource, open_validation, trimmed
+from trainer.images.pairs import Pairs
 from trainer.images.sources import Folder, Package
+from trainer.images.validation import ValidationSource, open_validation, trimmed
 from trainer.mistakes import Mistake
 
 PAIRS = Path(__file__).parents[2].parent / "shared" / "data" / "bench" / "RealSR_pairs"

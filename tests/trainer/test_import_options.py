@@ -17,8 +17,9 @@ from trainer.command import execute
 from trainer.config import RunConfig
 from trainer.config_io import dump_tree, load_config, read_tree, validated
 from trainer.dry_run import dry_run
-from trainer.images.pairs import LowQuality, Pairs
+from trainer.images.pairs import Pairs
 from trainer.images.sources import Folder
+from trainer.images.validation import LowQuality
 from trainer.import_options import main
 from trainer.losses import PerceptualLoss
 from trainer.mistakes import Mistake

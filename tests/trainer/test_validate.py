@@ -25,9 +25,10 @@ from trainer.card import Facts, card
 from trainer.config import RunConfig
 from trainer.ema import EMAConfig, smoothed
 from trainer.hub_config import HubConfig
-from trainer.images.pairs import LowQuality, Pairs, ValidationSource, open_validation
+from trainer.images.pairs import Pairs
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
+from trainer.images.validation import LowQuality, ValidationSource, open_validation
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.networks import SRVGGNetCompactConfig, StochasticSRResNetConfig

@@ -1,0 +1,211 @@
+"""What validation looks at: the same pictures every time, all of them read before any training."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Literal
+
+from torch import Tensor
+
+from trainer.images.hub_dataset import HubDataset, Rows
+from trainer.images.identity import checksum
+from trainer.images.lists import examples
+from trainer.images.matching import without_ending
+from trainer.images.opened import BUDGET, Budget, Unreadable
+from trainer.images.pairs import DatasetPairs, Pairs, PairSource
+from trainer.images.radiometry import Radiometry
+from trainer.images.sources import Files, Folder, ImageSource, Package, files_of
+from trainer.mistakes import Mistake
+from trainer.paths import PathText
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LowQuality:
+    """A folder of low-quality pictures whose ground truth nobody has, such as photographs as they are found."""
+
+    path: PathText
+    """The folder. Its sub-folders count too; names that begin with a dot do not."""
+    list: PathText | None = None
+    """A text file that chooses among its pictures, a name on each line (`meta_info_file`). null takes all."""
+    radiometry: Radiometry | None = None
+    """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
+    type: Literal["lq"] = "lq"
+
+    def open(self, budget: Budget = BUDGET) -> Files:
+        """List the pictures; Mistake as for a `Folder`."""
+        return files_of(self.path, self.list, self.radiometry, budget)
+
+
+ValidationSource = Folder | Package | HubDataset | Pairs | DatasetPairs | LowQuality
+"""What can be validated on; a configuration chooses by `type`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationPair:
+    """One picture to validate on."""
+
+    name: str
+    lq: Tensor | None
+    """[C, h, w], uint8 or uint16; None where the caller is to make it from `gt` by a keyed degradation."""
+    gt: Tensor | None
+    """[C, scale*h, scale*w] of the same type, contiguous; None where there is no ground truth."""
+    is_cut: bool = False
+    """Whether the ground truth's file has some rows or columns more: see `modcropped`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationImages:
+    """The pictures to validate on, by number. Small and picklable, as what it reads from.
+
+    LQ has sides that are multiples of `lq_multiple`, and GT is `scale` times as large.
+    """
+
+    source: ImageSource | PairSource
+    scale: int
+    max_side: int | None
+    lq_multiple: int
+    least: int = 1
+    """The least side of ground truth that can be measured."""
+    alone: bool = False
+    """The pictures are of low quality, and there is no ground truth."""
+    content: str = ""
+    """A checksum of the names and of all that is measured: pictures, as they were decoded and cut."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of them, a sentence each."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def paired(self) -> bool:
+        """Whether the low-quality pictures are given."""
+        return self.alone or isinstance(self.source, PairSource)
+
+    def name(self, index: int) -> str:
+        """Picture `index` for a caption, without what only this machine knows: the end of its path, or its row."""
+        pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
+        return f"row {index}" if isinstance(pictures, Rows) else PurePosixPath(pictures.name(index)).name
+
+    def results(self) -> list[str]:
+        """What files of results are called, by the pictures' numbers: relative paths without an ending, no two alike.
+
+        A low-quality picture that is given names its result.
+        """
+        pictures = self.source.lq if isinstance(self.source, PairSource) else self.source
+        if not isinstance(pictures, Files):
+            return [f"row-{index:08d}" for index in range(len(self))]
+        stems = [without_ending(file) for file in pictures.files]
+        shared = Counter(stems)
+        return [stem if shared[stem] == 1 else f"{stem}-{index:08d}" for index, stem in enumerate(stems)]
+
+    def __getitem__(self, index: int) -> ValidationPair:
+        """Pair `index`: given pairs whole, others cut so that the result has at most `max_side`, up to what does not
+        divide.
+
+        Raises:
+            Mistake: it cannot be decoded, is too small, or not a pair at this scale.
+        """
+        if self.alone:
+            return self._alone(index)
+        try:
+            if isinstance(self.source, PairSource):
+                lq, whole = self.source.lq.read(index), self.source.gt.read(index)
+                gt = modcropped(whole, lq, self.scale)
+                self.source.check(index, lq, gt, self.scale)
+                lq, is_cut = trimmed(lq, self.lq_multiple, None).contiguous(), gt.shape != whole.shape
+            else:
+                lq, gt, is_cut = None, self.source.read(index), False
+            gt = trimmed(gt, self.scale * self.lq_multiple, None if self.paired else self.max_side)
+        except Unreadable as error:
+            raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
+        least = max(self.least, self.scale * self.lq_multiple)
+        if min(gt.shape[1:]) < least:
+            name, was_cut = self.source.name(index), self.max_side is not None and not self.paired
+            cut = f" once cut to max_side, {self.max_side}" if was_cut else ""
+            raise Mistake(f"{self.source.key}: {name} has a side below {least}{cut}, too small to validate on.")
+        return ValidationPair(self.name(index), lq, gt.contiguous(), is_cut)
+
+    def _alone(self, index: int) -> ValidationPair:
+        """Low-quality picture `index`."""
+        assert not isinstance(self.source, PairSource)
+        longest = None if self.max_side is None else max(self.max_side // self.scale, self.lq_multiple)
+        try:
+            lq = trimmed(self.source.read(index), self.lq_multiple, longest)
+        except Unreadable as error:
+            raise Mistake(f"{self.source.key}: a picture to validate on cannot be used, {error}.") from error
+        if min(lq.shape[1:]) < self.lq_multiple:
+            name = self.source.name(index)
+            raise Mistake(f"{self.source.key}: {name} has a side below {self.lq_multiple}, too small to validate on.")
+        return ValidationPair(self.name(index), lq.contiguous(), None)
+
+
+def modcropped(gt: Tensor, lq: Tensor, scale: int) -> Tensor:
+    """Ground truth [C, H, W] cut to `scale` times a poor picture [C, h, w] that was made without the last few rows and
+    columns, fewer than `scale`, as benchmarks do it (Set14, BSD100) and upstream validates; else as it is."""
+    height, width = (scale * side for side in lq.shape[1:])
+    over = (gt.shape[1] - height, gt.shape[2] - width)
+    return gt[:, :height, :width] if min(over) >= 0 and max(over) < scale else gt
+
+
+def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
+    """[C, H, W] with sides that are multiples of `multiple`.
+
+    A side above `max_side` keeps its middle; else what is over is cut at the end, as benchmarks do ("modcrop").
+    """
+    for axis in (1, 2):
+        length = image.shape[axis]
+        longest = length if max_side is None else min(length, max_side)
+        side = longest - longest % multiple
+        image = image.narrow(axis, (length - side) // 2 if longest < length else 0, side)
+    return image
+
+
+def open_validation(
+    source: ValidationSource,
+    scale: int,
+    max_side: int | None,
+    lq_multiple: int = 1,
+    least: int = 1,
+    budget: Budget = BUDGET,
+) -> ValidationImages:
+    """Open what to validate on and read all of it once, so that bad pictures are met before any training, and the same
+    pictures are known again.
+
+    Args:
+        source: where the pictures are.
+        scale: how many times larger ground truth is than its LQ.
+        max_side: the largest side of a clean picture, or of a result without ground truth: of larger ones the middle is
+            taken; None for all of it.
+        lq_multiple: what the network asks of the sides of its input.
+        least: the least side of ground truth that can be measured.
+        budget: how much memory a picture may take.
+
+    Raises:
+        Mistake: see `open` of the source and `ValidationImages`; where several pictures cannot serve, with how many.
+    """
+    images = ValidationImages(source.open(budget), scale, max_side, lq_multiple, least, isinstance(source, LowQuality))
+    checksums, problems, cut = [], [], []
+    for index in range(len(images)):
+        try:
+            pair = images[index]
+        except Mistake as mistake:
+            problems.append(str(mistake))
+            continue
+        parts = [part for part in (pair.gt, pair.lq) if part is not None]
+        checksums.append(checksum([pair.name, *(f"{part.shape}{part.dtype}" for part in parts), *map(_bytes, parts)]))
+        if pair.is_cut:
+            cut.append(pair.name)
+    if problems:
+        others = f" {len(problems) - 1} more of the {len(images)} cannot serve either." if len(problems) > 1 else ""
+        raise Mistake(problems[0] + others)
+    said = images.source.notes
+    if cut:
+        said += (
+            f"{len(cut)} of the {len(images)} pictures of ground truth have sides that are no multiples of {scale}: "
+            f"what is over is cut off at the end, as benchmarks do (modcrop): {examples(cut)}",
+        )
+    return replace(images, content=checksum(checksums), notes=said)
+
+
+def _bytes(image: Tensor) -> bytes:
+    return image.contiguous().numpy().tobytes()
