@@ -89,6 +89,8 @@ class Telemetry:
         self.metrics = lines.Appender(folder.metrics)
         self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk)
         self.sums: dict[str, Tensor] = {}
+        self.skipped: dict[str, Tensor | int] = {}
+        """For a gradient's norm: how many of the steps that had it were skipped."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
@@ -124,6 +126,9 @@ class Telemetry:
         """Add one optimizer step's scalars, on the device, to the sums of the coming report."""
         for name, value in values.items():
             value = value.detach().double()
+            if name.endswith("grad_norm"):  # of a step that was skipped it is not finite
+                self.skipped[name] = self.skipped.get(name, 0) + (~value.isfinite()).double()
+                value = value.nan_to_num(0.0, 0.0, 0.0)
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.counts.update(values.keys())
         self.steps += 1
@@ -137,12 +142,13 @@ class Telemetry:
     def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report, speeds and memory. The host waits here.
 
-        A figure's mean is over the ranks and over those steps that had it: not every step trains every player.
+        A figure's mean is over the ranks and over those steps that had it: not every step trains every player. That of
+        a gradient's norm is over those that were taken; NaN where there is none.
         """
         names = sorted(self.sums)
         seconds = self.watch.read()
         training = seconds["total"] - sum(seconds.get(name, 0.0) for name in OUTSIDE)
-        own = [*(self.sums[name] / self.counts[name] for name in names)]
+        own = [self.sums[name] / (self.counts[name] - self.skipped.get(name, 0)) for name in names]
         host = [seconds.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]
         row = torch.stack([*own, *torch.tensor(host, dtype=torch.float64, device=self.accelerator.device)])
         rows = self.accelerator.gather(row[None]).cpu()
@@ -158,7 +164,7 @@ class Telemetry:
         if self.config.digest:
             figures["training/digest"] = self.accelerator.reduce(self.digest).item()
             self.digest.zero_()
-        self.sums, self.counts, self.steps = {}, Counter(), 0
+        self.sums, self.skipped, self.counts, self.steps = {}, {}, Counter(), 0
         self.note(figures)
 
     def note(self, figures: Mapping[str, float], pictures: Mapping[str, Tensor] | None = None) -> None:

@@ -30,6 +30,7 @@ from tests.faults.forked import TINY
 from tests.faults.hunt import damage, fingerprint
 from tests.faults.launched import Launched, send
 from tests.launch.loopback import Fault, LoopbackHub
+from trainer.stop import SIGNALS
 
 STEPS, PHOTOGRAPHS, DISK_MB = 100, 120, 24
 ROUNDING = 1e-4
@@ -253,7 +254,9 @@ def explained(life: Life, codes: list[int], said: str) -> bool:
     saved = any((life.victim.run / "checkpoints").glob("step-????????"))
     away = "take_the_data_away" in life.past and "does not exist" in said and not saved
     full = "fill_the_disk" in life.past or away
-    return set(codes) <= ({0, 1, 2} if full else {0, 1} if slow else {0}) and bool(life.past)
+    return set(codes) <= (
+        {0, 1, 2} if full else {0, 1, *(128 + number for number in SIGNALS)} if slow else {0}
+    ) and bool(life.past)
 
 
 def compare(victim: Victim, undisturbed: Path, found: Found) -> None:

@@ -50,6 +50,17 @@ def test_lines_of_later_steps_are_taken_back(folder: RunFolder) -> None:
     assert folder.metrics.read_text() == ""
 
 
+def test_a_gradient_norm_is_the_mean_over_the_steps_that_were_taken(telemetry: Telemetry) -> None:
+    for norm in (1.0, math.inf, 3.0, math.nan):
+        telemetry.add({"training/grad_norm": torch.tensor(norm), "discriminator/grad_norm": torch.tensor(math.inf)})
+    telemetry.report(4, {})
+    assert telemetry.figures["training/grad_norm"] == 2.0
+    assert math.isnan(telemetry.figures["discriminator/grad_norm"])
+    telemetry.add({"training/grad_norm": torch.tensor(5.0)})
+    telemetry.report(5, {})
+    assert telemetry.figures["training/grad_norm"] == 5.0
+
+
 def test_a_full_disk_takes_later_lines_back_too(folder: RunFolder) -> None:
     written(folder, *GOOD)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
