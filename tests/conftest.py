@@ -24,8 +24,8 @@ Tiny = Callable[..., RunConfig]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits for other programs comes first, so that the workers of xdist end together."""
-    slow = ("slurm", "launch", "faults")
+    """What waits for other programs comes first, then the longest files, so that the workers of xdist end together."""
+    slow = ("slurm", "faults", "launch", "test_export_onnx.py", "test_whole_runs.py", "degradations")
     items.sort(key=lambda item: next((i for i, name in enumerate(slow) if name in item.path.parts), len(slow)))
 
 
@@ -35,7 +35,11 @@ def pytest_collection() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays: no later look for garbage goes through it, in a forked rank neither."""
+    """What is there now stays: no later look for garbage goes through it, in a forked rank neither.
+
+    So does what reads configurations, which forked ranks then need not build.
+    """
+    load_config(RunConfig, TINY)
     gc.freeze()
     gc.enable()
 

@@ -23,6 +23,8 @@ import torch
 
 from degradations.draws import words
 from tests.faults.forked import TINY, Job
+from trainer.config import RunConfig
+from trainer.config_io import load_config
 
 STEPS = 60
 SETTINGS = [
@@ -154,6 +156,7 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=int, default=1000, help="of the adversary at most")
     options = parser.parse_args()
+    load_config(RunConfig, TINY)  # what reads configurations is built now, not by each rank
     if options.adversary:
         from tests.faults.adversary import adversary  # which stands on this module
 

@@ -5,7 +5,6 @@ Every scenario's digests and weights are compared with those of the same configu
 
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from cluster import wait_until
 from user import PATIENCE, ROOT, TINY, User, steps
 
+from tests.faults.forked import Job
 from trainer.runs import summarize
 
 pytestmark = pytest.mark.slurm
@@ -61,19 +61,18 @@ def outcome(run: Path) -> Outcome:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """The same runs without Slurm, on as many processes."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    words: list[str] = []
+    """The same runs without Slurm, on as many processes, which are forked."""
+    outcomes = {}
     for name, world, overrides in (
         ("peace", 4, LINES[1]),
         ("stopped", 4, "seed=5 optimizer.betas=[0.9,0.99]"),
         ("alone", 2, "seed=3"),
     ):
-        words += [str(world), str(folder / name), *SETTINGS, *overrides.split(), "--"]
-    command = [sys.executable, "-m", "tests.slurm.undisturbed", *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
-    return {run.name: outcome(run / "tiny") for run in folder.iterdir()}
+        folder = tmp_path_factory.mktemp(name)
+        job = Job(world, folder / "log", [str(TINY), f"output_dir={folder}", *SETTINGS, *overrides.split()])
+        assert job.wait(PATIENCE) == [0] * world, (folder / "log").read_text()
+        outcomes[name] = outcome(folder / "tiny")
+    return outcomes
 
 
 @dataclass(frozen=True)
