@@ -108,7 +108,7 @@ def test_a_stop_request_ends_the_wait_for_rank_0_and_its_work(
     wait_for("rank 1 is still waiting for rank 0", tmp_path / "log")
     for rank in (0, 1):
         job.kill(rank, signal.SIGTERM)
-    assert job.wait(30) == [1, 1], said(tmp_path)
+    assert job.wait(30) == [128 + signal.SIGTERM, 1], said(tmp_path)
     assert "error: rank 0: SIGTERM while listing the pictures, for" in said(tmp_path)
     assert "rank 1 ends: Stopped: rank 1: SIGTERM while waiting for rank 0" in said(tmp_path)
 
@@ -126,7 +126,7 @@ def test_a_peer_that_never_joins_is_said_and_a_stop_request_ends_the_wait(
     job = start(2, joins_or_dies)
     wait_for("rank 0 is still joining the other processes (2 at 127.0.0.1, port ", tmp_path / "log")
     job.kill(0, signal.SIGTERM)
-    assert job.wait(30) == [1, -signal.SIGKILL], said(tmp_path)
+    assert job.wait(30) == [128 + signal.SIGTERM, -signal.SIGKILL], said(tmp_path)
     assert "error: rank 0: SIGTERM while joining the other processes" in said(tmp_path)
 
 
