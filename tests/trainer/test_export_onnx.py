@@ -111,7 +111,6 @@ def test_half_precision_takes_and_gives_half_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["realesr-animevideov3", "realesr-general-x4v3", "RealESRGAN_x4plus_anime_6B"])
 @torch.no_grad()
 def test_released_weights_in_every_format(tmp_path: Path, spandrel: Any, name: str) -> None:
-    torch.set_num_threads(2)
     file = SHARED / f"{name}.fromncnn.pth"
     net = open_generator(str(file), "--model")
     assert main([str(file), "--to", "safetensors,pth,diffusers,onnx", "--out", str(tmp_path)]) == 0

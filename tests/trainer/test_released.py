@@ -312,7 +312,6 @@ def luma(picture: np.ndarray) -> np.ndarray:
 )
 @torch.no_grad()
 def test_released_weights_have_their_figures_on_set5(name: str, wanted: float) -> None:
-    torch.set_num_threads(2)
     net = open_generator(str(SHARED / "weights" / f"{name}.fromncnn.pth"), "--model")
     figures = []
     for file in sorted((SHARED / "bench" / "Set5").glob("*.bmp")):
