@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from trainer.checkpoint import CheckpointsConfig
-from trainer.ema import EMAConfig, smoothed
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import CheckpointsConfig
 from trainer.networks import RRDBNetConfig
-from trainer.player import OptimizerConfig, Player
-from trainer.pool import Layout, PairShape, Pool
-from trainer.run_folder import RunFolder
+from trainer.optim.ema import EMAConfig, smoothed
+from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.lr_schedules import Constant
+from trainer.pairs.pool import Layout, PairShape, Pool
 from trainer.saving import Saver
-from trainer.schedule import Constant
 from trainer.state import Stream, TrainState
 
 SAVES = 5

@@ -40,7 +40,7 @@ from degradation_sides import (
 )
 
 from degradations import Keys, Purpose, SecondOrder, draw_crops, paired_crop, usm_sharpen
-from degradations.draws import uniform_table
+from degradations.keyed_random import uniform_table
 
 
 def measure(lib: SimpleNamespace, batch: int, rounds: int, ours_per_round: int) -> None:

@@ -27,7 +27,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from degradations import Keys, SecondOrder, draws, jpeg, noise, sharpen
+from degradations import Keys, SecondOrder
+from degradations import keyed_random as draws
+from degradations.operations import jpeg, noise, sharpen
 
 Batch = Callable[[int, Clock], object]
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")

@@ -23,7 +23,7 @@ from degradation_stages import reference_stages
 from torch import Tensor
 
 from degradations import Keys, SecondOrder, draw_crops, paired_crop, usm_sharpen
-from degradations.noise import quantise
+from degradations.operations.noise import quantise
 
 SCALE, SIDE = 4, 400
 STAGES = (

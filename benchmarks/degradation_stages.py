@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from degradations import Purpose, SecondOrder
-from degradations.blur import blur
+from degradations.operations.blur import blur
 from degradations.second_order import Recipe, _where
 
 if TYPE_CHECKING:

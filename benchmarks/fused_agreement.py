@@ -23,14 +23,15 @@ from degradation_sides import pictures
 from degradation_stages import fused_stages, reference_stages
 from torch import Tensor
 
-from degradations import Keys, SecondOrder, draw_crops, steps, uniforms, usm_sharpen
+from degradations import Keys, SecondOrder, draw_crops, uniforms, usm_sharpen
 from degradations.fused import second_order as fused
 from degradations.fused import sharpen as fused_sharpen
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
 from degradations.fused.crops import crop
-from degradations.operation import Scene
-from degradations.resize import MODES
+from degradations.operations import pipeline_steps as steps
+from degradations.operations.operation import Scene
+from degradations.operations.resize import MODES
 from degradations.second_order import Recipe
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -26,10 +26,11 @@ import triton
 from triton import knobs
 from triton.backends.compiler import GPUTarget
 
-from degradations import Keys, SecondOrder, steps, uniforms
+from degradations import Keys, SecondOrder, uniforms
 from degradations.fused import steps as fused_steps
 from degradations.fused.second_order import Pairing
-from degradations.operation import NUMBERS, Scene
+from degradations.operations import pipeline_steps as steps
+from degradations.operations.operation import NUMBERS, Scene
 
 SHARED = {80: 163 << 10, 90: 227 << 10}
 """Compute capability (A100; H100 and H200) and the bytes of shared memory that a block may have there."""

@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 
-from trainer.pool import Layout, PairShape, Pool, plan_route
-from trainer.synthesis import Pairs
+from trainer.pairs.pool import Layout, PairShape, Pool, plan_route
+from trainer.pairs.synthesis import Pairs
 
 SHAPE = PairShape((3, 64, 64), (3, 256, 256))
 PER_PROCESS, SLOTS = 12, 180

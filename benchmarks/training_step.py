@@ -39,15 +39,15 @@ if find_spec("diffusers") is None:
     without_diffusers()
 
 from degradations import SecondOrder
-from trainer.levels import unit
+from trainer.images.levels import unit
 from trainer.losses.adversarial import AdversarialLoss
 from trainer.losses.perceptual import PerceptualDistance, PerceptualLoss
 from trainer.losses.vgg import STAGES, VGG19Features
+from trainer.networks.layers.spectral_norm import advance
 from trainer.networks.rrdb import RRDBNet
-from trainer.networks.spectral_norm import advance
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN
-from trainer.side_stream import SideStream
-from trainer.synthesis import Pairs, Synthesis
+from trainer.pairs.side_stream import SideStream
+from trainer.pairs.synthesis import Pairs, Synthesis
 
 
 def random_vgg(width: int) -> dict[str, Tensor]:

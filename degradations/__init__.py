@@ -1,12 +1,12 @@
 """Degradations for blind super-resolution: exact, keyed, drawn for each sample, applied from a recipe."""
 
-from degradations.crops import draw_crops, paired_crop
-from degradations.draws import Keys, Purpose, normal_fields, normals, philox, uniforms, words
-from degradations.jpeg import libjpeg
+from degradations.keyed_random import Keys, Purpose, normal_fields, normals, philox, uniforms, words
+from degradations.operations.crops import draw_crops, paired_crop
+from degradations.operations.jpeg import libjpeg
+from degradations.operations.sharpen import usm_sharpen
 from degradations.parse import Degradation, parse_degradation
 from degradations.pipeline import Pipeline, PipelineRecipe
 from degradations.second_order import Recipe, SecondOrder
-from degradations.sharpen import usm_sharpen
 
 __all__ = [
     "Degradation",

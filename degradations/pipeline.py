@@ -13,16 +13,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degradations.camera import Camera
 from degradations.checks import check_probability, check_weights
-from degradations.codecs import Codec
-from degradations.correlated import CorrelatedNoise, Speckle
-from degradations.draws import Keys, Purpose, choose, uniform_table, uniforms
 from degradations.fused.dispatch import stepped
-from degradations.noise import quantise
-from degradations.operation import NUMBERS, Scene
+from degradations.keyed_random import Keys, Purpose, choose, uniform_table, uniforms
+from degradations.operations.camera import Camera
+from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
+from degradations.operations.noise import quantise
+from degradations.operations.operation import NUMBERS, Scene
+from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+from degradations.operations.real_codecs import Codec
 from degradations.recipes import Drawn
-from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 # Every operation there is: the registry, in the order of this documentation's table.

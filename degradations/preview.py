@@ -20,16 +20,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degradations.blur import filter2d
-from degradations.draws import Keys, Purpose, normals, uniforms
 from degradations.formats import FORMATS
-from degradations.jpeg import libjpeg
-from degradations.kernels import BlurKernels, build_kernels
-from degradations.noise import add_gaussian, add_poisson
+from degradations.keyed_random import Keys, Purpose, normals, uniforms
+from degradations.operations.blur import filter2d
+from degradations.operations.jpeg import libjpeg
+from degradations.operations.kernels import BlurKernels, build_kernels
+from degradations.operations.noise import add_gaussian, add_poisson
+from degradations.operations.resize import MODES, resize
+from degradations.operations.sharpen import usm_sharpen
 from degradations.parse import Degradation, parse_degradation
-from degradations.resize import MODES, resize
 from degradations.second_order import SecondOrder
-from degradations.sharpen import usm_sharpen
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,15 +14,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degradations.blur import blur
 from degradations.checks import check_probability
 from degradations.constants import constant
-from degradations.draws import Keys, Purpose, uniform_table
-from degradations.jpeg import Arithmetic, Jpeg, JpegRecipe
-from degradations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
-from degradations.noise import Noise, NoiseRecipe, quantise
+from degradations.keyed_random import Keys, Purpose, uniform_table
+from degradations.operations.blur import blur
+from degradations.operations.jpeg import Arithmetic, Jpeg, JpegRecipe
+from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
+from degradations.operations.noise import Noise, NoiseRecipe, quantise
+from degradations.operations.resize import Geometry, Resize, ResizeRecipe, draw_mode
 from degradations.recipes import Drawn
-from degradations.resize import Geometry, Resize, ResizeRecipe, draw_mode
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 STAGES = (

@@ -15,8 +15,8 @@ if not torch.cuda.is_available():
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
 
 TINY = Path(__file__).parent / "launch" / "tiny.yaml"
 

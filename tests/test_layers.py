@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom (laws 9 and the table of section 3 of the design)."""
+"""The rooms of the house: what each is for, who may import whom, and the tree of them in CONTRIBUTING."""
 
 import ast
 import sys
@@ -10,88 +10,49 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-LAYERS = (
-    # leaves: each knows its subject only
-    {
-        "mistakes",
-        "foreign",
-        "durable",
-        "paths",
-        "annotations",
-        "plain_yaml",
-        "levels",
-        "batch",
-        "schedule",
-        "plateau",
-        "game",
-        "health",
-        "cadence",
-        "compiling",
-        "ema",
-        "quality",
-        "quality_bands",
-        "strips",
-        "measures",
-        "stopwatch",
-        "stop",
-        "waiting",
-        "courier",
-        "tiles",
-        "conveyor",
-        "console",
-        "lines",
-        "disk",
-        "chance",
-        "loss_scale",
-        "watched",
-        "leftovers",
-        "stream",
-    },
-    {
-        "networks",
-        "losses",
-        "images",
-        "run_folder",
-        "checkpoint",
-        "run_export",
-        "player",
-        "restraint",
-        "control",
-        "state_dicts",
-    },
-    {"weights", "released", "hub", "pusher", "upscaler", "picture_files", "disclosure", "hub_config"},
-    # parts
-    {"adversary", "objective", "synthesis", "state", "unreadable"},
-    {"digest", "comparison", "pool", "validate", "trackers", "side_stream", "feed"},
-    {"telemetry", "saving"},
-    # configuration
-    {"override", "config_io", "figures", "config"},
-    {"claim", "exports", "opening", "options_tree", "upstream_options", "opensr_networks", "opensr_options"},
-    {"card", "publishing", "ranks"},
-    {"everywhere", "joined"},
-    # the whole
-    {"makers", "accelerator"},
-    {"experiment"},
-    {"assemble"},
-    {"banner", "steps", "resume", "finale"},
-    {"loop", "dry_run"},
-    # entry
-    {"command", "export", "import_options", "upscale"},
-    {"push"},
-    {"run", "runs"},
-)
-"""From the bottom up. A room (a module, or a package with all that is in it) imports rooms of lower layers, or of its
-own layer where that makes no cycle."""
+LAYERS = {
+    "trainer": (
+        {"mistakes"},
+        {"console", "foreign_options", "optim"},
+        {"files"},
+        {"distributed"},
+        {"checkpoints", "images"},
+        {"networks", "telemetry"},
+        {"losses", "pairs", "upscale"},
+        {"adversarial", "validation", "upscaler"},
+        {"config", "objective", "state"},
+        {"export", "hub", "import_options", "runs"},
+        {"saving"},
+        {"experiment"},
+        {"lifecycle", "steps"},
+        {"loop", "dry_run", "push"},
+        {"command"},
+        {"run"},
+    ),
+    "degradations": (
+        {"checks", "constants", "formats", "precision", "recipes", "values"},
+        {"keyed_random"},
+        {"operations"},
+        {"second_order"},
+        {"fused"},
+        {"pipeline"},
+        {"parse"},
+        {"eligible", "preview"},
+    ),
+}
+"""From the bottom up. A room, a folder or a single module, imports rooms of lower layers only."""
 
 ALLOWED = {"degradations": {"torch", "einops", "triton"}, "lazily": {"PIL", "yaml", "numpy"}}
 """What degradations/ may import besides the standard library; the second only inside a function."""
 
-ALONE = {"pydantic": "config_io", "yaml": "plain_yaml"}
+ALONE = {"pydantic": "trainer.config.loader", "yaml": "trainer.files.bounded_yaml"}
 """Packages that one module of trainer/ knows, so that it can be exchanged."""
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+def modules(package: str) -> dict[str, Path]:
+    """Dotted name -> file."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
 
 
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
@@ -105,7 +66,8 @@ def imports(file: Path) -> Iterator[tuple[str, bool]]:
             assert node.level == 0, f"{file} imports relatively"
             for alias in node.names:  # either may be a module: the package, or what is imported from it
                 inner = f"{node.module}.{alias.name}"
-                is_module = (ROOT / inner.replace(".", "/")).with_suffix(".py").is_file()
+                place = ROOT / inner.replace(".", "/")
+                is_module = place.with_suffix(".py").is_file() or place.is_dir()
                 yield inner if is_module else str(node.module), id(node) in at_top
 
 
@@ -123,29 +85,76 @@ def top_level(tree: ast.Module) -> Iterator[ast.stmt]:
             waiting += [line for handler in statement.handlers for line in handler.body]
 
 
-def room(file: Path) -> str:
-    """The room of a module of trainer/: itself, or the sub-package that it lies in."""
-    return file.relative_to(ROOT / "trainer").with_suffix("").parts[0]
-
-
-def rooms_known() -> dict[str, set[str]]:
-    """Room -> the other rooms of trainer/ that it imports."""
+def arrows(package: str) -> dict[str, set[str]]:
+    """Room -> the other rooms of its package that it imports, anywhere in its files."""
     known: dict[str, set[str]] = {}
-    for file in modules("trainer"):
-        if file.name == "__init__.py" and file.parent == ROOT / "trainer":
-            continue
-        names = {name.split(".")[1] for name, _ in imports(file) if name.startswith("trainer.")}
-        known.setdefault(room(file), set()).update(names - {room(file)})
+    for name, file in modules(package).items():
+        if name != package:
+            room = name.split(".")[1]
+            others = {other.split(".")[1] for other, _ in imports(file) if other.startswith(f"{package}.")}
+            known.setdefault(room, set()).update(others - {room})
     return known
 
 
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_room_has_a_layer(package: str) -> None:
+    """A new room is entered in the table above: that is when its place is thought about."""
+    placed = [name for layer in LAYERS[package] for name in layer]
+    assert sorted(placed) == sorted(arrows(package))
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_only_go_down_the_layers(package: str) -> None:
+    height = {name: number for number, layer in enumerate(LAYERS[package]) for name in layer}
+    for name, others in arrows(package).items():
+        for other in others:
+            assert height[other] < height[name], f"{package}.{name} imports {package}.{other}, which is not below it"
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_imports_go_in_circles(package: str) -> None:
+    """Those within functions count too."""
+    files = modules(package)
+    known = {name: {other for other, _ in imports(file) if other in files and other not in (name, package)}
+             for name, file in files.items() if name != package}  # fmt: skip
+    while known:
+        free = {name for name, others in known.items() if not others & known.keys()}
+        assert free, f"these import each other: {sorted(known)}"
+        known = {name: others for name, others in known.items() if name not in free}
+
+
+def sentence(file: Path) -> str:
+    """The first sentence of a module's docstring, in one line."""
+    text = ast.get_docstring(ast.parse(file.read_text()))
+    assert text, f"{file} does not say what it is"
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def tree_of(folder: Path, indent: str = "") -> Iterator[str]:
+    """A line for each room below a folder, then for each of its modules, with their own first sentences."""
+    inner = sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file())
+    for path in inner:
+        yield f"{indent}{path.name}/  {sentence(path / '__init__.py')}"
+        yield from tree_of(path, indent + "  ")
+    for path in sorted(folder.glob("*.py")) if folder.parent == ROOT else ():
+        if path.name != "__init__.py":
+            yield f"{indent}{path.name}  {sentence(path)}"
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_the_tree_in_contributing_is_the_rooms_own_sentences(package: str) -> None:
+    """`python tests/test_layers.py` prints it."""
+    wanted = "\n".join([f"{package}/", *tree_of(ROOT / package, "  ")])
+    assert wanted in (ROOT / "CONTRIBUTING.md").read_text()
+
+
 def test_degradations_never_import_the_trainer() -> None:
-    for file in modules("degradations"):
+    for file in modules("degradations").values():
         assert not [name for name, _ in imports(file) if name.split(".")[0] == "trainer"], file
 
 
 def test_degradations_stand_on_torch_and_the_standard_library_alone() -> None:
-    for file in modules("degradations"):
+    for file in modules("degradations").values():
         for name, at_top in imports(file):
             top = name.split(".")[0]
             allowed = ALLOWED["degradations"] | (set() if at_top else ALLOWED["lazily"])
@@ -153,41 +162,20 @@ def test_degradations_stand_on_torch_and_the_standard_library_alone() -> None:
             assert top in {*sys.stdlib_module_names, "degradations", *allowed}, f"{file} imports {name} {place}"
 
 
-def test_every_module_of_the_trainer_has_a_layer() -> None:
-    """A new module is entered in the table above: that is when its place is thought about."""
-    placed = [name for layer in LAYERS for name in layer]
-    assert len(placed) == len(set(placed))
-    assert not rooms_known().keys() - set(placed)
-
-
-def test_imports_only_go_down_the_layers() -> None:
-    height = {name: number for number, layer in enumerate(LAYERS) for name in layer}
-    for name, others in rooms_known().items():
-        for other in others:
-            assert height[other] <= height[name], f"trainer.{name} imports trainer.{other}, which is above it"
-
-
-@pytest.mark.parametrize("package", ["trainer", "degradations"])
-def test_no_imports_go_in_circles(package: str) -> None:
-    files = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
-             for file in modules(package)}  # fmt: skip
-    known = {name: {other for other, at_top in imports(file) if at_top and other in files and other != name}
-             for name, file in files.items()}  # fmt: skip
-    while known:
-        free = {name for name, others in known.items() if not others & known.keys()}
-        assert free, f"these import each other: {sorted(known)}"
-        known = {name: others for name, others in known.items() if name not in free}
-
-
-def test_no_module_of_the_trainer_hides_another() -> None:
+def test_no_room_of_the_trainer_hides_a_module() -> None:
     """`accelerate launch trainer/run.py` puts trainer/ first on sys.path."""
-    own = {room(file) for file in modules("trainer")} - {"__init__"}
     others = set(sys.stdlib_module_names) | (packages_distributions().keys() - {"trainer", "degradations"})
-    assert not own & others
+    assert not arrows("trainer").keys() & others
 
 
 def test_pydantic_and_yaml_are_known_to_one_module_each() -> None:
-    for file in modules("trainer"):
+    for module, file in modules("trainer").items():
         for name, _ in imports(file):
             keeper = ALONE.get(name.split(".")[0])
-            assert keeper in (None, room(file)), f"{file} imports {name}; only trainer.{keeper} may"
+            assert keeper in (None, module), f"{file} imports {name}; only {keeper} may"
+
+
+if __name__ == "__main__":
+    for package in LAYERS:
+        print("\n".join([f"{package}/", *tree_of(ROOT / package, "  ")]))
+        print(f"{len(arrows(package))} rooms, {sum(map(len, arrows(package).values()))} arrows", file=sys.stderr)

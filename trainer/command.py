@@ -7,24 +7,24 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from trainer.accelerator import make_accelerator
-from trainer.assemble import assemble, check
-from trainer.batch import plan_batch
-from trainer.checkpoint import Checkpoints
-from trainer.claim import check_folder, move_aside, stop_before_start
-from trainer.config import RunConfig, folder_of
-from trainer.config_io import dump_config, load_config
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import Checkpoints
+from trainer.config.loader import dump_config, load_config
+from trainer.config.schema import RunConfig, folder_of
 from trainer.console import give
+from trainer.distributed.batch import plan_batch
+from trainer.distributed.ranks import on_main
+from trainer.distributed.waiting import WATCH
 from trainer.dry_run import dry_run
-from trainer.joined import compare_start
+from trainer.files.paths import check_path
+from trainer.lifecycle.accelerator import make_accelerator
+from trainer.lifecycle.assemble import assemble, check
+from trainer.lifecycle.check_folder import check_folder, move_aside, stop_before_start
+from trainer.lifecycle.compare_ranks import compare_start
+from trainer.lifecycle.open_images import open_images, prove
+from trainer.lifecycle.publishing import make_pusher, meet_hub, newest_and_best
 from trainer.loop import fit
 from trainer.mistakes import Mistake
-from trainer.opening import open_images, prove
-from trainer.paths import check_path
-from trainer.publishing import make_pusher, meet_hub, newest_and_best
-from trainer.ranks import on_main
-from trainer.run_folder import RunFolder
-from trainer.waiting import WATCH
 
 
 def execute(options: Namespace) -> None:

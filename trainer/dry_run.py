@@ -7,12 +7,12 @@ from itertools import count
 
 import torch
 
-from trainer.banner import banner
 from trainer.experiment import Experiment
+from trainer.lifecycle.banner import banner
 from trainer.mistakes import Failure
+from trainer.pairs.synthesis import Pairs
 from trainer.steps import Report, train_step
-from trainer.synthesis import Pairs
-from trainer.telemetry import peak_memory
+from trainer.telemetry.reporter import peak_memory
 
 
 def dry_run(x: Experiment) -> None:

@@ -7,31 +7,31 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from degradations.draws import Keys
-from degradations.sharpen import usm_sharpen
-from trainer.batch import BatchPlan
-from trainer.cadence import Cadence
-from trainer.chance import key_generators
-from trainer.config import RunConfig
-from trainer.control import Control, LateNumber
-from trainer.disk import Disk
-from trainer.feed import Feed, PairFactory
-from trainer.game import SOLO, Phase
+from degradations.keyed_random import Keys
+from degradations.operations.sharpen import usm_sharpen
+from trainer.adversarial.phases import SOLO, Phase
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.config.schema import RunConfig
+from trainer.distributed.agreement import Control, LateNumber
+from trainer.distributed.batch import BatchPlan
+from trainer.files.write_policy import Disk
+from trainer.hub.pusher import Pusher
+from trainer.images.levels import unit
 from trainer.images.reading import Images
 from trainer.images.sources import ImageSource
-from trainer.images.stream import Shards
-from trainer.levels import unit
+from trainer.images.streaming.dataset import Shards
+from trainer.images.unreadable import UnreadableImages
+from trainer.networks.keyed_rng import key_generators
 from trainer.objective import Objective, Targets
-from trainer.player import Player
-from trainer.pool import Pool
-from trainer.pusher import Pusher
-from trainer.run_folder import RunFolder
+from trainer.optim.learner import Player
+from trainer.pairs.feed import Feed, PairFactory
+from trainer.pairs.pool import Pool
+from trainer.pairs.synthesis import Pairs, Synthesis
 from trainer.saving import Saver
 from trainer.state import TrainState
-from trainer.synthesis import Pairs, Synthesis
-from trainer.telemetry import Telemetry
-from trainer.unreadable import UnreadableImages
-from trainer.validate import Validator
+from trainer.telemetry.intervals import Cadence
+from trainer.telemetry.reporter import Telemetry
+from trainer.validation.validator import Validator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.console import give
-from trainer.paths import check_path, path_option
+from trainer.files.paths import check_path, path_option
 
 EPILOG = """\
 examples:
@@ -60,8 +60,9 @@ Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], list[str]]]
 
 def translator(file: Path, tree: dict[str, Any], gpus: int) -> Translate:
     """What translates the tree of a file; Mistake where it is no other program's that is known."""
-    from trainer import opensr_options, upstream_options
-    from trainer.foreign import program_of
+    from trainer.config.foreign_files import program_of
+    from trainer.foreign_options import opensr as opensr_options
+    from trainer.foreign_options import realesrgan as upstream_options
     from trainer.mistakes import Mistake
 
     program = program_of(tree)
@@ -75,10 +76,10 @@ def translator(file: Path, tree: dict[str, Any], gpus: int) -> Translate:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
     options = parse(arguments)
-    from trainer.config import RunConfig  # imports torch, so not before the arguments are known to be good
-    from trainer.config_io import dump_tree, read_tree, validated
+    from trainer.config.loader import dump_tree, read_tree, validated
+    from trainer.config.schema import RunConfig  # imports torch, so not before the arguments are known to be good
+    from trainer.foreign_options.tree import named
     from trainer.mistakes import Mistake
-    from trainer.options_tree import named
 
     try:
         if options.num_gpu < 1:

@@ -5,19 +5,19 @@ from functools import partial
 
 from torch import Tensor
 
-from trainer.banner import banner
-from trainer.control import Verdict
+from trainer.distributed.agreement import Verdict
+from trainer.distributed.ranks import GRACE
+from trainer.distributed.waiting import HANGS, SLOW, WATCH, GivenUp
 from trainer.experiment import Experiment
-from trainer.feed import Feed
-from trainer.finale import dump, end, saved_first
+from trainer.lifecycle.banner import banner
+from trainer.lifecycle.finish import dump, end, saved_first
+from trainer.lifecycle.start import begin
 from trainer.mistakes import Mistake
-from trainer.ranks import GRACE
-from trainer.resume import begin
+from trainer.pairs.feed import Feed
 from trainer.state import IN_PRETRAINING, Best
 from trainer.steps import Report, train_step
-from trainer.strips import save_png
-from trainer.validate import better
-from trainer.waiting import HANGS, SLOW, WATCH, GivenUp
+from trainer.validation.sample_sheet import save_png
+from trainer.validation.validator import better
 
 
 def fit(x: Experiment) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.game import Phase
+from trainer.adversarial.phases import Phase
 from trainer.losses import LossesConfig
 from trainer.losses.adversarial import AdversarialLoss
 

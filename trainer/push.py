@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trainer.console import guard
-from trainer.paths import check_path, path_option
+from trainer.files.paths import check_path, path_option
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -32,14 +32,14 @@ def push(options: argparse.Namespace) -> bool:
     """
     from huggingface_hub import get_token
 
-    from trainer.claim import check_folder
-    from trainer.config import RunConfig
-    from trainer.config_io import load_config
-    from trainer.hub import OPENING
-    from trainer.hub_config import HubConfig
+    from trainer.checkpoints.run_folder import RunFolder
+    from trainer.config.hub import HubConfig
+    from trainer.config.loader import load_config
+    from trainer.config.schema import RunConfig
+    from trainer.hub.client import OPENING
+    from trainer.lifecycle.check_folder import check_folder
+    from trainer.lifecycle.publishing import ask_hub, make_pusher, newest_and_best
     from trainer.mistakes import Failure, Mistake
-    from trainer.publishing import ask_hub, make_pusher, newest_and_best
-    from trainer.run_folder import RunFolder
 
     check_path(options.run, "RUN")
     place = options.run.resolve()

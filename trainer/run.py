@@ -14,8 +14,8 @@ HERE = Path(__file__).resolve().parent
 # Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 
-from trainer.paths import path_option  # noqa: E402
-from trainer.stop import REQUEST  # noqa: E402
+from trainer.distributed.signals import REQUEST  # noqa: E402
+from trainer.files.paths import path_option  # noqa: E402
 
 EPILOG = """\
 examples:
@@ -101,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         guard()  # before anything is said
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
+        from trainer.distributed.ranks import leave, stop_together, telling_of_lost_ranks
+        from trainer.distributed.waiting import WATCH, Stopped
         from trainer.mistakes import Failure, Mistake
-        from trainer.ranks import leave, stop_together, telling_of_lost_ranks
-        from trainer.waiting import WATCH, Stopped
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "

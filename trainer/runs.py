@@ -16,11 +16,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from trainer.config_io import read_tree
+from trainer.checkpoints.run_folder import RunFolder, text_of
+from trainer.config.loader import read_tree
 from trainer.console import give
+from trainer.files.paths import check_path, path_option
 from trainer.mistakes import Mistake
-from trainer.paths import check_path, path_option
-from trainer.run_folder import RunFolder, text_of
 
 MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
 HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")

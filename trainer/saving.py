@@ -9,16 +9,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from trainer.checkpoint import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
-from trainer.comparison import checksum, same_everywhere
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
 from trainer.console import say
+from trainer.distributed.comparison import checksum, same_everywhere
+from trainer.distributed.waiting import SLOW, WATCH
+from trainer.export.ema_export import export, is_exported
+from trainer.hub.pusher import Pusher
 from trainer.mistakes import Failure, agreed
-from trainer.pool import Pool
-from trainer.pusher import Pusher
-from trainer.run_export import export, is_exported
-from trainer.run_folder import RunFolder
+from trainer.pairs.pool import Pool
 from trainer.state import TrainState
-from trainer.waiting import SLOW, WATCH
 
 
 class Saver:

@@ -7,10 +7,10 @@ import torch
 from ema_pytorch import EMA
 from torch import Tensor
 
-from trainer.player import Player
-from trainer.restraint import Restraint
-from trainer.stream import Stream
-from trainer.watched import Watched
+from trainer.adversarial.adaptive_d import Restraint
+from trainer.optim.learner import Player
+from trainer.optim.plateau_metrics import Watched
+from trainer.pairs.stream import Stream
 
 VERSION = 1
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.compiling import uncompiled
-from trainer.digest import digest
+from trainer.adversarial.phases import Phase
 from trainer.experiment import Experiment
-from trainer.game import Phase
-from trainer.levels import unit
+from trainer.images.levels import unit
 from trainer.losses.adversarial import R1Penalty
-from trainer.networks.noise import noise_for
-from trainer.networks.spectral_norm import advance
+from trainer.networks.layers.noise import noise_for
+from trainer.networks.layers.spectral_norm import advance
 from trainer.objective import Terms, logits_of, weighted_sum
-from trainer.synthesis import Pairs
+from trainer.optim.compiling import uncompiled
+from trainer.pairs.digest import digest
+from trainer.pairs.synthesis import Pairs
 
 Report = dict[str, Tensor]
 

@@ -17,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
+from trainer.images.levels import quantised, unit
 from trainer.images.sources import Folder
 from trainer.images.validation import ValidationImages, open_validation
-from trainer.levels import quantised, unit
-from trainer.quality import luma, psnr, ssim
-from trainer.released import open_generator
-from trainer.strips import Column, save_png, sheet, strip
-from trainer.synthesis import Synthesis
-from trainer.validate import bicubic
+from trainer.networks.loading.generators import open_generator
+from trainer.pairs.synthesis import Synthesis
+from trainer.validation.psnr_ssim import luma, psnr, ssim
+from trainer.validation.sample_sheet import Column, save_png, sheet, strip
+from trainer.validation.validator import bicubic
 
 Distance = Callable[[Tensor, Tensor], float]
 MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from degradations.fused.canvas import PLAIN, Canvas, image_size, mirrored, tiles
-from degradations.kernels import PULSE, KernelRecipe
+from degradations.operations.kernels import PULSE, KernelRecipe
 
 MARGIN = 16  # pixels; also the largest reach of a kernel
 LARGEST = 2 * MARGIN + 1

@@ -13,7 +13,7 @@ from torch import Tensor
 from degradations.fused.switch import unavailable
 
 if TYPE_CHECKING:
-    from degradations.operation import Operation, Scene
+    from degradations.operations.operation import Operation, Scene
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations import kernels as reference
 from degradations.constants import resident
 from degradations.fused.canvas import PLAIN
+from degradations.operations import kernels as reference
 
 _SINC, _PULSE = tl.constexpr(reference.SINC), tl.constexpr(reference.PULSE)
 _PI = tl.constexpr(math.pi)
@@ -54,7 +54,7 @@ def _build(
     kinds, spans, sigmas_x, sigmas_y, thetas, betas, omegas, sines, out, stride, batch,
     SIDE: tl.constexpr, SPACE: tl.constexpr, ANGLES: tl.constexpr,
 ):  # fmt: skip
-    """One kernel, in a square whose side is a power of two; the formulas stand in `degradations.kernels`."""
+    """One kernel, in a square whose side is a power of two; the formulas stand in `degradations.operations.kernels`."""
     sample = tl.program_id(1) * stride + tl.program_id(0)
     kind, reach = tl.load(kinds + sample), tl.load(spans + sample).to(tl.int32) // 2
     place = tl.arange(0, SPACE) - SIDE // 2

@@ -4,7 +4,8 @@
 transforms, quantises and restores 8 x 8 blocks: each lane holds a whole block in registers, so that both directions of
 both transforms are sums of integers and no lane waits for another. `_join` enlarges the chroma and makes RGB again.
 
-The arithmetic is that of `degradations.jpeg`, in 32-bit integers: images of whole levels keep every sum below 2^30.
+The arithmetic is that of `degradations.operations.jpeg`, in 32-bit integers: images of whole levels keep every sum
+below 2^30.
 """
 
 # ruff: noqa: RUF005 - Triton's tuples are joined by +, they cannot be unpacked
@@ -17,8 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, rounded, tiles
-from degradations.jpeg import quality_tables
-from degradations.tables import ISLOW_DCT
+from degradations.operations.jpeg import quality_tables
+from degradations.operations.jpeg_tables import ISLOW_DCT
 
 _DCT = tl.constexpr(ISLOW_DCT)  # frequency by sample
 _BLOCKS = 128  # 8 x 8 blocks of one program

@@ -12,10 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations import noise as reference
-from degradations.draws import Keys
 from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, rounded, tiles
 from degradations.fused.draws import seed_words, words
+from degradations.keyed_random import Keys
+from degradations.operations import noise as reference
 
 _GAUSSIAN, _POISSON = tl.constexpr(reference.GAUSSIAN), tl.constexpr(reference.POISSON)
 _NONE = tl.constexpr(reference.NONE)

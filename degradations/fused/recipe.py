@@ -16,13 +16,13 @@ import triton.language as tl
 from torch import Tensor
 
 from degradations.constants import table
-from degradations.draws import Keys, Purpose
 from degradations.fused.canvas import PLAIN
 from degradations.fused.draws import build_kernels, seed_words, words
-from degradations.jpeg import Jpeg, JpegRecipe
-from degradations.kernels import FAMILIES, PULSE, SINC, SMALLEST, BlurKernels, KernelRecipe
-from degradations.noise import GAUSSIAN, NONE, POISSON, Noise, NoiseRecipe
-from degradations.resize import Resize, ResizeRecipe
+from degradations.keyed_random import Keys, Purpose
+from degradations.operations.jpeg import Jpeg, JpegRecipe
+from degradations.operations.kernels import FAMILIES, PULSE, SINC, SMALLEST, BlurKernels, KernelRecipe
+from degradations.operations.noise import GAUSSIAN, NONE, POISSON, Noise, NoiseRecipe
+from degradations.operations.resize import Resize, ResizeRecipe
 from degradations.second_order import Recipe, SecondOrder
 
 _PI = tl.constexpr(math.pi)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from degradations.draws import Keys, Purpose
 from degradations.fused.blur import LARGEST, blur
 from degradations.fused.canvas import Canvas
 from degradations.fused.crops import crop
@@ -21,6 +20,7 @@ from degradations.fused.noise import add_noise
 from degradations.fused.recipe import draw
 from degradations.fused.resize import resize
 from degradations.fused.sharpen import usm_sharpen
+from degradations.keyed_random import Keys, Purpose
 from degradations.second_order import Recipe, SecondOrder
 from degradations.values import UNIT
 

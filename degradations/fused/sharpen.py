@@ -15,7 +15,7 @@ from torch import Tensor
 
 from degradations.constants import resident
 from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, mirrored, tiles
-from degradations.sharpen import gaussian_taps
+from degradations.operations.sharpen import gaussian_taps
 
 _TILE = 64
 _MARGIN = 32  # of the window, on each side

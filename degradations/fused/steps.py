@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degradations import steps
-from degradations.draws import Keys
 from degradations.fused.blur import LARGEST, blur
 from degradations.fused.canvas import Canvas
 from degradations.fused.jpeg import jpeg
 from degradations.fused.noise import add_noise
 from degradations.fused.resize import resize
-from degradations.kernels import KernelRecipe
-from degradations.noise import NoiseRecipe
-from degradations.operation import Operation, Scene
+from degradations.keyed_random import Keys
+from degradations.operations import pipeline_steps as steps
+from degradations.operations.kernels import KernelRecipe
+from degradations.operations.noise import NoiseRecipe
+from degradations.operations.operation import Operation, Scene
 
 Step = Callable[[Canvas, Any, Scene], Canvas]
 

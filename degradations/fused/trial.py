@@ -8,14 +8,14 @@ import torch
 import triton
 from torch import Tensor
 
-from degradations.crops import draw_crops, paired_crop
-from degradations.draws import Keys, Purpose, uniforms
 from degradations.fused import steps
 from degradations.fused.second_order import Pairing
 from degradations.fused.switch import SWITCH, Broken, Unusable
-from degradations.operation import NUMBERS, Operation, Scene
+from degradations.keyed_random import Keys, Purpose, uniforms
+from degradations.operations.crops import draw_crops, paired_crop
+from degradations.operations.operation import NUMBERS, Operation, Scene
+from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
-from degradations.sharpen import usm_sharpen
 
 HEIGHT, WIDTH, SCALE, SIDE = 80, 96, 2, 32  # multiples of 16, as in training: for them the machine code is the same
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from degradations.draws import Keys, Purpose, choose, normal_fields, normals, philox, uniform_table, uniforms, words
+from degradations.keyed_random import (
+    Keys,
+    Purpose,
+    choose,
+    normal_fields,
+    normals,
+    philox,
+    uniform_table,
+    uniforms,
+    words,
+)
 
 F32 = 0xFFFFFFFF
 # Random123 1.14, tests/kat_vectors, philox4x32 10

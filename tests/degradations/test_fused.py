@@ -14,7 +14,6 @@ from torch import Tensor
 pytest.importorskip("triton")
 
 from degradations import Keys, Purpose, uniforms
-from degradations.blur import blur
 from degradations.fused import blur as fused_blur
 from degradations.fused import draws as fused_draws
 from degradations.fused import jpeg as fused_jpeg
@@ -23,11 +22,12 @@ from degradations.fused import resize as fused_resize
 from degradations.fused import sharpen as fused_sharpen
 from degradations.fused.canvas import Canvas
 from degradations.fused.crops import crop
-from degradations.jpeg import libjpeg
-from degradations.kernels import FAMILIES, PULSE, BlurKernels, SincKernels
-from degradations.noise import GAUSSIAN, NONE, POISSON, Noise, NoiseRecipe
-from degradations.resize import MODES, resize
-from degradations.sharpen import usm_sharpen
+from degradations.operations.blur import blur
+from degradations.operations.jpeg import libjpeg
+from degradations.operations.kernels import FAMILIES, PULSE, BlurKernels, SincKernels
+from degradations.operations.noise import GAUSSIAN, NONE, POISSON, Noise, NoiseRecipe
+from degradations.operations.resize import MODES, resize
+from degradations.operations.sharpen import usm_sharpen
 
 SIZES = ((33, 40), (5, 37), (1, 3), (18, 16))
 

@@ -23,14 +23,15 @@ pytest.importorskip("triton")
 from triton.compiler.errors import CompilationError
 from triton.runtime.errors import OutOfResources
 
-from degradations import Keys, Pipeline, SecondOrder, draw_crops, paired_crop, steps, uniforms, usm_sharpen
-from degradations.camera import Camera
-from degradations.fused import dispatch, eligible, switch
+from degradations import Keys, Pipeline, SecondOrder, draw_crops, eligible, paired_crop, uniforms, usm_sharpen
+from degradations.fused import dispatch, switch
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
 from degradations.fused.trial import doubt, excuse, trial, trial_of_step
-from degradations.operation import Operation, Scene
+from degradations.operations import pipeline_steps as steps
+from degradations.operations.camera import Camera
+from degradations.operations.operation import Operation, Scene
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -74,8 +75,8 @@ def test_pairs_are_the_references(
 
 
 def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None:
-    """As `trainer.synthesis` asks for them: sharpened for the degradation alone, positions on the CPU."""
-    made_by = pytest.importorskip("trainer.synthesis", exc_type=ImportError).Synthesis(
+    """As `trainer.pairs.synthesis` asks for them: sharpened for the degradation alone, positions on the CPU."""
+    made_by = pytest.importorskip("trainer.pairs.synthesis", exc_type=ImportError).Synthesis(
         SecondOrder(), seed=4, scale=4, gt_size=24, gt_usm=False, degrade_gt_usm=True
     )
     positions = 11 + torch.arange(64 if torch.cuda.is_available() else 1)
@@ -389,8 +390,8 @@ def test_on_a_stream_of_its_own(picture: Tensor) -> None:
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_pairs_that_the_trainer_makes_on_a_stream_of_their_own(picture: Tensor) -> None:
     """On their stream, without a wait, and kept while they are trained on though others are made meanwhile."""
-    side_stream = pytest.importorskip("trainer.side_stream", exc_type=ImportError)
-    synthesis = pytest.importorskip("trainer.synthesis", exc_type=ImportError)
+    side_stream = pytest.importorskip("trainer.pairs.side_stream", exc_type=ImportError)
+    synthesis = pytest.importorskip("trainer.pairs.synthesis", exc_type=ImportError)
     made_by = synthesis.Synthesis(SecondOrder(), seed=4, scale=4, gt_size=64, gt_usm=True)
     clean, batches = crops(picture, 8, 3, 96, 128).pin_memory(), [torch.arange(8) + 8 * i for i in range(12)]
     wanted = [made_by.pairs(clean.cuda(), positions) for positions in batches]

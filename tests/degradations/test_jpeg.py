@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from degradations.diffjpeg import diffjpeg, quality_factor
-from degradations.draws import Keys, Purpose, uniforms
-from degradations.jpeg import Jpeg, _quantised, libjpeg
-from degradations.sharpen import usm_sharpen
+from degradations.keyed_random import Keys, Purpose, uniforms
+from degradations.operations.diffjpeg import diffjpeg, quality_factor
+from degradations.operations.jpeg import Jpeg, _quantised, libjpeg
+from degradations.operations.sharpen import usm_sharpen
 
 
 def pillow(levels: Tensor, quality: int, **options: int) -> Tensor:

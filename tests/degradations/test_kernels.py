@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from degradations.draws import Keys, Purpose, uniforms
-from degradations.kernels import FAMILIES, PULSE, SINC, BlurKernels, SincKernels, build_kernels
+from degradations.keyed_random import Keys, Purpose, uniforms
+from degradations.operations.kernels import FAMILIES, PULSE, SINC, BlurKernels, SincKernels, build_kernels
 
 NAME = re.compile(r"kernel__(?P<family>\w+?)__k(?P<k>\d+)_sx(?P<sx>.+?)_sy(?P<sy>.+?)_th(?P<th>.+?)(_b(?P<b>.+))?$")
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 import degradations
-from degradations.draws import Keys, normals, uniforms
-from degradations.jpeg import Jpeg
-from degradations.noise import Noise
-from degradations.resize import Resize
+from degradations.keyed_random import Keys, normals, uniforms
+from degradations.operations.jpeg import Jpeg
+from degradations.operations.noise import Noise
+from degradations.operations.resize import Resize
 
 PACKAGE = Path(degradations.__file__).parent
 LAZY = {"PIL", "yaml"}  # inside functions only: real codecs and the preview

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from degradations.blur import fast_length, filter2d, reflect_pad
-from degradations.crops import draw_crops, paired_crop
-from degradations.draws import Keys, Purpose, normals, uniforms
-from degradations.noise import (
+from degradations.keyed_random import Keys, Purpose, normals, uniforms
+from degradations.operations.blur import fast_length, filter2d, reflect_pad
+from degradations.operations.crops import draw_crops, paired_crop
+from degradations.operations.noise import (
     GAUSSIAN,
     NONE,
     POISSON,
@@ -25,8 +25,8 @@ from degradations.noise import (
     quantise,
     to_gray,
 )
-from degradations.resize import MODES, Resize, resize
-from degradations.sharpen import usm_sharpen
+from degradations.operations.resize import MODES, Resize, resize
+from degradations.operations.sharpen import usm_sharpen
 
 # ---------------------------------------------------------------- blur
 

@@ -14,16 +14,17 @@ import yaml
 from PIL import Image, features
 from torch import Tensor
 
-from degradations import Keys, SecondOrder, jpeg, noise
-from degradations.camera import Camera
-from degradations.codecs import Codec, CodecRecipe
-from degradations.correlated import CorrelatedNoise, Speckle
-from degradations.draws import uniforms
-from degradations.kernels import BlurKernels
-from degradations.operation import NUMBERS, Operation, Scene
+from degradations import Keys, SecondOrder
+from degradations.keyed_random import uniforms
+from degradations.operations import jpeg, noise
+from degradations.operations.camera import Camera
+from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
+from degradations.operations.kernels import BlurKernels
+from degradations.operations.operation import NUMBERS, Operation, Scene
+from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+from degradations.operations.real_codecs import Codec, CodecRecipe
 from degradations.parse import parse_degradation
 from degradations.pipeline import OneOf, Pipeline, Shuffle, Step
-from degradations.steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
 
 BSRGAN = Path(__file__).parents[2] / "configs" / "degradations" / "bsrgan.yaml"
 

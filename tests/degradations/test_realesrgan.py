@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from degradations import Keys, SecondOrder, usm_sharpen
-from degradations.blur import filter2d
-from degradations.diffjpeg import diffjpeg
-from degradations.noise import Noise, poisson_peak, quantise, to_gray
-from degradations.resize import MODES, resize
+from degradations.operations.blur import filter2d
+from degradations.operations.diffjpeg import diffjpeg
+from degradations.operations.noise import Noise, poisson_peak, quantise, to_gray
+from degradations.operations.resize import MODES, resize
 
 SCALE = 4
 CONFIG = SecondOrder(draws="batch", jpeg="realesrgan", resize="realesrgan")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from degradations import Keys, SecondOrder
-from degradations.draws import normals, uniforms
+from degradations.keyed_random import normals, uniforms
 from degradations.second_order import Recipe
 
 # nothing left to do but the last resize

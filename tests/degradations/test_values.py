@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from degradations import Keys, Pipeline, SecondOrder
-from degradations.steps import Fit, Noise
+from degradations.operations.pipeline_steps import Fit, Noise
 
 
 @pytest.mark.parametrize("value_range", [(0.0, 255.0), (-1.0, 1.0), (0.0, 10000.0)])

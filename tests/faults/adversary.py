@@ -25,12 +25,12 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from degradations.draws import Keys, uniforms, words
+from degradations.keyed_random import Keys, uniforms, words
 from tests.faults.forked import TINY
 from tests.faults.hunt import damage, fingerprint
 from tests.faults.launched import Launched, send
 from tests.launch.loopback import Fault, LoopbackHub
-from trainer.stop import SIGNALS
+from trainer.distributed.signals import SIGNALS
 
 STEPS, PHOTOGRAPHS, DISK_MB = 100, 120, 24
 ROUNDING = 1e-4

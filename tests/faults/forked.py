@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trainer.command  # noqa: F401 - imported before the forks, so that they need not
+from trainer.distributed.signals import REQUEST
 from trainer.run import main
-from trainer.stop import REQUEST
 
 Work = Callable[[Sequence[str]], int]
 TINY = Path(__file__).parents[1] / "launch" / "tiny.yaml"

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import torch
 
-from degradations.draws import words
+from degradations.keyed_random import words
 from tests.faults.forked import TINY, Job
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
 
 STEPS = 60
 SETTINGS = [

@@ -14,11 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import trainer.control
+import trainer.distributed.agreement
 import trainer.loop
 from tests.faults.forked import TINY, Job, Work
+from trainer.distributed.waiting import WATCH
 from trainer.run import main
-from trainer.waiting import WATCH
 
 CLONE_NEWNET, CLONE_NEWUTS = 0x40000000, 0x04000000
 SMALL = ("validation=null", "telemetry.report_to=none", "queue_size=4")
@@ -94,7 +94,7 @@ def with_other_rate(arguments: Sequence[str]) -> int:
 
 def impatient(arguments: Sequence[str]) -> int:
     """Train, with minutes of a fraction of a second."""
-    WATCH.minute, trainer.loop.HANGS, trainer.control.HANGS = 0.5, 1.0, 1.0
+    WATCH.minute, trainer.loop.HANGS, trainer.distributed.agreement.HANGS = 0.5, 1.0, 1.0
     return main(arguments)
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-import trainer.joined
+import trainer.lifecycle.compare_ranks
 import trainer.loop
 from tests.faults.forked import TINY, Job, Work
 from tests.faults.nodes import SMALL, network, with_other_rate
-from trainer.checkpoint import Checkpoints
-from trainer.comparison import checksum, told_apart
+from trainer.checkpoints.store import Checkpoints
+from trainer.distributed.comparison import checksum, told_apart
 from trainer.experiment import Experiment
-from trainer.leftovers import check_launcher
+from trainer.lifecycle.launcher_environment import check_launcher
 from trainer.mistakes import Mistake
+from trainer.pairs.synthesis import Pairs
 from trainer.run import main
 from trainer.steps import Report, train_step
-from trainer.synthesis import Pairs
 
 pytestmark = pytest.mark.launch
 
@@ -48,7 +48,7 @@ def test_an_output_dir_that_ranks_do_not_share_is_told_before_they_train(tmp_pat
     def work(arguments: Sequence[str]) -> int:
         (own := tmp_path / os.environ["RANK"]).mkdir()
         os.chdir(own)
-        trainer.joined.VISIBLE = 0.2
+        trainer.lifecycle.compare_ranks.VISIBLE = 0.2
         return main(arguments)
 
     codes, said = ended(tmp_path, work, "output_dir=runs")

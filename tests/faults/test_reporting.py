@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.forked import TINY, Job
-from trainer.checkpoint import Checkpoints, verify
+from trainer.checkpoints.store import Checkpoints, verify
 
 SHORT = (
     "validation=null",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.forked import TINY, Job
-from trainer.checkpoint import Checkpoints, verify
+from trainer.checkpoints.store import Checkpoints, verify
 
 PERIOD = 30
 SETTINGS = (

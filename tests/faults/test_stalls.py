@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests.faults.forked import TINY, Job
 from tests.faults.hunt import fingerprint
+from trainer.distributed.waiting import WATCH
 from trainer.run import main
-from trainer.waiting import WATCH
 
 COUNT = 6
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from loopback import LoopbackHub
 
-from trainer.checkpoint import Checkpoints
-from trainer.claim import open_folder
-from trainer.config import RunConfig, folder_of
-from trainer.run_export import export
-from trainer.run_folder import RunFolder
-from trainer.strips import save_png
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import Checkpoints
+from trainer.config.schema import RunConfig, folder_of
+from trainer.export.ema_export import export
+from trainer.lifecycle.check_folder import open_folder
+from trainer.validation.sample_sheet import save_png
 
 Saved = Callable[..., RunConfig]
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
-from trainer.accelerator import make_accelerator
-from trainer.assemble import assemble
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
+from trainer.lifecycle.accelerator import make_accelerator
+from trainer.lifecycle.assemble import assemble
 from trainer.run import main
 from trainer.steps import train_step
 

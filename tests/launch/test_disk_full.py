@@ -8,7 +8,7 @@ import pytest
 from launcher import TINY
 
 from tests.faults.forked import Job
-from trainer.checkpoint import Checkpoints, verify
+from trainer.checkpoints.store import Checkpoints, verify
 
 pytestmark = pytest.mark.launch
 SETTINGS = ("validation=null", "telemetry.report_to=none", "checkpoints.checkpointing_steps=2", "queue_size=100")

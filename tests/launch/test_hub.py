@@ -14,13 +14,13 @@ from launcher import ROOT
 from loopback import Fault, LoopbackHub, until
 from PIL import Image
 
-from trainer import export
-from trainer import pusher as module
-from trainer.config import RunConfig
-from trainer.hub import Pushed
+from trainer.config.schema import RunConfig
+from trainer.export import __main__ as export
+from trainer.hub import pusher as module
+from trainer.hub.client import Pushed
+from trainer.hub.pusher import Pusher
+from trainer.lifecycle.publishing import make_pusher
 from trainer.networks import SRVGGNetCompact
-from trainer.publishing import make_pusher
-from trainer.pusher import Pusher
 
 FILES = {"README.md", "config.json", "diffusion_pytorch_model.safetensors", "samples/validation.png"}
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from trainer.card import Facts, card, facts, last_validation, write_card
-from trainer.config import RunConfig, folder_of
+from trainer.config.schema import RunConfig, folder_of
+from trainer.hub.model_card import Facts, card, facts, last_validation, write_card
 from trainer.networks import SRVGGNetCompact
 
 Configure = Callable[..., RunConfig]

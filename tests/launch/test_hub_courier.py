@@ -11,15 +11,15 @@ import pytest
 from launcher import ROOT
 from loopback import Fault, LoopbackHub, until
 
-from trainer.config import RunConfig, folder_of
-from trainer.courier import complaints
-from trainer.hub import Answer, errand
-from trainer.pusher import FIRST_PAUSE, LONGEST_PAUSE, back_off
+from trainer.config.schema import RunConfig, folder_of
+from trainer.hub.client import Answer, errand
+from trainer.hub.pusher import FIRST_PAUSE, LONGEST_PAUSE, back_off
+from trainer.hub.upload_process import complaints
 
 SENDER = """
 import sys
 from threading import Event
-from trainer.hub import errand
+from trainer.hub.client import errand
 errand({"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}, 100.0, Event())
 """
 

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from loopback import Fault, LoopbackHub
 
 from tests.faults.forked import TINY, Job
-from trainer import hub as module
 from trainer.command import set_aside
-from trainer.config import RunConfig, folder_of
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig, folder_of
+from trainer.hub import client as module
+from trainer.lifecycle.publishing import meet_hub
 from trainer.mistakes import Mistake
-from trainer.publishing import meet_hub
 from trainer.push import main
 
 Configure = Callable[..., RunConfig]

@@ -10,10 +10,12 @@ import pytest
 from launcher import ROOT, RUN, TINY, environment
 from PIL import Image
 
-from trainer import export, import_options, push, upscale
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer import import_options, push
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
+from trainer.export import __main__ as export
 from trainer.run import main
+from trainer.upscale import __main__ as upscale
 
 Run = Callable[..., tuple[int, str, str]]
 

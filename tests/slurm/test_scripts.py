@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from user import ROOT, TINY
 
-from trainer.config import RunConfig
-from trainer.config_io import load_config
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
 
 SCRIPTS = [*sorted((ROOT / "launch").rglob("*.sh")), *sorted((ROOT / "launch").rglob("*.sbatch")), ROOT / ".ci" / "run"]
 SWEEPS = sorted((ROOT / "configs" / "sweeps").glob("*.txt"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from trainer.durable import ASIDE
+from trainer.files.atomic import ASIDE
 
 
 @pytest.fixture

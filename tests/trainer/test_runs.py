@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.run_folder import RunFolder, slurm_job
+from trainer.checkpoints.run_folder import RunFolder, slurm_job
 from trainer.runs import find_runs, main, summarize, table
 
 ROOT = Path(__file__).parents[2]

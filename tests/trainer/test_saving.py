@@ -13,16 +13,16 @@ import torch
 from accelerate import Accelerator
 
 import trainer.saving
-from trainer.checkpoint import Checkpoints, CheckpointsConfig, Parts, verify
-from trainer.ema import EMAConfig, smoothed
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import Checkpoints, CheckpointsConfig, Parts, verify
 from trainer.mistakes import Failure
 from trainer.networks import SRVGGNetCompactConfig
-from trainer.player import OptimizerConfig, Player
-from trainer.run_folder import RunFolder
+from trainer.optim.ema import EMAConfig, smoothed
+from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.lr_schedules import Constant
+from trainer.pairs.stream import Stream
 from trainer.saving import Saver
-from trainer.schedule import Constant
 from trainer.state import Best, TrainState
-from trainer.stream import Stream
 
 Make = Callable[..., Saver]
 SAID = "training goes on, the last complete checkpoint is untouched."

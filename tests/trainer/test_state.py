@@ -6,12 +6,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trainer.ema import EMAConfig, smoothed
 from trainer.networks import SRVGGNetCompactConfig
-from trainer.player import OptimizerConfig, Player
-from trainer.schedule import Constant
+from trainer.optim.ema import EMAConfig, smoothed
+from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.lr_schedules import Constant
+from trainer.pairs.stream import Stream
 from trainer.state import Best, TrainState
-from trainer.stream import Stream
 
 
 def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainState:

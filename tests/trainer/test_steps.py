@@ -12,17 +12,17 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from degradations.draws import Keys
-from degradations.sharpen import usm_sharpen
-from trainer.accelerator import make_accelerator
-from trainer.assemble import assemble
-from trainer.config import RunConfig
+from degradations.keyed_random import Keys
+from degradations.operations.sharpen import usm_sharpen
+from trainer.adversarial.phases import GameConfig
+from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
-from trainer.game import GameConfig
+from trainer.lifecycle.accelerator import make_accelerator
+from trainer.lifecycle.assemble import assemble
 from trainer.losses import LossesConfig, PerceptualLoss
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
-from trainer.networks.noise import noise_of
-from trainer.networks.spectral_norm import SpectralConv2d
+from trainer.networks.layers.noise import noise_of
+from trainer.networks.layers.spectral_norm import SpectralConv2d
 from trainer.objective import Objective, Targets, logits_of
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
 

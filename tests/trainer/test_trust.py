@@ -10,11 +10,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainer import export, upscale
+from trainer.export import __main__ as export
 from trainer.mistakes import Mistake
 from trainer.networks import ImportedNetwork, PatchDiscriminator, RRDBNet, SRVGGNetCompact, UNetDiscriminatorSN
-from trainer.released import open_generator
-from trainer.upscaler import Upscaler
+from trainer.networks.loading.generators import open_generator
+from trainer.upscale import __main__ as upscale
+from trainer.upscale.upscaler import Upscaler
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 EVIL = """

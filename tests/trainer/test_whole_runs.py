@@ -17,12 +17,12 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor
 
-from trainer.accelerator import make_accelerator
-from trainer.assemble import assemble
-from trainer.config import RunConfig
-from trainer.control import Control, Verdict
+from trainer.config.metric_names import figures_of_training
+from trainer.config.schema import RunConfig
+from trainer.distributed.agreement import Control, Verdict
 from trainer.experiment import Experiment
-from trainer.figures import figures_of_training
+from trainer.lifecycle.accelerator import make_accelerator
+from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.steps import train_step
 

@@ -1,4 +1,4 @@
-"""Training images: sample number `position` is always the same crop of the same picture (law 1)."""
+"""Training images: sample number `position` is always the same crop of the same picture."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from degradations.draws import words
+from degradations.keyed_random import words
 from trainer.images.away import Away
 from trainer.images.hub_dataset import HubDataset
+from trainer.images.levels import bits
 from trainer.images.opened import Budget, Unreadable
 from trainer.images.pairs import GivenPairs
 from trainer.images.positions import Purpose, image_at
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
-from trainer.images.stream import StreamedDataset
-from trainer.levels import bits
+from trainer.images.streaming.dataset import StreamedDataset
 from trainer.mistakes import Mistake
 
 ATTEMPTS = 8

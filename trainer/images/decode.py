@@ -48,7 +48,7 @@ def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
         raise
     except Exception as error:
         # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error),
-        # and none of it may end a run (law 12).
+        # and none of it may end a run.
         raise Unreadable(name, reason_of(error)) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)
 

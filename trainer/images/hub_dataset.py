@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from trainer.files.paths import PathText, check_path, is_absent
 from trainer.images.decode import decode
 from trainer.images.identity import Identity, checksum
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
-from trainer.paths import PathText, check_path, is_absent
 
 GLOB = frozenset("*?[")
 OF_SPLITS = re.compile(

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from trainer.files.paths import check_path
 from trainer.mistakes import Mistake
-from trainer.paths import check_path
 
 SHAPE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)(\s+\d+)?$")
 """What BasicSR writes behind a name: the picture's shape, and in an LMDB's list the level of compression."""

@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from weakref import WeakSet
 
+from trainer.distributed.waiting import WATCH, GivenUp, say
 from trainer.images.away import Away
 from trainer.images.crops import ImageBatch
 from trainer.images.reading import Drawn, Images, Reading
 from trainer.mistakes import Mistake
-from trainer.waiting import WATCH, GivenUp, say
 
 TICK = 0.2
 """Seconds after which a wait looks around: for a stop request, and for workers that died."""
@@ -30,7 +30,7 @@ PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 
 class ImageLoader(Iterator[ImageBatch]):
-    """The micro-batches of one rank in the order of the stream (law 1); there is no state to save.
+    """The micro-batches of one rank in the order of the stream; there is no state to save.
 
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from trainer.files.paths import PathText
 from trainer.images.hub_dataset import HubDataset, Rows
 from trainer.images.identity import Identity, joined
 from trainer.images.listing import find_images
@@ -17,7 +18,6 @@ from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.images.sources import ImageSource, files_below
 from trainer.mistakes import Mistake
-from trainer.paths import PathText
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The stream is a function of the position (law 1): which image comes when, and who reads it.
+"""The stream is a function of the position: which image comes when, and who reads it.
 
 Training sample number `p` counts over the whole run and all ranks. Nothing here is stored in a checkpoint:
 the number of the step gives the positions, a position gives its image, and keyed words give the rest.
@@ -11,7 +11,7 @@ from math import isqrt
 
 from torch.utils.data import Sampler
 
-from degradations.draws import words
+from degradations.keyed_random import words
 
 
 class Purpose(IntEnum):

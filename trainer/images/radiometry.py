@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.images.levels import LEVELS
 from trainer.images.opened import BUDGET, Budget, Unreadable, check_regular, reason_of
-from trainer.levels import LEVELS
 from trainer.mistakes import Mistake
 
 _QUIET = threading.Lock()  # the filters of warnings belong to the process, and files are opened in threads

@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from trainer.images.crops import ImageBatch, TrainingImages
-from trainer.images.given import TrainingMixture
 from trainer.images.machine import cores_of_a_process
-from trainer.images.stream_reader import TrainingStream
+from trainer.images.mixture import TrainingMixture
+from trainer.images.streaming.reader import TrainingStream
 from trainer.images.worker import end_with, fork_server
 
 Images = TrainingImages | TrainingMixture | TrainingStream

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
+from trainer.files.paths import PathText
 from trainer.images.away import unless_away
 from trainer.images.decode import decode
 from trainer.images.identity import Identity, of_files
@@ -21,7 +22,6 @@ from trainer.images.lists import chosen
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
-from trainer.paths import PathText
 
 
 class Pictures(Protocol):

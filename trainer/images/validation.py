@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from trainer.files.paths import PathText
 from trainer.images.hub_dataset import HubDataset, Rows
 from trainer.images.identity import checksum
 from trainer.images.lists import examples
@@ -16,7 +17,6 @@ from trainer.images.pairs import DatasetPairs, Pairs, PairSource
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Files, Folder, ImageSource, Package, files_of
 from trainer.mistakes import Mistake
-from trainer.paths import PathText
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

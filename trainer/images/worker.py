@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from threading import Thread
 
-from trainer.stop import SIGNALS
+from trainer.distributed.signals import SIGNALS
 
 
 def fork_server() -> ForkServerContext:

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.files.paths import PathText
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
 from trainer.losses.vgg import NAMES, VGG19Features, read_vgg
-from trainer.paths import PathText
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}

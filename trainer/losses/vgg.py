@@ -5,10 +5,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from trainer.files.paths import check_path, is_absent
 from trainer.images.opened import kind_of
 from trainer.mistakes import Mistake
-from trainer.paths import check_path, is_absent
-from trainer.state_dicts import content_of, refusal
+from trainer.networks.loading.state_dicts import content_of, refusal
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
 HUB_FILE = "model.safetensors"

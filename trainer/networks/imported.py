@@ -12,8 +12,8 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
-from trainer.networks.sizes import check_sizes
 
 PREFIX = "net."
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
-from trainer.networks.sizes import check_sizes
 
 LEAK = 0.2  # negative slope of every LeakyReLU in ESRGAN
 

@@ -7,9 +7,9 @@ import torch
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from trainer.networks.layers.sizes import check_sizes
+from trainer.networks.layers.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 from trainer.networks.rrdb import LEAK, RRDB
-from trainer.networks.sizes import check_sizes
-from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 SHRUNK = 0.1  # ESRGAN's factor on He initialisation (Wang et al. 2018, section 3.1)
 

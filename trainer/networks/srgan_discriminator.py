@@ -6,10 +6,10 @@ from typing import Literal
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.norms import Norm, norm_layers
+from trainer.networks.layers.sizes import check_sizes
+from trainer.networks.layers.spectral_norm import SpectralConv2d, SpectralLinear
 from trainer.networks.network import Network
-from trainer.networks.norms import Norm, norm_layers
-from trainer.networks.sizes import check_sizes
-from trainer.networks.spectral_norm import SpectralConv2d, SpectralLinear
 
 POOLED = 6  # side of the features that the dense layers read
 

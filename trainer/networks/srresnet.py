@@ -3,8 +3,8 @@
 The noise of the second (`stochastic_gan`: one input, many possible results) is an input, never drawn inside: a run's
 stream must be a function of positions alone, and an exported network must give the same picture twice. Training draws
 a vector for each place of a step's global batch, validation one for each of its pairs, the same at every validation
-(`trainer.networks.noise`). Whoever opens an export gives vectors of their own, or none: then the result is that of
-the zero vector, the centre of the distribution.
+(`trainer.networks.layers.noise`). Whoever opens an export gives vectors of their own, or none: then the result is that
+of the zero vector, the centre of the distribution.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from typing import ClassVar, Literal
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from trainer.networks.blocks import BlockType, NoiseBlock, residual_block
-from trainer.networks.sizes import check_sizes
-from trainer.networks.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
+from trainer.networks.layers.blocks import BlockType, NoiseBlock, residual_block
+from trainer.networks.layers.sizes import check_sizes
+from trainer.networks.layers.upsampler import ShuffleGenerator, ShuffleGeneratorConfig
 
 
 def conv(channels_in: int, channels_out: int, side: int) -> nn.Conv2d:

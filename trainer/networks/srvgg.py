@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from trainer.networks.icnr import icnr_
+from trainer.networks.layers.icnr import icnr_
+from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
-from trainer.networks.sizes import check_sizes
 
 Start = Literal["torch", "icnr", "residual"]
 ActType = Literal["prelu", "relu", "leakyrelu"]

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.sizes import check_sizes
+from trainer.networks.layers.spectral_norm import SpectralConv2d
 from trainer.networks.network import Network
-from trainer.networks.sizes import check_sizes
-from trainer.networks.spectral_norm import SpectralConv2d
 
 LEAK = 0.2
 MULTIPLE = 8  # three halvings, and skips that must meet again
@@ -19,7 +19,7 @@ class UNetDiscriminatorSN(Network):
     """Schönfeld et al. 2020 as simplified by Wang et al. 2021 (Real-ESRGAN, fig. 6; BasicSR `discriminator_arch.py`).
 
     Parameter count and state-dict names are upstream's, so released `net_d` files load. Its power iterations are not
-    made by the forward: see `trainer.networks.spectral_norm.advance`.
+    made by the forward: see `trainer.networks.layers.spectral_norm.advance`.
     """
 
     ends = ("conv0.",)

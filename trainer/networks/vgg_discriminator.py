@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.norms import BatchStatistics2d
+from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
-from trainer.networks.norms import BatchStatistics2d
-from trainer.networks.sizes import check_sizes
 
 LEAK = 0.2
 STAGES = {128: 5, 256: 6}  # halvings until 4 x 4 features are left
@@ -20,7 +20,7 @@ class VGGStyleDiscriminator(Network):
     """Ten or twelve convolutions with BatchNorm and two dense layers (BasicSR `discriminator_arch.py`, names included).
 
     Its BatchNorms normalise by the micro-batch at hand and keep no running statistics, so its state is the same on all
-    ranks (`trainer.networks.norms`); an update still depends on the size of the micro-batches.
+    ranks (`trainer.networks.layers.norms`); an update still depends on the size of the micro-batches.
     """
 
     ends = ("conv0_0.",)

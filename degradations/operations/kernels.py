@@ -1,0 +1,252 @@
+"""Blur kernels: Gaussian, generalised Gaussian and plateau (round or oriented), and the sinc low-pass filter.
+
+A whole batch is built at once as float [B, K, K], each kernel centred and zero outside its own size, on the device of
+the draws. Closed forms and draws are those of BasicSR (`basicsr/data/degradations.py`) and Real-ESRGAN
+(`realesrgan/data/realesrgan_dataset.py`); with g = (x, y) in pixels and m = g^T S^-1 g, where
+S = R(theta) diag(sigma_x^2, sigma_y^2) R(theta)^T:
+
+    Gaussian     exp(-m / 2)
+    generalised  exp(-m^beta / 2)                  (Liu et al. 2020, "Estimating generalized Gaussian blur kernels")
+    plateau      1 / (1 + m^beta)
+    sinc         omega J1(omega r) / (2 pi r), r = |g|   (circular low pass, cut-off omega in radians a pixel)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from degradations.checks import check_probability, check_range, check_weights
+from degradations.constants import constant, resident
+from degradations.keyed_random import between, choose
+from degradations.recipes import Drawn
+
+FAMILIES = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+SINC, PULSE = 6, 7  # kinds after the six families
+SMALLEST = 7
+_NAMES = ("iso", "aniso", "gen. iso", "gen. aniso", "plateau iso", "plateau aniso", "sinc")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRecipe(Drawn):
+    """Blur kernels of a batch and what they were made from.
+
+    Args:
+        kernel: float32 [B, K, K], K odd, sum 1. The only field that `blur` reads.
+        kind: int64 [B], index into `FAMILIES`, or `SINC`, or `PULSE` (no blur).
+        size: int64 [B], odd, at most K.
+        sigma_x, sigma_y: float32 [B], pixels. theta: float32 [B], radians.
+        beta: float32 [B], shape of generalised and plateau kernels.
+        omega: float32 [B], cut-off of sinc kernels, radians a pixel.
+    """
+
+    kernel: Tensor
+    kind: Tensor
+    size: Tensor
+    sigma_x: Tensor
+    sigma_y: Tensor
+    theta: Tensor
+    beta: Tensor
+    omega: Tensor
+
+    def describe(self, i: int) -> str:
+        """Sample `i` in words, empty where nothing is blurred."""
+        kind = int(self.kind[i])
+        if kind == PULSE:
+            return ""
+        text = f"blur {int(self.size[i])} {_NAMES[kind]} "
+        if kind == SINC:
+            return text + f"ω{float(self.omega[i]) / math.pi:.2f}π"
+        text += f"σ{float(self.sigma_x[i]):.1f}"
+        if kind % 2:
+            text += f"/{float(self.sigma_y[i]):.1f}"
+        return text + (f" β{float(self.beta[i]):.1f}" if kind > 1 else "")
+
+
+@lru_cache(maxsize=8)
+def _rings(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct radii [R], the index of each pixel's radius [canvas, canvas], and sines of quadrature angles [Q]."""
+    axis = [(i - canvas // 2) ** 2 for i in range(canvas)]
+    squares = sorted({a + b for a in axis for b in axis})
+    place = {square: i for i, square in enumerate(squares)}
+    radii = torch.tensor(squares, dtype=torch.float64).sqrt().to(dtype)
+    index = torch.tensor([[place[a + b] for b in axis] for a in axis])
+    count = 13 + math.ceil(math.pi * math.sqrt(squares[-1]) / 4)
+    angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
+    sines = angles.sin().to(dtype)
+    radii, index, sines = (resident(table, device) for table in (radii, index, sines))
+    return radii, index, sines
+
+
+def _ripple(omega: Tensor, canvas: int) -> Tensor:
+    """Circular low-pass filters [B, canvas, canvas] of cut-offs [B, 1, 1], up to pi, before normalisation.
+
+    J1(z) is the mean of sin(t) sin(z sin(t)) over a quarter of the period, and the midpoint rule is exact to rounding
+    once it has more than about z / 4 + 9 points. (`torch.special.bessel_j1` is off by 5e-7 near z = 5, even in
+    float64.) Radii repeat: a 21 x 21 kernel has 66.
+    """
+    radii, index, sines = _rings(canvas, omega.device, omega.dtype)
+    # not a matrix product: the order of its sums depends on the batch
+    bessel = (torch.sin(omega * (radii[:, None] * sines)) * sines).mean(-1)
+    omega = omega[:, :, 0]
+    profile = torch.cat([omega**2 / (4 * math.pi), omega * bessel[:, 1:] / (2 * math.pi * radii[1:])], dim=1)
+    return profile[:, index]
+
+
+def build_kernels(
+    kind: Tensor,
+    size: Tensor,
+    sigma_x: Tensor,
+    sigma_y: Tensor,
+    theta: Tensor,
+    beta: Tensor,
+    omega: Tensor,
+    *,
+    canvas: int,
+) -> Tensor:
+    """Kernels [B, canvas, canvas] in the dtype of `sigma_x`; arguments as in `KernelRecipe`, all [B].
+
+    In the round families `sigma_y` and `theta` are ignored, as upstream.
+    """
+    kind, size, sigma_x, sigma_y, theta, beta, omega = (
+        values[:, None, None] for values in (kind, size, sigma_x, sigma_y, theta, beta, omega)
+    )
+    axis = torch.arange(canvas, device=sigma_x.device, dtype=sigma_x.dtype) - canvas // 2
+    x, y = axis[None, None, :], axis[None, :, None]
+    oriented = (kind < SINC) & (kind % 2 == 1)
+    sigma_y = torch.where(oriented, sigma_y, sigma_x)
+    theta = torch.where(oriented, theta, 0.0)
+
+    cos, sin = torch.cos(theta), torch.sin(theta)
+    m = ((cos * x + sin * y) / sigma_x) ** 2 + ((cos * y - sin * x) / sigma_y) ** 2
+    m = torch.where(kind < 2, m, m.pow(torch.where(kind < 2, 1.0, beta)))
+    bell = torch.where(kind // 2 == 2, 1 / (1 + m), torch.exp(-m / 2))
+
+    pulse = ((x == 0) & (y == 0)).to(m.dtype)
+    values = torch.where(kind == SINC, _ripple(omega, canvas), torch.where(kind == PULSE, pulse, bell))
+    inside = torch.maximum(x.abs(), y.abs()) <= size // 2
+    values = torch.where(inside, values, 0.0)
+    return values / values.sum((1, 2), keepdim=True)
+
+
+def _draw_size(uniform: Tensor, canvas: int) -> Tensor:
+    """Odd sizes from 7 to the canvas, equally likely."""
+    count = (canvas - SMALLEST) // 2 + 1
+    return SMALLEST + 2 * (uniform * count).floor().to(torch.int64)
+
+
+def _check_canvas(name: str, size: int) -> None:
+    if size < SMALLEST or size % 2 == 0:
+        raise ValueError(f"{name} must be odd and at least {SMALLEST}, got {size}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlurKernels:
+    """Random blur kernels, as for either order of Real-ESRGAN (defaults: its first).
+
+    Args:
+        blur_kernel_size: the largest kernel and the canvas; sizes 7, 9, ... up to it are equally likely. (Upstream
+            reads the key and ignores it: its list ends at 21.)
+        kernel_list, kernel_prob: families and their weights.
+        sinc_prob: probability of a sinc kernel in place of a family.
+        blur_sigma: range of sigma_x and sigma_y, pixels.
+        betag_range, betap_range: range of beta for generalised and plateau kernels; one half of the draws falls
+            below 1, one half above.
+        blur_prob: probability that there is a blur at all.
+    """
+
+    blur_kernel_size: int = 21
+    kernel_list: tuple[str, ...] = FAMILIES
+    kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    sinc_prob: float = 0.1
+    blur_sigma: tuple[float, float] = (0.2, 3.0)
+    betag_range: tuple[float, float] = (0.5, 4.0)
+    betap_range: tuple[float, float] = (1.0, 2.0)
+    blur_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_canvas("blur_kernel_size", self.blur_kernel_size)
+        unknown = [name for name in self.kernel_list if name not in FAMILIES]
+        if unknown or not self.kernel_list:
+            raise ValueError(f"kernel_list must name some of {', '.join(FAMILIES)}; got {self.kernel_list!r}")
+        check_weights("kernel_prob", self.kernel_prob, len(self.kernel_list))
+        check_probability("sinc_prob", self.sinc_prob)
+        check_probability("blur_prob", self.blur_prob)
+        check_range("blur_sigma", self.blur_sigma, 1e-3, math.inf)
+        for name, value in (("betag_range", self.betag_range), ("betap_range", self.betap_range)):
+            check_range(name, value, 1e-3, math.inf)
+            if not value[0] <= 1 <= value[1]:
+                raise ValueError(f"{name} must contain 1 (half of the draws lie on each side), got {value!r}")
+
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1)."""
+        size = _draw_size(u[:, 0], self.blur_kernel_size)
+        numbers = constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
+        kind = numbers[choose(u[:, 2], self.kernel_prob)]
+        plateau = kind // 2 == 2
+        low = torch.where(plateau, self.betap_range[0], self.betag_range[0])
+        high = torch.where(plateau, self.betap_range[1], self.betag_range[1])
+        beta = torch.where(u[:, 6] < 0.5, between(u[:, 7], low, 1.0), between(u[:, 7], 1.0, high))
+        lowest = torch.where(size < 13, math.pi / 3, math.pi / 5)
+        kind = torch.where(u[:, 1] < self.sinc_prob, SINC, kind)
+        kind = torch.where(u[:, 9] < self.blur_prob, kind, PULSE)
+        return _built(
+            kind,
+            size,
+            sigma_x=between(u[:, 3], *self.blur_sigma),
+            sigma_y=between(u[:, 4], *self.blur_sigma),
+            theta=between(u[:, 5], -math.pi, math.pi),
+            beta=beta,
+            omega=between(u[:, 8], lowest, math.pi),
+            canvas=self.blur_kernel_size,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SincKernels:
+    """The final sinc filter of Real-ESRGAN: ringing and overshoot, or nothing.
+
+    Args:
+        final_sinc_prob: probability of a filter; a pulse (no filter) otherwise.
+        blur_kernel_size: the largest kernel and the canvas, as in `BlurKernels`.
+    """
+
+    final_sinc_prob: float = 0.8
+    blur_kernel_size: int = 21
+
+    def __post_init__(self) -> None:
+        check_probability("final_sinc_prob", self.final_sinc_prob)
+        _check_canvas("blur_kernel_size", self.blur_kernel_size)
+
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1)."""
+        one = torch.ones_like(u[:, 0])
+        return _built(
+            torch.where(u[:, 1] < self.final_sinc_prob, SINC, PULSE),
+            _draw_size(u[:, 0], self.blur_kernel_size),
+            sigma_x=one,
+            sigma_y=one,
+            theta=0 * one,
+            beta=one,
+            omega=between(u[:, 2], math.pi / 3, math.pi),
+            canvas=self.blur_kernel_size,
+        )
+
+
+def _built(
+    kind: Tensor,
+    size: Tensor,
+    *,
+    sigma_x: Tensor,
+    sigma_y: Tensor,
+    theta: Tensor,
+    beta: Tensor,
+    omega: Tensor,
+    canvas: int,
+) -> KernelRecipe:
+    kernel = build_kernels(kind, size, sigma_x, sigma_y, theta, beta, omega, canvas=canvas)
+    return KernelRecipe(kernel, kind, size, sigma_x, sigma_y, theta, beta, omega)

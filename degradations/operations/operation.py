@@ -1,0 +1,55 @@
+"""What an operation of a general pipeline is: a frozen dataclass with a `type`, a `draw` and an `apply`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from degradations.checks import check_probability
+from degradations.keyed_random import Keys
+from degradations.recipes import Drawn
+
+NUMBERS = 12  # uniform numbers that an operation may use for its parameters
+
+R = TypeVar("R", bound=Drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What an operation may know besides its recipe.
+
+    Args:
+        keys: of the samples that it is applied to.
+        purpose: for per-pixel noise; every operation of a pipeline has its own.
+        size: height and width of the final image, pixels.
+    """
+
+    keys: Keys
+    purpose: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation(ABC, Generic[R]):
+    """A step of a pipeline. A new one is a file with a subclass, a line in `pipeline.Step`, and a test.
+
+    Args:
+        prob: probability that a sample gets the operation, drawn by the pipeline.
+    """
+
+    prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_probability("prob", self.prob)
+
+    @abstractmethod
+    def draw(self, u: Tensor) -> R:
+        """Parameters from uniform numbers, float32 [B, NUMBERS] in (0, 1)."""
+
+    @abstractmethod
+    def apply(self, images: Sequence[Tensor], recipe: R, scene: Scene) -> list[Tensor]:
+        """Operate on image `i`, float32 [C, H, W] in [0, 1], as sample `i` of the recipe says."""

@@ -1,0 +1,259 @@
+"""Pipeline steps made of the operations that the two-order degradation uses: blur, resize, fit, noise, JPEG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from degradations.checks import check_range
+from degradations.keyed_random import between
+from degradations.operations import blur, jpeg, noise, resize
+from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe
+from degradations.operations.operation import Operation, Scene
+from degradations.recipes import Drawn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blur(Operation[KernelRecipe]):
+    """Blur with a random kernel; options as in `BlurKernels`."""
+
+    type: Literal["blur"] = "blur"
+    blur_kernel_size: int = 21
+    kernel_list: tuple[str, ...] = FAMILIES
+    kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    sinc_prob: float = 0.1
+    blur_sigma: tuple[float, float] = (0.2, 3.0)
+    betag_range: tuple[float, float] = (0.5, 4.0)
+    betap_range: tuple[float, float] = (1.0, 2.0)
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        self._kernels()
+
+    def _kernels(self) -> BlurKernels:
+        return BlurKernels(
+            blur_kernel_size=self.blur_kernel_size,
+            kernel_list=self.kernel_list,
+            kernel_prob=self.kernel_prob,
+            sinc_prob=self.sinc_prob,
+            blur_sigma=self.blur_sigma,
+            betag_range=self.betag_range,
+            betap_range=self.betap_range,
+        )
+
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """See `BlurKernels.draw`."""
+        return self._kernels().draw(u)
+
+    def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, scene: Scene) -> list[Tensor]:
+        """See `blur.blur`."""
+        del scene
+        return blur.blur(images, recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRecipe(Drawn):
+    """A factor, float64 [B], on the size that the image then has, and a filter, int64 [B], index into `MODES`."""
+
+    scale: Tensor
+    mode: Tensor
+
+    def describe(self, i: int) -> str:
+        """Sample `i` in words."""
+        return f"×{float(self.scale[i]):.2f} {resize.MODES[int(self.mode[i])]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resize(Operation[ScaleRecipe]):
+    """Resize by a factor on the present size; options as in `resize.Resize`. Sides are at least 8 pixels."""
+
+    type: Literal["resize"] = "resize"
+    resize_prob: tuple[float, float, float] = (0.2, 0.7, 0.1)
+    resize_range: tuple[float, float] = (0.15, 1.5)
+    antialias: bool = False
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range)
+
+    def draw(self, u: Tensor) -> ScaleRecipe:
+        """See `resize.Resize.draw`."""
+        drawn = resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range).draw(u, 1, 1)
+        return ScaleRecipe(drawn.scale, drawn.mode)
+
+    def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[Tensor]:
+        """Resize each image; the content stays in place."""
+        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+
+    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[tuple[int, int]]:
+        """Height and width of each result."""
+        del scene
+        scaled = []
+        for image, scale in zip(images, recipe.scale.tolist(), strict=True):
+            height, width = (max(int(side * scale), min(side, 8)) for side in image.shape[-2:])
+            scaled.append((height, width))
+        return scaled
+
+
+def _resized(
+    images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], modes: Tensor, antialias: bool
+) -> list[Tensor]:
+    return [
+        resize.resize(image, size, resize.MODES[mode], antialias=antialias and mode > 0)
+        for image, size, mode in zip(images, sizes, modes.tolist(), strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class FitRecipe(Drawn):
+    """A filter, int64 [B], index into `MODES`."""
+
+    mode: Tensor
+
+    def describe(self, i: int) -> str:
+        """Sample `i` in words."""
+        return f"fit {resize.MODES[int(self.mode[i])]}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit(Operation[FitRecipe]):
+    """Resize to the final size, 1 / scale of the clean image, with a random filter. A pipeline needs one."""
+
+    type: Literal["fit"] = "fit"
+    antialias: bool = False
+
+    def draw(self, u: Tensor) -> FitRecipe:
+        """Each filter is equally likely."""
+        return FitRecipe(resize.draw_mode(u[:, 0]))
+
+    def apply(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[Tensor]:
+        """Resize each image."""
+        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+
+    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[tuple[int, int]]:
+        """Height and width of each result."""
+        del recipe
+        return [scene.size] * len(images)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise(Operation[noise.NoiseRecipe]):
+    """Gaussian or Poisson noise, gray or coloured; options as in `noise.Noise`."""
+
+    type: Literal["noise"] = "noise"
+    gaussian_noise_prob: float = 0.5
+    noise_range: tuple[float, float] = (1.0, 30.0)
+    poisson_scale_range: tuple[float, float] = (0.05, 3.0)
+    gray_noise_prob: float = 0.4
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        self._noise()
+
+    def _noise(self) -> noise.Noise:
+        return noise.Noise(
+            gaussian_noise_prob=self.gaussian_noise_prob,
+            noise_range=self.noise_range,
+            poisson_scale_range=self.poisson_scale_range,
+            gray_noise_prob=self.gray_noise_prob,
+        )
+
+    def draw(self, u: Tensor) -> noise.NoiseRecipe:
+        """See `noise.Noise.draw`."""
+        return self._noise().draw(u)
+
+    def apply(self, images: Sequence[Tensor], recipe: noise.NoiseRecipe, scene: Scene) -> list[Tensor]:
+        """See `noise.Noise.apply`."""
+        return self._noise().apply(images, recipe, scene.keys, scene.purpose)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jpeg(Operation[jpeg.JpegRecipe]):
+    """Exact JPEG; options as in `jpeg.Jpeg`."""
+
+    type: Literal["jpeg"] = "jpeg"
+    jpeg_range: tuple[float, float] = (30, 95)
+    subsampling: jpeg.Subsampling = "4:2:0"
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        self._jpeg()
+
+    def _jpeg(self) -> jpeg.Jpeg:
+        return jpeg.Jpeg(jpeg_range=self.jpeg_range, subsampling=self.subsampling)
+
+    def draw(self, u: Tensor) -> jpeg.JpegRecipe:
+        """See `jpeg.Jpeg.draw`."""
+        return self._jpeg().draw(u)
+
+    def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, scene: Scene) -> list[Tensor]:
+        """See `jpeg.Jpeg.apply`."""
+        del scene
+        return self._jpeg().apply(images, recipe)
+
+
+@dataclass(frozen=True, slots=True)
+class NearestRecipe(Drawn):
+    """Width of the blur before sampling, float32 [B], pixels."""
+
+    sigma: Tensor
+
+    def describe(self, i: int) -> str:
+        """Sample `i` in words."""
+        return f"nearest σ{float(self.sigma[i]):.1f}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownsampleNearest(Operation[NearestRecipe]):
+    """Blur, then keep every `factor`-th pixel (BSRGAN: `utils_blindsr.py`, `downsample2`).
+
+    The Gaussian is centred (factor - 1) / 2 pixels to the lower right of the pixel that is kept, so that the content
+    stays in place. BSRGAN interpolates a shifted kernel; here the formula itself is shifted.
+
+    Args:
+        factor: pixels a side for one that is kept.
+        sigma_range: of the Gaussian, pixels (BSRGAN: 0.1 to 0.6 times the factor).
+    """
+
+    type: Literal["downsample_nearest"] = "downsample_nearest"
+    factor: int = 4
+    sigma_range: tuple[float, float] = (0.1, 2.4)
+    kernel_size: int = 25
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        check_range("sigma_range", self.sigma_range, 1e-3, 100)
+        if self.factor < 1:
+            raise ValueError(f"factor must be at least 1, got {self.factor}")
+        if self.kernel_size % 2 == 0 or self.kernel_size < self.factor:
+            raise ValueError(f"kernel_size must be odd and at least the factor {self.factor}, got {self.kernel_size}")
+
+    def draw(self, u: Tensor) -> NearestRecipe:
+        """One number: sigma."""
+        return NearestRecipe(between(u[:, 0], *self.sigma_range))
+
+    def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, scene: Scene) -> list[Tensor]:
+        """Blur and sample each image, to sides of ``round(side / factor)``."""
+        del scene
+        sampled = []
+        for image, sigma in zip(images, recipe.sigma, strict=True):
+            offset = torch.arange(self.kernel_size) - self.kernel_size // 2 - (self.factor - 1) / 2
+            # offset before squaring: for a narrow Gaussian between two pixels both must not underflow to 0 / 0
+            exponent = offset**2 / (2 * sigma.cpu() ** 2)
+            row = torch.exp(exponent.min() - exponent)
+            row = (row / row.sum()).to(image.device, non_blocking=True)
+            blurred = blur.filter2d(image, torch.outer(row, row))
+            for axis in (1, 2):
+                blurred = blurred.index_select(axis, self._kept(image.shape[axis], image.device))
+            sampled.append(blurred.clamp(0, 1))
+        return sampled
+
+    def _kept(self, length: int, device: torch.device) -> Tensor:
+        """Pixels that are kept: every factor-th, or nearest to an even spacing where the factor does not divide."""
+        count = max(round(length / self.factor), 1)
+        centre = (torch.arange(count, device=device) + 0.5) * (length / count) - 0.5
+        return (centre - (self.factor - 1) / 2).round().long().clamp(0, length - 1)

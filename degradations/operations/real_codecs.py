@@ -1,0 +1,103 @@
+"""Real image codecs through Pillow, on the CPU: JPEG and WebP files in memory, once or again and again."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from degradations.checks import check_range
+from degradations.operations.operation import Operation, Scene
+from degradations.recipes import Drawn
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRecipe(Drawn):
+    """First quality and step between saves, and how often, int64 [B]; `step` is added before each further save."""
+
+    quality: Tensor
+    step: Tensor
+    saves: Tensor
+    format: str
+
+    def describe(self, i: int) -> str:
+        """Sample `i` in words."""
+        saves = int(self.saves[i])
+        return f"{self.format} {int(self.quality[i])}" + (f" ×{saves}" if saves > 1 else "")
+
+
+def _encode(levels: Tensor, codec: str, quality: int) -> Tensor:
+    """uint8 [C, H, W] on the CPU, C of 1 or 3, to a file and back."""
+    from PIL import Image  # the only use of Pillow, so that the package works without
+
+    channels, height, width = levels.shape
+    # WebP has no gray: a band is stored as gray RGB, and the first channel is read back
+    stored = 1 if channels == 1 and codec == "jpeg" else 3
+    mode = "L" if stored == 1 else "RGB"
+    pixels = levels.expand(stored, -1, -1).permute(1, 2, 0).contiguous()
+    picture = Image.frombytes(mode, (width, height), ctypes.string_at(pixels.data_ptr(), pixels.numel()))
+    file = io.BytesIO()
+    picture.save(file, codec, quality=quality)
+    with Image.open(file, formats=(codec,)) as decoded:
+        data = bytearray(decoded.convert(mode).tobytes())
+    restored = torch.frombuffer(data, dtype=torch.uint8).view(height, width, stored)
+    return restored.permute(2, 0, 1)[:channels]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Codec(Operation[CodecRecipe]):
+    """Save and load with a real encoder.
+
+    Three bands are RGB; any other number is coded band by band. Sizes are those of the format (WebP: up to 16383).
+
+    Args:
+        format: "jpeg" or "webp" (lossy).
+        quality_range: of the first save, whole numbers in 1..100, both ends included.
+        saves: fewest and most saves in a row, as of a picture that is passed on; each draws its own quality.
+    """
+
+    type: Literal["codec"] = "codec"
+    format: Literal["jpeg", "webp"] = "webp"
+    quality_range: tuple[int, int] = (30, 95)
+    saves: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        Operation.__post_init__(self)
+        check_range("quality_range", self.quality_range, 1, 100)
+        check_range("saves", self.saves, 1, 16)
+
+    def draw(self, u: Tensor) -> CodecRecipe:
+        """Three numbers: quality, step, number of saves."""
+        (low, high), (fewest, most) = self.quality_range, self.saves
+        width = high - low + 1
+        return CodecRecipe(
+            (low + u[:, 0] * width).floor().to(torch.int64).clamp_max(high),
+            (u[:, 1] * width).floor().to(torch.int64).clamp_max(width - 1),
+            (fewest + u[:, 2] * (most - fewest + 1)).floor().to(torch.int64).clamp_max(most),
+            self.format,
+        )
+
+    def apply(self, images: Sequence[Tensor], recipe: CodecRecipe, scene: Scene) -> list[Tensor]:
+        """Code each image; the result is k / 255.
+
+        Raises:
+            ValueError: where images are not on the CPU.
+        """
+        del scene
+        low, width = self.quality_range[0], self.quality_range[1] - self.quality_range[0] + 1
+        coded = []
+        for i, image in enumerate(images):
+            if image.device.type != "cpu":
+                raise ValueError(f"real codecs run on the CPU, got an image on {image.device}; use `jpeg` there")
+            levels = (image * 255).round().clamp(0, 255).to(torch.uint8)
+            for save in range(int(recipe.saves[i])):
+                quality = low + (int(recipe.quality[i]) - low + save * int(recipe.step[i])) % width
+                bands = [levels] if len(levels) == 3 else [band[None] for band in levels]
+                levels = torch.cat([_encode(band, self.format, quality) for band in bands])
+            coded.append(levels.to(image.dtype) / 255)
+        return coded

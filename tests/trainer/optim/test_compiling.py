@@ -1,0 +1,158 @@
+"""torch.compile: the same training, the same names, an average that is plain PyTorch, and no compiling twice."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainer.config.schema import RunConfig
+from trainer.experiment import Experiment
+from trainer.lifecycle.accelerator import make_accelerator
+from trainer.lifecycle.assemble import assemble
+from trainer.mistakes import Mistake
+from trainer.networks import (
+    GeneratorConfig,
+    RRDBNetConfig,
+    ShuffleRRDBNetConfig,
+    SRResNetConfig,
+    SRVGGNetCompactConfig,
+    StochasticSRResNetConfig,
+)
+from trainer.optim.compiling import COST, check_compiler, compile_in_place
+from trainer.steps import train_step
+
+pytestmark = [  # dynamo's and inductor's own
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+]
+
+QUICK = "aot_eager"  # what dynamo and autograd make of a network, run by PyTorch: all but the code of the kernels
+GAME = [
+    "adversarial.discriminator={type: UNetDiscriminatorSN, num_feat: 4}",
+    "adversarial.pretrain_g_only=true",
+    "adversarial.g_pretrain_steps=1",
+    "adversarial.net_d_iters=2",
+    "adversarial.r1={gamma: 1.0, interval: 3}",
+    "generator={type: StochasticSRResNet, n_channels: 8, n_blocks: 2, noise_dim: 4, large_kernel_size: 3}",
+]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten() -> Iterator[None]:
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def build(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Callable[..., Experiment]:  # noqa: ARG001
+    """An experiment from the tiny configuration, without pool and validation."""
+
+    def make(*overrides: str) -> Experiment:
+        config = tiny("validation=null", "telemetry.report_to=none", "queue_size=0", *overrides)
+        return assemble(config, make_accelerator(config))
+
+    return make
+
+
+def train(x: Experiment, pairs: Any, steps: int) -> None:
+    for _ in range(steps):
+        for player in x.state.players.values():
+            player.set_rate(10, 20)  # past the warm-up
+        train_step(x, pairs)
+        x.state.advance(x.batch.global_size)
+
+
+def weights(x: Experiment) -> dict[str, Tensor]:
+    parts = x.state.parts()
+    return {f"{name}.{key}": value.clone() for name in ("generator", "generator_ema", "discriminator") if name in parts
+            for key, value in parts[name].items()}  # fmt: skip
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-6), ("bf16", 2e-3)])
+def test_every_phase_is_compiled_once_and_trains_as_without(
+    build: Callable[..., Experiment], precision: str, tolerance: float
+) -> None:
+    plain = build(*GAME, f"mixed_precision={precision}")
+    train(plain, plain.pairs(), 8)
+    x = build(*GAME, f"mixed_precision={precision}")
+    for player in x.state.players.values():
+        compile_in_place(player.module, QUICK)
+    pairs = x.pairs()
+    train(x, pairs, 4)  # pretraining, R1 without the generator, both players
+    with torch.compiler.set_stance("fail_on_recompile"):
+        train(x, pairs, 4)
+    ours, theirs = weights(x), weights(plain)
+    assert ours.keys() == theirs.keys()  # no `_orig_mod.`
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=tolerance, msg=name)
+
+
+def test_the_average_is_not_compiled(build: Callable[..., Experiment]) -> None:
+    x = build(GAME[-1])
+    compile_in_place(x.generator.module, QUICK)
+    train(x, x.pairs(), 1)
+    compiled = [part for part in x.generator.module.modules() if part._compiled_call_impl]
+    assert [type(part).__name__ for part in compiled] == ["NoiseBlock", "NoiseBlock"]
+    assert not any(part._compiled_call_impl for part in x.state.ema.ema_model.modules())
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        (RRDBNetConfig(num_feat=4, num_block=3, num_grow_ch=2), 3),
+        (ShuffleRRDBNetConfig(n_channels=4, n_blocks=3, growth_channels=2), 3),
+        (SRResNetConfig(n_channels=4, n_blocks=3, block_type="rcab"), 3),
+        (StochasticSRResNetConfig(n_channels=4, n_blocks=3, noise_dim=2), 3),
+        (SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=3), 1),
+    ],
+    ids=lambda value: getattr(value, "type", None),
+)
+def test_repeated_blocks_are_compiled_once_for_them_all(config: GeneratorConfig, parts: int, tmp_path: Path) -> None:
+    net, picture = config.build(2, bands=3), torch.rand(1, 3, 8, 8)
+    wanted = net(picture)
+    compile_in_place(net, QUICK)
+    assert sum(part._compiled_call_impl is not None for part in net.modules()) == parts
+    torch._dynamo.utils.counters.clear()
+    torch.testing.assert_close(net(picture), wanted)
+    net.save_config(tmp_path)  # as every checkpoint does
+    torch.testing.assert_close(net(picture), wanted)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_the_setting_compiles(build: Callable[..., Experiment]) -> None:
+    """With the real compiler, which takes its time: one step of a generator of two convolutions."""
+    try:
+        check_compiler(torch.device("cpu"))
+    except Mistake as mistake:
+        pytest.skip(str(mistake))
+    ends = []
+    for setting in ("false", "true"):
+        x = build(f"compile={setting}", "generator.num_conv=0", "generator.num_feat=4")
+        assert (COST in x.notes) == (setting == "true")
+        train(x, x.pairs(), 1)
+        ends.append(weights(x))
+    assert ends[0].keys() == ends[1].keys()
+    for name, value in ends[0].items():
+        torch.testing.assert_close(ends[1][name], value, rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_machine_that_cannot_compile_is_a_mistake() -> None:
+    from torch._inductor import config
+    from torch._inductor.utils import fresh_cache
+
+    with (
+        config.patch({"cpp.cxx": (None, "/no/compiler")}),
+        fresh_cache(),
+        pytest.raises(Mistake, match=r"compile: got true, but torch\.compile does not work here: .*C\+\+ compiler"),
+    ):
+        check_compiler(torch.device("cpu"))
+
+
+def test_a_module_without_repeated_blocks_is_compiled_whole() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+    compile_in_place(net, QUICK)
+    assert net._compiled_call_impl is not None
+    assert list(net.state_dict()) == ["0.weight", "0.bias"]

@@ -1,0 +1,63 @@
+"""Hand a generator on: `python -m trainer.export RUN --to safetensors,pth,onnx`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from trainer.console import guard
+from trainer.files.paths import expanded
+
+EPILOG = """\
+examples:
+  python -m trainer.export outputs/realesrgan_x4plus --to safetensors,pth
+  python -m trainer.export outputs/realesrgan_x4plus/checkpoints/step-00400000 --to onnx --dtype float16 --out files
+  python -m trainer.export RealESRGAN_x4plus.pth --to diffusers --out files
+
+Each file is opened again and compared with torch before it gets its name; an entry for OpenModelDB lies beside them.
+"""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; nothing heavy is imported for it, so `--help` is at once."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.export",
+        description="Write the averaged generator of a run as files that other programs open.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=expanded, metavar="RUN", help="a run, a checkpoint, an export, a file or a hub id")
+    parser.add_argument("--to", default="safetensors", metavar="LIST", help="of safetensors, pth, diffusers, onnx")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--out", type=expanded, metavar="DIR", help="where to write; release/ of the run by default")
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a class, module or package that RUN may have imported and run; may be given again",
+    )
+    parser.add_argument("--author", metavar="ID", help="a user of OpenModelDB, for the entry")
+    parser.add_argument("--license", metavar="SPDX", help="such as CC-BY-4.0, for the entry")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 2 for a mistake, 1 for a file that could not be made well."""
+    options = parse(arguments)
+    from trainer.export.release import release  # imports torch, so not before the arguments are known to be good
+    from trainer.mistakes import Failure, Mistake
+
+    try:
+        release(options)
+    except (Mistake, Failure) as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2 if isinstance(mistake, Mistake) else 1
+    except KeyboardInterrupt:
+        print("stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    guard()  # its lines are for a person: who stops reading them does not end the work
+    sys.exit(main())

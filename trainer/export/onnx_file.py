@@ -1,0 +1,130 @@
+"""ONNX: one graph for any batch, height and width, made of operators that TensorRT takes.
+
+Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, which TensorRT orders otherwise than torch. A picture
+whose sides it does not divide is padded in the graph and its result cropped, as `AnySize` does it.
+"""
+
+import copy
+import logging
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.export.source import Origin
+from trainer.mistakes import Failure, Mistake
+from trainer.networks import ImportedNetwork
+from trainer.networks.loading.generators import bands_of, multiple_of, scale_of
+
+OPSET = 18
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+
+
+def check_onnx(dtype: torch.dtype) -> None:
+    """Mistake where ONNX files of `dtype` cannot be written and checked here."""
+    if absent := [package for package in PACKAGES if find_spec(package) is None]:
+        raise Mistake(
+            f"--to: onnx needs {', '.join(absent)}, not installed here; pip install 'wildsr[export]' adds it."
+        )
+    if dtype == torch.bfloat16:
+        raise Mistake(
+            "--dtype: onnx can be float32 or float16; ONNX Runtime has no bfloat16 convolution to check with."
+        )
+
+
+def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
+    """Trace the network into `file`: `input` [batch, C, height, width] to `output`, both of `dtype`.
+
+    Raises Failure where torch cannot, as of a foreign network that looks at its input's numbers or fixes its size.
+    """
+    net = copy.deepcopy(origin.net).half() if dtype == torch.float16 else origin.net
+    multiple = multiple_of(net)
+    example = torch.zeros(2, bands_of(net), 8 * multiple, 12 * multiple, dtype=dtype)
+    sides = [torch.export.Dim(name, min=1) for name in ("height", "width")]
+    height, width = (multiple * side for side in sides) if multiple > 1 else sides
+    said = logging.getLogger("torch.onnx._internal.exporter._registration")
+    said.setLevel(logging.ERROR)  # else it names each operator of torchvision that is not there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about torch
+        try:
+            program = torch.onnx.export(
+                net.net if isinstance(net, ImportedNetwork) else net,  # its own forward takes any number of inputs
+                (example,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=({0: torch.export.Dim("batch"), 2: height, 3: width},),
+            )
+        except Exception as error:  # whatever the network, the tracer or the exporter raises: pages, the cause last
+            cause = error.__cause__ or error
+            reason = str(cause).strip().splitlines() or [""]
+            raise Failure(
+                f"{file.name} cannot be made: torch does not trace the network for any size "
+                f"({type(cause).__name__}: {reason[0]})"
+            ) from error
+    assert program is not None, "torch.onnx.export returns a program where dynamo is true"
+    model = program.model_proto
+    if multiple > 1:
+        _take_any_size(model.graph, multiple, scale_of(net))
+    _name_sizes(model.graph, scale_of(net))
+    for key, value in {**origin.facts(), "input_multiple": "1", "padded_to_multiple": str(multiple)}.items():
+        model.metadata_props.add(key=key, value=value)
+    file.write_bytes(model.SerializeToString())
+
+
+def results_of_onnx(origin: Origin, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001
+    """What ONNX Runtime makes of `pictures` on the CPU, float32."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    outputs = [session.run(["output"], {"input": picture.to(dtype).numpy()})[0] for picture in pictures]
+    return [torch.from_numpy(output.astype(np.float32)) for output in outputs]
+
+
+def _take_any_size(graph: Any, multiple: int, scale: int) -> None:
+    """Repeat the last row and column of the input until its sides divide by `multiple`, and crop the output to match.
+
+    It is put around the finished graph, for torch traces no size modulo a number.
+    """
+    from onnx import helper, numpy_helper
+
+    def made(kind: str, name: str, *inputs: str, **options: Any) -> Any:
+        return helper.make_node(kind, inputs, [name], name, **options)
+
+    for node in graph.node:
+        node.input[:] = ["padded" if name == "input" else name for name in node.input]
+        node.output[:] = ["whole" if name == "output" else name for name in node.output]
+    numbers = {"less": multiple - 1, "multiple": multiple, "scale": scale}
+    lists = {"no_pads": [0] * 6, "corner": [0, 0], "axes": [2, 3]}
+    for name, value in {**{name: [number] for name, number in numbers.items()}, **lists}.items():
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"size_{name}"))
+    before = [
+        made("Shape", "size_given", "input", start=2, end=4),
+        made("Add", "size_above", "size_given", "size_less"),
+        made("Div", "size_parts", "size_above", "size_multiple"),
+        made("Mul", "size_padded", "size_parts", "size_multiple"),
+        made("Sub", "size_added", "size_padded", "size_given"),
+        made("Concat", "size_pads", "size_no_pads", "size_added", axis=0),
+        made("Pad", "padded", "input", "size_pads", mode="edge"),
+    ]
+    after = [
+        made("Mul", "size_wanted", "size_given", "size_scale"),
+        made("Slice", "output", "whole", "size_corner", "size_wanted", "size_axes"),
+    ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _name_sizes(graph: Any, scale: int) -> None:
+    """Call the sizes of the input batch, height and width, and those of the output by them, in plain words."""
+    del graph.value_info[:]  # what the exporter derived by its own names; every runtime derives it again
+    for value, factor in ((graph.input[0], ""), (graph.output[0], f"{scale}*")):
+        for axis, name in ((0, "batch"), (2, f"{factor}height"), (3, f"{factor}width")):
+            value.type.tensor_type.shape.dim[axis].dim_param = name

@@ -1,0 +1,1 @@
+"""A run on the model hub: repository, model card, and pushes that never stop the training."""

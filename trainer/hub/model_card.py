@@ -1,0 +1,253 @@
+"""The model card of a run: what was trained, on what, how well it does, and how it is used. No local path is in it."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from safetensors import safe_open
+
+from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.store import Checkpoints
+from trainer.config.hub import HubConfig
+from trainer.config.loader import dump_tree
+from trainer.config.redact import are_apart, as_trained, hub_id, is_hub_id, public
+from trainer.config.schema import RunConfig
+from trainer.files import json_lines as lines
+from trainer.images.sources import Package
+from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
+
+METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
+TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
+PYTHON = """\
+from PIL import Image
+from trainer.upscale.upscaler import Upscaler
+
+upscaler = Upscaler.from_pretrained("{repo_id}")
+upscaler(Image.open("photo.png")).save("large.png")
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a card says beside the configuration."""
+
+    step: int
+    pictures: int
+    """How many pictures there were to train on, or shards of a streamed dataset."""
+    parameters: int
+    figures: dict[str, float]
+    """The last validation, empty without one."""
+    sheet: bool
+    """Whether there is a sheet of samples."""
+
+
+def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
+    """Write the card of a save that is staged in `place`."""
+    assert config.hub
+    known = as_trained(config, folder.hub_names())
+    (place / "README.md").write_text(card(known, config.hub, facts(folder, place, step)), encoding="utf-8")
+
+
+def facts(folder: RunFolder, place: Path, step: int) -> Facts:
+    """What the run folder and the staged files tell."""
+    with safe_open(place / "diffusion_pytorch_model.safetensors", framework="pt") as weights:
+        shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - no mapping
+    return Facts(
+        step=step,
+        pictures=Checkpoints(folder.checkpoints).progress(step)["stream"]["pictures"],
+        parameters=sum(math.prod(shape) for shape in shapes),
+        figures=last_validation(folder.metrics, step),
+        sheet=(place / "samples" / "validation.png").is_file(),
+    )
+
+
+def last_validation(metrics: Path, step: int) -> dict[str, float]:
+    """The figures of the last validation up to `step`, and that validation's `step`; empty without one."""
+    prefix, found = "validation/", {}
+    for row in lines.objects(metrics):
+        figures = {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
+        if figures and row.get("step", step + 1) <= step:
+            found = {"step": row["step"], **figures}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> str:
+    """The card's head, which the hub reads and checks: YAML between dashes."""
+    sources = [source for source in (config.images.source, config.images.pairs) if source]
+    start = config.init.generator
+    which = ["real-esrgan"] if config.images.source and config.degradation.type == "second_order" else []
+    measured_on = "held-out-pictures" if is_held_out(config) else "pictures"
+    results = [
+        EvalResult(
+            task_type="image-to-image",
+            task_name="super-resolution",
+            dataset_type=hub_id(config.validation.source) or measured_on,
+            dataset_name=hub_id(config.validation.source) or told(config.validation.source),
+            metric_type=name,
+            metric_name=f"{METRICS[name]} ({measured(config)})",
+            metric_value=round(figures[name], 4),
+        )
+        for name in METRICS
+        if config.validation and name in figures
+    ]
+    data = ModelCardData(
+        license=hub.license,
+        library_name="wildsr",
+        pipeline_tag="image-to-image",
+        tags=["super-resolution", "image-restoration", *which, config.generator.type],
+        datasets=sorted({name for source in sources if (name := hub_id(source))}) or None,
+        base_model=start if start and is_hub_id(start) else None,
+        metrics=[name for name in METRICS if name in figures] or None,
+        model_name=hub.repo_id.split("/")[1],
+        eval_results=results or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
+    """The whole card, Markdown."""
+    sections = [
+        f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
+        strips(config) if facts.sheet else "",
+        f"## How well it does\n\n{table(config, facts.figures)}" if METRICS.keys() & facts.figures.keys() else "",
+        f"## How to use it\n\n{usage(config, hub.repo_id)}",
+        f"## Data\n\n{data(config, facts)}",
+        f"## Degradation\n\n{degradation(config)}",
+        f"## Training\n\n{training(config, facts)}",
+        f"## Licence\n\n{f'{hub.license}.' if hub.license else 'None is stated: ask the author before you use it.'}",
+    ]
+    return metadata(config, hub, facts.figures) + "\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def strips(config: RunConfig) -> str:
+    """The sheet of samples, and what is seen there."""
+    truth = config.validation is None or config.validation.has_gt
+    seen = "bicubic upsampling, this network, the ground truth" if truth else "bicubic upsampling, this network"
+    alternative = "Bicubic, this network and the ground truth" if truth else "Bicubic and this network"
+    pictures = "Held-out pictures" if is_held_out(config) else "Pictures"
+    return f"![{alternative}](samples/validation.png)\n\n*{pictures}: {seen}.*"
+
+
+def summary(config: RunConfig, facts: Facts) -> str:
+    """What this is, in three sentences."""
+    kind = "photographs" if config.images.radiometry is None else f"pictures of {config.images.bands} bands"
+    enlarges = f"makes {kind} {config.scale} times larger per side" if config.scale > 1 else f"restores {kind}"
+    game = " and a discriminator" if config.adversarial else ""
+    smoothed = "smoothed " if config.ema.decay else ""
+    return (
+        f"A network that {enlarges}{undone(config)}. It is a `{config.generator.type}` of {facts.parameters:,} "
+        f"parameters, trained with wildsr by the losses{game} below. These are its {smoothed}weights after "
+        f"{facts.step:,} of {config.max_train_steps:,} steps."
+    )
+
+
+def undone(config: RunConfig) -> str:
+    """What else it learned to do: no more than its inputs had in them."""
+    if config.images.source is None:
+        return ", as given pairs taught it"
+    what = "noise, blur and compression" if config.degradation.type == "second_order" else "the degradation below"
+    return f" and undoes {what}, whose strength it is not told (blind super-resolution)"
+
+
+def table(config: RunConfig, figures: dict[str, float]) -> str:
+    """The last validation beside bicubic upsampling."""
+    names = [name for name in METRICS if f"{name}_bicubic" in figures and name in figures]
+    rows = [["", *(METRICS[name] for name in names)], ["---", *("--:" for _ in names)]]
+    for label, suffix in (("bicubic", "_bicubic"), ("this network", "")):
+        rows.append([label, *(f"{figures[name + suffix]:.4f}" for name in names)])
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    assert config.validation
+    where = f"Measured at step {figures['step']:,.0f} on {told(config.validation.source)}: {measured(config)}."
+    return f"{lines}\n\n{where}"
+
+
+def measured(config: RunConfig) -> str:
+    """How the figures were measured."""
+    assert config.validation
+    border = config.validation.border(config.scale)
+    if config.images.radiometry:
+        return f"mean over the bands, {border} px border left out"
+    return f"{(config.validation.channel or 'y').upper()}, {border} px border left out"
+
+
+def usage(config: RunConfig, repo_id: str) -> str:
+    """A command and two lines of Python that work as they stand."""
+    levels = config.images.radiometry
+    picture = f"scene.tif --black {levels.black:g} --white {levels.white:g}" if levels else "photo.png"
+    command = f"python -m trainer.upscale --model {repo_id} --output large --input {picture}"
+    said = f"With wildsr installed:\n\n```\n{command}\n```"
+    if not levels:
+        said += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
+    if (multiple := config.generator.input_multiple(config.scale)) > 1:
+        said += (
+            f"\n\nThe sides of the network's input are multiples of {multiple}: the above pads a picture and crops the "
+            f"result, as an ONNX file of `python -m trainer.export` does within."
+        )
+    if others_read(config.generator):
+        said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
+    return said
+
+
+def others_read(generator: GeneratorConfig) -> bool:
+    """Whether programs for models of ESRGAN's family find the sizes of this one in its tensors."""
+    if isinstance(generator, RRDBNetConfig):
+        return generator.num_grow_ch == 32
+    return isinstance(generator, SRVGGNetCompactConfig) and generator.act_type == "prelu"
+
+
+def data(config: RunConfig, facts: Facts) -> str:
+    """What it was trained and measured on, in words."""
+    images, parts = config.images, []
+    if images.source:
+        parts.append(told(images.source))
+    if images.pairs:
+        parts.append(f"given pairs ({told(images.pairs)})")
+    unit = "shards" if images.source and images.source.type == "stream" else "pictures"
+    unit = "pictures and pairs" if images.source and images.pairs else "pairs" if images.pairs else unit
+    lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
+    if config.validation:
+        apart = ", which it was not trained on" if is_held_out(config) else ""
+        how = "Measured" if config.validation.has_gt else "Tried"
+        lines.append(f"{how} on {told(config.validation.source)}{apart}.")
+    return "\n".join(lines)
+
+
+def is_held_out(config: RunConfig) -> bool:
+    """Whether there is a validation, and it plainly reads other pictures than the training does."""
+    if config.validation is None:
+        return False
+    trained_on = (source for source in (config.images.source, config.images.pairs) if source)
+    return all(are_apart(config.validation.source, source) for source in trained_on)
+
+
+def told(source: Any) -> str:
+    """Where pictures come from: a dataset on the hub and a package by name, anything local in words."""
+    if name := hub_id(source):
+        return f"the dataset [{name}](https://huggingface.co/datasets/{name}) ({source.split})"
+    if isinstance(source, Package):
+        return f"pictures that the Python package {source.package} ships"
+    kinds = {
+        "folder": "a private folder of pictures",
+        "lq": "a private folder of low-quality pictures",
+        "pairs": "private folders of pairs",
+    }
+    return kinds.get(source.type, "a private dataset")
+
+
+def degradation(config: RunConfig) -> str:
+    """What low-quality inputs were made by."""
+    if config.images.source is None:
+        return "None: all pairs were given."
+    before = "Inputs are made from sharpened pictures. " if config.gt_usm or config.degrade_gt_usm else ""
+    yaml = dump_tree(public(asdict(config.degradation)), compact=True)
+    return f"{before}The names are Real-ESRGAN's where it has them.\n\n```yaml\n{yaml}```"
+
+
+def training(config: RunConfig, facts: Facts) -> str:
+    """The settings that make up the training."""
+    tree = asdict(config)
+    chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
+    start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"
+    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen), compact=True)}```"

@@ -1,0 +1,1 @@
+"""Hugging Face datasets that are streamed: shards, their order, one forward sweep."""

@@ -1,0 +1,198 @@
+"""Training images from a stream: the same samples by position as `TrainingImages`, read in one forward sweep.
+
+A reader keeps a cursor in each logical stream that it is asked for, and reads on, without decoding, to the picture that
+is wanted. To find its place after a restart it passes over whole shards, if it knows how many pictures they hold. These
+lengths are all that a checkpoint keeps of a stream: facts about the data, true whoever learnt them and however far
+ahead, so that exactness never depends on them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from trainer.images.away import Away
+from trainer.images.crops import ATTEMPTS, ImageBatch, TrainingImage, TrainingImagesConfig, collate, crop
+from trainer.images.opened import Unreadable
+from trainer.images.streaming.dataset import ROWS, Shards
+from trainer.images.streaming.order import Deal
+from trainer.mistakes import Mistake
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One picture of a shard, not decoded."""
+
+    number: int
+    """Shard and row: see `Shards.name`."""
+    content: Any
+
+
+class Lengths:
+    """How many pictures shards hold, as far as they were read to their end."""
+
+    def __init__(self, known: Mapping[int, int]) -> None:
+        self.known = dict(known)
+        self.new: dict[int, int] = {}
+
+    def learn(self, shards: Shards, shard: int, length: int) -> None:
+        """A shard was read to its end; Mistake where it once had another length: positions would have moved."""
+        before = self.known.setdefault(shard, length)
+        if before != length:
+            raise Mistake(
+                f"images.source: {shards.names[shard]} has {length} pictures, and had {before} earlier in this run: "
+                "the stream is not the same any more. Put the file back."
+            )
+        self.new[shard] = length
+
+    def taken(self) -> dict[int, int]:
+        """What was learnt since the last call."""
+        new, self.new = self.new, {}
+        return new
+
+
+class LogicalStream:
+    """The cursor in one logical stream."""
+
+    def __init__(self, shards: Shards, deal: Deal, stream: int, lengths: Lengths) -> None:
+        self.shards, self.deal, self.stream, self.lengths = shards, deal, stream, lengths
+        self.kept: dict[int, Stored] = {}
+        self._restart()
+
+    def picture(self, number: int) -> Stored:
+        """Picture `number` of the stream. To go back beyond what is kept means to begin again."""
+        if number in self.kept:
+            return self.kept[number]
+        if number < self.next:
+            self._restart()
+        self._pass_over(number)
+        while self.next < number:
+            self._read()
+        self.kept[number] = self._read()
+        return self.kept[number]
+
+    def forget(self, number: int) -> None:
+        """Keep nothing from before picture `number`."""
+        self.kept = {kept: stored for kept, stored in self.kept.items() if kept >= number}
+
+    def _restart(self) -> None:
+        self.turn = 0
+        self.first = self.next = 0  # the numbers of the shard's first picture, and of the one to read next
+        self.rows: Iterator[Any] | None = None
+
+    @property
+    def shard(self) -> int:
+        return self.deal.shard(self.stream, self.turn)
+
+    def _pass_over(self, number: int) -> None:
+        """Skip shards, as far as their lengths are known, that end before picture `number`."""
+        while (length := self.lengths.known.get(self.shard)) is not None and self.first + length <= number:
+            self._turn(self.first + length)
+
+    def _turn(self, first: int) -> None:
+        """Go to the next shard, which begins with picture `first`."""
+        self.turn += 1
+        self.first = self.next = first
+        self.rows = None
+
+    def _read(self) -> Stored:
+        """The next picture, of this shard or of those to come."""
+        while True:
+            shard = self.shard
+            self.rows = self.rows or enumerate(self.shards.rows(shard))
+            try:
+                for row, content in self.rows:
+                    self.next += 1
+                    return Stored(shard * ROWS + row, content)
+            except Away:
+                self._restart()  # what broke off is no shard's end
+                raise
+            self.lengths.learn(self.shards, shard, self.next - self.first)
+            self._turn(self.next)
+
+
+class TrainingStream(Dataset[TrainingImage]):
+    """Crops of streamed pictures by position, endless; fast where positions rise.
+
+    One process reads, so that nothing is read twice; `dataloader_num_workers` threads of it decode.
+    """
+
+    def __init__(
+        self, shards: Shards, deal: Deal, config: TrainingImagesConfig, seed: int, lengths: Mapping[int, int]
+    ) -> None:
+        """Cut `config.crop_size` squares from the pictures of `shards`.
+
+        Args:
+            shards: what is read.
+            deal: which position shows which picture.
+            config: how samples are cut.
+            seed: the run's.
+            lengths: the number of pictures in shards, where that is known.
+        """
+        self.shards, self.deal, self.config, self.seed = shards, deal, config, seed
+        self.lengths = Lengths(lengths)
+        self.streams: dict[int, LogicalStream] = {}
+        self.reasons: dict[int, str] = {}
+        self.threads: ThreadPoolExecutor | None = None  # made where it is used: it cannot go to a worker
+
+    @property
+    def processes(self) -> int:
+        """Worker processes that may read it."""
+        return min(1, self.config.dataloader_num_workers)
+
+    def __getitem__(self, position: int) -> TrainingImage:
+        """Sample `position`; Mistake where neither its picture nor the `ATTEMPTS` that follow it can be decoded."""
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[TrainingImage]:
+        """The samples of a micro-batch, for which DataLoader asks at once: decoded while later ones are read."""
+        self.threads = self.threads or ThreadPoolExecutor(max(1, self.config.dataloader_num_workers))
+        lowest = dict(sorted(map(self.deal.place, positions), reverse=True))  # of several numbers the last one stays
+        for stream, number in lowest.items():
+            self._stream(stream).forget(number)
+        started = [
+            (position, self.threads.submit(self._sample, position, self._stored(position, 0))) for position in positions
+        ]
+        return [self._settled(position, future) for position, future in started]
+
+    def collate(self, samples: Sequence[TrainingImage]) -> ImageBatch:
+        """The batch, with what was learnt on the way."""
+        reasons, self.reasons = self.reasons, {}
+        return replace(collate(samples), reasons=reasons, lengths=self.lengths.taken())
+
+    def told(self, position: int) -> str:
+        """Where sample `position` comes from, for a person: which shard, only its reader knows."""
+        return f"position {position} of {self.shards.where}"
+
+    def _stream(self, stream: int) -> LogicalStream:
+        if stream not in self.streams:
+            self.streams[stream] = LogicalStream(self.shards, self.deal, stream, self.lengths)
+        return self.streams[stream]
+
+    def _stored(self, position: int, later: int) -> Stored:
+        """The picture of a position, or the one of its logical stream that comes `later`."""
+        stream, number = self.deal.place(position)
+        return self._stream(stream).picture(number + later)
+
+    def _sample(self, position: int, stored: Stored) -> Tensor:
+        image = self.shards.decode(stored.content, stored.number)
+        return crop(image, position, self.config, self.seed)
+
+    def _settled(self, position: int, sample: "Future[Tensor]") -> TrainingImage:
+        """The sample, of the next picture of the same stream that can be decoded where its own cannot."""
+        unreadable: list[int] = []
+        for later in range(ATTEMPTS + 1):
+            stored = self._stored(position, later)
+            try:
+                pixels = self._sample(position, stored) if later else sample.result()
+                return TrainingImage(pixels, position, tuple(unreadable))
+            except Away:
+                raise  # the disk is, and no picture is bad
+            except Unreadable as error:
+                unreadable.append(stored.number)
+                self.reasons[stored.number] = str(error)
+                last = error
+        raise Mistake(f"{len(unreadable)} pictures of {self.shards.where} in a row could not be decoded; last {last}.")

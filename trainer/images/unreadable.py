@@ -1,0 +1,93 @@
+"""Pictures that cannot be read: named once, counted over all ranks, and too many stop the run."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from trainer.images.opened import Unreadable
+from trainer.images.sources import ImageSource, why_unreadable
+from trainer.images.streaming.dataset import Shards
+from trainer.mistakes import Mistake
+
+LIMIT = 0.01  # the share of a source's pictures that may be unreadable
+FEW = 2  # as many may be, whatever their share: of fewer than a hundred one alone would be more than that
+LEAST = 1000  # samples of a stream to judge the share by: of fewer a bad one or two say little
+
+
+class UnreadableImages:
+    """The unreadable pictures of one source, as all ranks have met them.
+
+    Parameters
+    ----------
+    known : those met so far; grows
+    seen : samples made so far, to judge by where the source cannot be counted
+    """
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        source: ImageSource | Shards,
+        known: set[int],
+        seen: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.accelerator, self.source, self.known, self.seen = accelerator, source, known, seen
+        self.met: dict[int, str] = {}
+
+    def note(self, indices: Iterable[int], reasons: Mapping[int, str] = MappingProxyType({})) -> None:
+        """This rank met these, for `reasons` where those are known; costs nothing until the next `agree`."""
+        self.met.update({index: reasons.get(index, "") for index in indices if index not in self.known})
+
+    def agree(self, say: Callable[[str], None]) -> None:
+        """Exchange what was met, on every rank at once: say each new one, and stop all ranks when there are too many.
+
+        Raises Mistake, on every rank, when more than 1 % of the source is unreadable, and more than two pictures.
+        """
+        count = self.accelerator.reduce(torch.tensor(len(self.met), device=self.accelerator.device))
+        if not count.item():
+            return
+        new = dict(sorted(gather_object(sorted(self.met.items()))))
+        self.met.clear()
+        self.known.update(new)
+        for index, reason in new.items():
+            say(f"cannot be read, another picture takes its place: {reason or why_unreadable(self.source, index)}")
+        among = max(LEAST, self.seen()) if isinstance(self.source, Shards) else len(self.source)
+        if too_many(len(self.known), among):
+            self._forget_mended(say)
+        if too_many(len(self.known), among):
+            first = why_unreadable(self.source, min(self.known))
+            raise Mistake(f"images: {share_of(len(self.known), among)}; the first is {first}.")
+
+    def _forget_mended(self, say: Callable[[str], None]) -> None:
+        """Count no more what can be read again, as pictures may have been put right since an earlier part of the run.
+
+        Each rank looks at its share. Not of a stream, whose shards would be read for it.
+        """
+        if isinstance(self.source, Shards):
+            return
+        mine = sorted(self.known)[self.accelerator.process_index :: self.accelerator.num_processes]
+        mended = gather_object([index for index in mine if is_readable(self.source, index)])
+        self.known.difference_update(mended)
+        if mended:
+            say(f"{len(mended)} of the pictures that could not be read can be read again.")
+
+
+def is_readable(source: ImageSource, index: int) -> bool:
+    """Whether a picture can be read."""
+    try:
+        source.read(index)
+    except Unreadable:
+        return False
+    return True
+
+
+def too_many(bad: int, among: int) -> bool:
+    """Whether so many pictures that cannot be read mean that something else is wrong than these pictures."""
+    return bad > FEW and bad > LIMIT * among
+
+
+def share_of(bad: int, among: int) -> str:
+    """How many cannot be read, in words."""
+    return f"{bad} of {among} pictures ({100 * bad / among:.1f} %) cannot be read, more than {100 * LIMIT:.0f} %"

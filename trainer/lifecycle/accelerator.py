@@ -1,0 +1,73 @@
+"""Joining the processes of a run: Accelerate's `Accelerator` as this program needs it."""
+
+import os
+import socket
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, ProjectConfiguration
+
+from trainer.config.schema import RunConfig, folder_of
+from trainer.distributed.ranks import GRACE
+from trainer.distributed.waiting import WATCH
+from trainer.lifecycle.launcher_environment import check_launcher
+from trainer.mistakes import Mistake
+from trainer.optim.loss_scale import autocast_alone
+
+
+def make_accelerator(config: RunConfig) -> Accelerator:
+    """Join the processes that the launcher started.
+
+    Raises Mistake if the launcher asks for what this program does not do, or Accelerate sees another number of them.
+    """
+    check_launcher(os.environ)
+    with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
+        _check_precision(config)
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision=config.mixed_precision,
+            project_config=ProjectConfiguration(str(folder_of(config).path)),
+            step_scheduler_with_optimizer=False,
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+                InitProcessGroupKwargs(timeout=WATCH.patience),
+            ],
+        )
+    if config.mixed_precision == "fp16":
+        autocast_alone(accelerator)
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if accelerator.num_processes != launched:
+        raise Mistake(
+            f"the launcher started {launched} processes, but Accelerate joined {accelerator.num_processes}; "
+            f"start two without a GPU by `ACCELERATE_USE_CPU=true accelerate launch --multi_gpu --num_processes 2 ...`."
+        )
+    return accelerator
+
+
+def _check_precision(config: RunConfig) -> None:
+    """Mistake where this process has had a run at another precision: Accelerate keeps one for all of a process."""
+    if not AcceleratorState._shared_state:
+        return
+    before = AcceleratorState().mixed_precision
+    if before != config.mixed_precision:
+        raise Mistake(
+            f"mixed_precision: got {config.mixed_precision!r}; this process has had a run at {before!r}, and "
+            f"Accelerate keeps one precision for a process: start another one."
+        )
+
+
+def _where_to_join() -> str:
+    """Where the processes look for each other; for several machines also what to set where they do not find them."""
+    world, near = os.environ.get("WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE")
+    said = f"{world} at {os.environ.get('MASTER_ADDR', 'this machine')}, port {os.environ.get('MASTER_PORT', 'any')}"
+    if near == world or "GLOO_SOCKET_IFNAME" in os.environ:
+        return said
+    try:
+        address = socket.gethostbyname(name := socket.gethostname())
+    except OSError:
+        address = "no address"
+    return (
+        f"{said}; this machine offers {name}, which is {address}: where the others cannot reach that, set "
+        "GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME to the network between the machines, such as eth0"
+    )

@@ -1,0 +1,58 @@
+"""What a run says of itself before it starts."""
+
+import torch
+
+from trainer.config.schema import RunConfig
+from trainer.experiment import Experiment
+from trainer.images.sources import ImageSource
+from trainer.images.streaming.dataset import Shards
+from trainer.lifecycle.build import path
+from trainer.validation.validator import Validator
+
+
+def banner(x: Experiment) -> str:
+    """The run in a few lines: device, batch, data, sizes, and where it stands."""
+    config = x.config
+    parameters = sum(p.numel() for p in x.generator.module.parameters())
+    start = f"resumes at step {x.state.step}" if x.state.step else "starts at step 0"
+    rows = {
+        "run": f"{x.folder.path}, {start} of {config.max_train_steps}",
+        "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
+        "batch": str(x.batch),
+        "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {to_validate_on(x.validator)}",
+        "degradation": f"{config.degradation.type}, {path(config, x.accelerator.device)}",
+        "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
+    }
+    if config.images.source is None:  # given pairs are what they are
+        del rows["degradation"]
+    width = max(map(len, rows))
+    return "\n".join(f"{name:>{width}}  {text}" for name, text in rows.items())
+
+
+def to_validate_on(validator: Validator | None) -> str:
+    """How much is validated on."""
+    if validator is None:
+        return "no validation"
+    what, count = "pair" if validator.config.has_gt else "picture", len(validator)
+    without = "" if validator.config.has_gt else " without ground truth"
+    return f"{count} {what}{'' if count == 1 else 's'}{without} to validate on"
+
+
+def crops(config: RunConfig) -> str:
+    """What is cut from them: crops to degrade, or patches of given pairs."""
+    if config.images.source is None:
+        return f"{config.gt_size} px patches"
+    mixed = f", a given pair with probability {config.images.pair_prob:g}" if config.images.pairs else ""
+    return f"{config.images.crop_size} px crops{mixed}"
+
+
+def amount(source: ImageSource | Shards) -> str:
+    """How much there is of a source; nobody has counted the pictures of a streamed one."""
+    return f"{len(source.names)} shards" if isinstance(source, Shards) else str(len(source))
+
+
+def device_name(device: torch.device) -> str:
+    """What a person would call the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)} per process"

@@ -1,0 +1,96 @@
+"""What the ranks compare when they have joined: settings, program, packages, and whether they share the run folder."""
+
+import hashlib
+import inspect
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import nn
+
+from trainer.checkpoints.store import VISIBLE
+from trainer.config.loader import leaves
+from trainer.config.schema import RunConfig, folder_of
+from trainer.distributed.comparison import checksum, same_everywhere
+from trainer.distributed.ranks import GRACE, meet, on_main
+from trainer.distributed.waiting import WATCH
+from trainer.lifecycle.check_folder import leave_token
+from trainer.mistakes import Mistake, agreed
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("torch", "accelerate", "datasets", "diffusers", "ema-pytorch", "numpy", "pillow", "triton")
+"""Another version of these may read or compute something else."""
+
+
+def compare_start(accelerator: Accelerator, config: RunConfig, options: Mapping[str, object]) -> None:
+    """Compare over all ranks the configuration, the command line's `options`, the program and its packages.
+
+    Raises Mistake, on every rank, where ranks were started with others.
+    """
+    if accelerator.num_processes == 1:
+        return
+    facts = {**leaves(config), **{f"--{name}": value for name, value in options.items()}, **versions(), **code()}
+    wanted = "all ranks must be started with the same configuration, program and packages."
+    same_everywhere(accelerator, facts, wanted, grace=GRACE)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that a run computes with."""
+    found = {"version of python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[f"version of {package}"] = version(package)
+        except PackageNotFoundError:
+            found[f"version of {package}"] = "not installed"
+    return found
+
+
+def code() -> dict[str, str]:
+    """A checksum of each file of this program."""
+    files = sorted(file for package in ("trainer", "degradations") for file in (ROOT / package).rglob("*.py"))
+    return {f"program {file.relative_to(ROOT)}": file_checksum(file) for file in files}
+
+
+def file_checksum(file: Path) -> str:
+    """Of what a file holds, as short as a person compares it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+
+
+def facts_of(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
+    """What to compare of a network that every rank has built: shapes, its program, and `weights` that were read.
+
+    Not random ones: processors of different kinds draw them with other roundings, and all ranks get rank 0's.
+    """
+    facts: dict[str, object] = {f"{name}: {key}": list(value.shape) for key, value in net.named_parameters()}
+    if file := inspect.getsourcefile(type(net)):
+        facts[f"{name}: program {Path(file).name}"] = file_checksum(Path(file))
+    if weights:
+        facts[f"{name}: checksum of the weights"] = checksum([*net.parameters(), *net.buffers()]).item()
+    return facts
+
+
+def check_shared(accelerator: Accelerator, config: RunConfig) -> None:
+    """Whether every rank sees what rank 0 writes to the run folder, which exists; Mistake, on every rank, where not."""
+    if accelerator.num_processes == 1:
+        return
+    token = on_main(accelerator, lambda: leave_token(config), "writing to the run folder")
+    file = folder_of(config).path / token
+    deadline = time.monotonic() + VISIBLE
+
+    def seen() -> bool | None:
+        return file.exists() or (False if time.monotonic() > deadline else None)
+
+    mine = WATCH.until(seen, "waiting to see what rank 0 writes", lambda: str(file))
+    meet("waiting for the other ranks to see the run folder", range(accelerator.num_processes))
+    ranks: list[tuple[str, bool]] = gather_object([(socket.gethostname(), mine)])
+    if accelerator.is_main_process:
+        file.unlink(missing_ok=True)
+    if blind := [f"rank {rank} on {host}" for rank, (host, sees) in enumerate(ranks) if not sees]:
+        more = f" and {len(blind) - 1} more" if len(blind) > 1 else ""
+        sentence = f"cannot see in {file.parent.absolute()} what rank 0 on {ranks[0][0]} wrote there"
+        raise agreed(Mistake(f"output_dir: {blind[0]}{more} {sentence}; it must be on a disk that all machines share."))

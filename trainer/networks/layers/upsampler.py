@@ -1,0 +1,106 @@
+"""What the guide's generators have in common: all but the ends at the low resolution, then pixel shuffles."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from trainer.networks.layers.icnr import icnr_
+from trainer.networks.layers.sizes import check_sizes
+from trainer.networks.network import Network
+
+STEPS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
+"""The factors by which each scale is reached."""
+
+
+class ShuffleUpsampler(nn.Sequential):
+    """For each factor of `scale`: convolution, pixel shuffle, PReLU (SRGAN, fig. 4).
+
+    `use_icnr` starts every convolution as nearest-neighbour upsampling; otherwise as PyTorch does.
+    """
+
+    def __init__(self, scale: int, channels: int, use_icnr: bool) -> None:
+        layers: list[nn.Module] = []
+        for factor in STEPS[scale]:
+            conv = nn.Conv2d(channels, channels * factor**2, 3, 1, 1)
+            if use_icnr:
+                icnr_(conv, factor)
+            layers += [conv, nn.PixelShuffle(factor), nn.PReLU()]
+        super().__init__(*layers)
+
+
+class Blocks(nn.Sequential):
+    """Blocks one after the other, each given the same condition beside the features, if there is one."""
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, *condition)
+        return x
+
+
+class ShuffleGenerator(Network):
+    """A head, residual blocks under a long skip, pixel shuffles, and a tail: SRGAN's plan (Ledig et al. 2017, fig. 4).
+
+    A subclass makes the parts, under its own registered arguments. ValueError for a scale that has no steps.
+    """
+
+    scales: ClassVar[tuple[int, ...]] = tuple(STEPS)
+    ends = ("head.", "upsampler.", "tail.")
+
+    def __init__(
+        self,
+        scale: int,
+        *,
+        head: nn.Module,
+        blocks: Iterable[nn.Module],
+        body_tail: nn.Module,
+        tail: nn.Module,
+        n_channels: int,
+        use_icnr: bool,
+    ) -> None:
+        super().__init__()
+        if scale not in STEPS:
+            raise ValueError(f"{type(self).__name__} upscales by {', '.join(map(str, STEPS))}, not by {scale}")
+        self.head = head
+        self.body = Blocks(*blocks)
+        self.body_tail = body_tail
+        self.upsampler = ShuffleUpsampler(scale, n_channels, use_icnr)
+        self.tail = tail
+
+    def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
+        """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped."""
+        features = self.head(x)
+        features = features + self.body_tail(self.body(features, *condition))
+        out: Tensor = self.tail(self.upsampler(features))
+        return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShuffleGeneratorConfig:
+    """The sizes that those generators share, under the guide's names; `type` and `build` are a subclass's."""
+
+    type: str
+    n_channels: int = 64
+    """Channels between the blocks."""
+    n_blocks: int = 16
+    """Number of blocks."""
+    use_icnr: bool = True
+    """Start each pixel-shuffle head as nearest-neighbour upsampling, which keeps checkerboards away."""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, n_channels=1, n_blocks=1)
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """What it can upscale by."""
+        return ShuffleGenerator.scales
+
+    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
+        """What the sides of an input must be a multiple of: nothing."""
+        return 1
+
+    def arguments(self, bands: int) -> dict[str, Any]:
+        """What the network is made with beside the scale, for `bands` channels in and out."""
+        sizes = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "type"}
+        return {"num_in_ch": bands, "num_out_ch": bands, **sizes}

@@ -1,0 +1,1 @@
+"""Weights from wherever they lie: files, runs, exports, the hub."""

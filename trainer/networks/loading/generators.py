@@ -1,0 +1,194 @@
+"""A generator from wherever one lies: its architecture from what came with it, else from the shapes of its tensors."""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any, get_args
+
+from torch import Tensor
+
+from trainer.mistakes import Mistake
+from trainer.networks import Generator, ImportedNetwork, RRDBNet, ShuffleRRDBNet, SRResNet, SRVGGNetCompact
+from trainer.networks.loading.state_dicts import Stored, check_finite, read
+
+CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
+
+MOST_SCALE = 8
+UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What is raised where sizes are read from tensors, or a network is built by sizes, that do not go together."""
+OF_THE_RUN = frozenset({"scale", "num_in_ch", "num_out_ch"})
+"""Sizes that the run's scale and bands give."""
+State = dict[str, Tensor]
+Sizes = dict[str, int]
+
+
+def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Generator:
+    """The generator at `origin` as a diffusers model: float32, on the CPU, in evaluation mode.
+
+    `origin` is a run folder, an export, a checkpoint, a .pth or .safetensors file, or a hub id. Raises Mistake, naming
+    the configuration or command-line `key`, where it is none of these or holds no generator that this program has,
+    where a weight is no finite number, or where it names a class that would have to be imported and neither that nor
+    a module that it lies in is in `trust`.
+    """
+    stored = read(origin, key)
+    check_finite(stored, key)
+    net = _described(stored, key, trust) or _recognised(stored, key)
+    try:
+        net.load_state_dict(stored.tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Mistake(f"{key}: {stored.place} does not hold a whole {type(net).__name__}: {reason}.") from error
+    net.eval()
+    return net
+
+
+def scale_of(net: Generator) -> int:
+    """How many times larger, per side, the result of `net` is than its input."""
+    return int(net.config.scale)
+
+
+def bands_of(net: Generator) -> int:
+    """How many channels the input of `net` has."""
+    return int(net.config.num_in_ch)
+
+
+def multiple_of(net: Generator) -> int:
+    """What the sides of an input of `net` must be a multiple of."""
+    if isinstance(net, RRDBNet):
+        return int(net.unshuffle)
+    return int(net.config.multiple) if isinstance(net, ImportedNetwork) else 1
+
+
+def _described(stored: Stored, key: str, trust: Collection[str]) -> Generator | None:
+    """The network that a configuration of ours speaks of; None without one."""
+    config = stored.config or {}
+    if (cls := CLASSES.get(str(config.get("_class_name")))) is None:
+        return None
+    try:
+        if cls is ImportedNetwork:
+            net: Generator = cls.from_config(config, trust=trust)
+        else:
+            _check_sizes(config, stored.tensors)
+            net = cls.from_config(config)
+    except UNFIT as error:
+        raise Mistake(f"{key}: the configuration of {stored.place} builds no {cls.__name__}: {error}.") from error
+    return net
+
+
+def _check_sizes(config: dict[str, Any], state: State) -> None:
+    """ValueError for a number that such tensors do not bear out: it would be built, however large, before all else."""
+    most = max(len(state), MOST_SCALE, *(side for value in state.values() for side in value.shape))
+    for name, value in config.items():
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"its {name} is {value}, and its weights are {len(state)} tensors of at most {most} rows")
+
+
+def _recognised(stored: Stored, key: str) -> Generator:
+    """The network that the names and shapes of the tensors speak of."""
+    state = stored.tensors
+    known = f"{key}: {stored.place} is no generator that this program knows"
+    for cls, signs, sizes in ARCHITECTURES:
+        if state.keys() >= signs:
+            try:
+                net: Generator = cls(**sizes(state))
+            except UNFIT as error:
+                reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+                raise Mistake(f"{known}: {reason}.") from error
+            return net
+    raise Mistake(f"{known} ({', '.join(CLASSES)}); its tensors begin with {', '.join(list(state)[:3])}.")
+
+
+def section_of(stored: Stored) -> str | None:
+    """The `generator` section that stored weights are whole for, by their configuration or shapes; None if unknown."""
+    config = stored.config or {}
+    cls, sizes = config.get("_class_name"), {name: value for name, value in config.items() if name[0] != "_"}
+    if cls not in CLASSES:
+        try:
+            cls, sizes = next((known.__name__, sizes_of(stored.tensors)) for known, signs, sizes_of in ARCHITECTURES
+                              if stored.tensors.keys() >= signs)  # fmt: skip
+        except (StopIteration, *UNFIT):
+            return None
+    elif cls == ImportedNetwork.__name__:
+        cls, sizes = "module", {"path": config.get("path")}
+    inner = {name: value for name, value in sizes.items() if name not in OF_THE_RUN}
+    words = ", ".join(f"{name}: {value}" for name, value in {"type": cls, **inner}.items())
+    scale = f" with scale: {sizes['scale']}" if "scale" in sizes else ""
+    return f"{{{words}}}{scale}"
+
+
+def _rrdb(state: State) -> Sizes:
+    width, read_bands = state["conv_first.weight"].shape[:2]
+    bands = state["conv_last.weight"].shape[0]
+    unshuffles = {bands * side**2: side for side in (1, 2, 4)}
+    if read_bands not in unshuffles:
+        raise ValueError(f"its first convolution reads {read_bands} channels and its last writes {bands}")
+    return {
+        "scale": 4 // unshuffles[read_bands],
+        "num_in_ch": bands,
+        "num_out_ch": bands,
+        "num_feat": width,
+        "num_block": _count(state, "body"),
+        "num_grow_ch": state["body.0.rdb1.conv1.weight"].shape[0],
+    }
+
+
+def _compact(state: State) -> Sizes:
+    width, bands = state["body.0.weight"].shape[:2]
+    last = _count(state, "body") - 1
+    if "body.1.weight" not in state:
+        raise ValueError("its activations have no weights, so they are ReLU or LeakyReLU, and only a config.json tells")
+    return {
+        "scale": _side(state[f"body.{last}.weight"].shape[0], bands),
+        "num_in_ch": bands,
+        "num_out_ch": bands,
+        "num_feat": width,
+        "num_conv": last // 2 - 1,
+    }
+
+
+def _shuffle_rrdb(state: State) -> Sizes:
+    width, bands = state["head.weight"].shape[:2]
+    steps = [value.shape[0] for name, value in state.items() if name.startswith("upsampler.") and value.ndim == 4]
+    return {
+        "scale": math.prod(_side(channels, width) for channels in steps),
+        "num_in_ch": bands,
+        "num_out_ch": state["tail.2.weight"].shape[0],
+        "n_channels": width,
+        "n_blocks": _count(state, "body"),
+        "growth_channels": state["body.0.rdb1.conv1.weight"].shape[0],
+    }
+
+
+def _old_rrdb(_: State) -> Sizes:
+    raise ValueError("it is an ESRGAN of the old layout that does not upsample twice, as RRDBNet does")
+
+
+def _srresnet(_: State) -> Sizes:
+    raise ValueError("it is an SRResNet, whose res_scale is in no tensor; open the folder that has its config.json")
+
+
+ARCHITECTURES: tuple[tuple[Any, set[str], Callable[[State], Sizes]], ...] = (
+    (RRDBNet, {"conv_first.weight", "body.0.rdb1.conv1.weight", "conv_last.weight"}, _rrdb),
+    (ShuffleRRDBNet, {"head.weight", "body.0.rdb1.conv1.weight", "tail.2.weight"}, _shuffle_rrdb),
+    (SRVGGNetCompact, {"body.0.weight", "body.2.weight"}, _compact),
+    (RRDBNet, {"model.1.sub.0.RDB1.conv1.0.weight"}, _old_rrdb),
+    (SRResNet, {"head.0.weight", "body_tail.weight"}, _srresnet),
+)
+"""Each architecture, the tensors by which it is known, and what reads its sizes from the shapes."""
+
+
+def _count(state: State, stack: str) -> int:
+    """How many numbered layers `stack` has; ValueError where there are fewer tensors than that."""
+    layers = {int(name.split(".")[1]) for name in state if name.startswith(f"{stack}.")}
+    if max(layers) > len(state):
+        raise ValueError(
+            f"its layers {stack} have the numbers {min(layers)} to {max(layers)}, and there are {len(layers)}"
+        )
+    return 1 + max(layers)
+
+
+def _side(channels: int, bands: int) -> int:
+    """The factor of a pixel shuffle from `channels` to `bands`; ValueError where there is none."""
+    side = math.isqrt(channels // bands)
+    if bands * side**2 != channels:
+        raise ValueError(f"{channels} channels do not shuffle into {bands}")
+    return side

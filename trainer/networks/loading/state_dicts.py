@@ -1,0 +1,230 @@
+"""Reading state dicts: the one place that knows where weights lie, what they are packed in and how they were named."""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from trainer.checkpoints.store import Checkpoints
+from trainer.distributed.waiting import WATCH
+from trainer.files.paths import check_path, is_absent
+from trainer.images.opened import kind_of
+from trainer.mistakes import Mistake
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+CONFIG = "config.json"
+FILES = (".pth", ".pt", ".ckpt", ".safetensors")
+WRAPPERS = ("module.", "_orig_mod.", "ema_model.", "netG.", "netD.", "generator.")
+PARTS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+"""Where files keep the weights among other things: the average before the live ones."""
+
+LONGEST = 2**20
+"""Bytes that are read of a `config.json`: more is no network's, and what is cut there is no JSON."""
+
+Role = Literal["generator", "discriminator"]
+PLACES = {
+    "generator": (WEIGHTS, f"export/{WEIGHTS}", "generator_ema.safetensors"),
+    "discriminator": (WEIGHTS, "discriminator.safetensors"),
+}
+"""Where a folder may hold each player, beside the newest checkpoint of a run."""
+
+OLD_NAMES = (
+    (re.compile(r"^model\.0\."), "conv_first."),
+    (re.compile(r"^model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\."), r"body.\1.rdb\2.conv\3."),
+    (re.compile(r"^model\.1\.sub\.\d+\.(?=weight|bias)"), "conv_body."),
+    (re.compile(r"^model\.3\."), "conv_up1."),
+    (re.compile(r"^model\.6\."), "conv_up2."),
+    (re.compile(r"^model\.8\."), "conv_hr."),
+    (re.compile(r"^model\.10\."), "conv_last."),
+    (re.compile(r"^RRDB_trunk\.(\d+)\.RDB(\d)\."), r"body.\1.rdb\2."),
+    (re.compile(r"^trunk_conv\."), "conv_body."),
+    (re.compile(r"^upconv(\d)\."), r"conv_up\1."),
+    (re.compile(r"^HRconv\."), "conv_hr."),
+)
+"""What ESRGAN called its layers, in its first programs and in its second, and what BasicSR calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Weights as they were found."""
+
+    tensors: dict[str, Tensor]
+    """By BasicSR's names, without what trainers wrap networks in."""
+    config: dict[str, Any] | None
+    """What a `config.json`, or the metadata of one of our exports, says of the network."""
+    place: str
+    """The file, or the hub id."""
+
+
+def read(origin: str, key: str, role: Role = "generator") -> Stored:
+    """The weights at `origin`: a run folder, an export, a checkpoint, a file or a hub id.
+
+    Raises Mistake, naming the configuration or command-line `key`, where nothing can be read.
+    """
+    check_path(origin, key)
+    file = _find(origin, key, role)
+    place = str(file) if Path(origin).exists() else origin
+    content, metadata = content_of(file, key, place)
+    tensors = {_bare(name): value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise Mistake(f"{key}: {place} holds no weights.")
+    return Stored(_renamed(tensors), _config(file, metadata), place)
+
+
+def check_finite(stored: Stored, key: str) -> None:
+    """Mistake, naming the first such tensor, where a weight is no finite number in float32."""
+    for name, value in stored.tensors.items():
+        if not value.float().isfinite().all():
+            raise Mistake(f"{key}: {stored.place} has numbers in {name} that are not finite; take an earlier save.")
+
+
+def _find(origin: str, key: str, role: Role) -> Path:
+    path = Path(origin)
+    if path.is_file():
+        return path
+    if path.exists() and not path.is_dir():
+        raise Mistake(f"{key}: {origin} is {kind_of(path)}; wanted a file or a folder.")
+    if not path.is_dir():
+        return _from_hub(origin, key)
+    candidates = [path / place for place in PLACES[role]]
+    checkpoints = Checkpoints(path / "checkpoints")
+    if not any(file.is_file() for file in candidates) and (newest := checkpoints.newest()[0]) is not None:
+        candidates += [checkpoints.path(newest) / place for place in PLACES[role]]
+    for file in candidates:
+        if file.is_file():
+            return file
+    raise Mistake(f"{key}: the folder {origin} holds no run, no export and no checkpoint with a {role}.")
+
+
+def _from_hub(origin: str, key: str) -> Path:
+    """Download an exported network; Mistake where `origin` is neither a path nor a repository that can be reached."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    if "/" not in origin or is_absent(origin) or Path(origin).suffix in FILES:
+        raise Mistake(f"{key}: {origin} does not exist.")
+    try:
+        with WATCH.phase(f"asking the hub for {origin} ({key})"):  # its client tries for half a minute, and says so
+            weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
+        with suppress(EntryNotFoundError):  # the shapes will say it
+            hf_hub_download(origin, CONFIG)  # it then lies beside the weights
+        return Path(weights)
+    except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
+        raise Mistake(
+            f"{key}: {origin} is no file or folder here, and the hub did not give it: {refusal(error, WEIGHTS)}."
+        ) from error
+
+
+def refusal(error: Exception, file: str) -> str:
+    """Why the hub does not give `file` of a repository, by the kind of the error: their texts are whole paragraphs."""
+    from huggingface_hub import errors
+
+    reasons: dict[type[Exception], str] = {
+        errors.GatedRepoError: "its authors ask for their consent on its page first",
+        errors.RepositoryNotFoundError: "it has no such repository, or none that this token may read",
+        errors.RemoteEntryNotFoundError: f"the repository has no {file}",
+        errors.LocalEntryNotFoundError: "it cannot be reached, or HF_HUB_OFFLINE is set, and no copy was kept",
+    }
+    return next((reason for kind, reason in reasons.items() if isinstance(error, kind)), type(error).__name__)
+
+
+def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:
+    """What is in a file, and a safetensors file's metadata. Pickles are opened without running what they hold.
+
+    Raises Mistake, which begins with `key` and calls the file `place`, where it is no file of weights.
+    """
+    try:
+        return _content(file)
+    except Exception as error:  # torch and safetensors raise half a dozen kinds for a file that is none of theirs
+        raise Mistake(f"{key}: {place} cannot be read as weights: {_reason(file, error)}.") from error
+
+
+def _reason(file: Path, error: Exception) -> str:
+    """Why it cannot be read, by a look at the file: the errors speak of their readers' insides."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    with file.open("rb") as opened:
+        begin = opened.read(8)
+    if not begin:
+        return "it is empty"
+    if begin.startswith((b"<", b"version ")):
+        return "it is text: a web page, or a pointer of git-lfs in place of the file"
+    if isinstance(error, safetensors.SafetensorError):
+        return f"it is damaged, cut short or no safetensors file ({error})"
+    if found := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error)):
+        return f"it holds {found[1]}, which could run programs and is not opened; save the state dict alone"
+    if begin.startswith((b"PK", b"\x80")):
+        newer = re.search(r"Unsupported operand \d+", str(error))
+        return (
+            "its pickle is of a newer protocol; save it by torch.save's own" if newer else "it is damaged or cut short"
+        )
+    return "PyTorch did not write it"
+
+
+def _content(file: Path) -> tuple[Any, dict[str, str]]:
+    if file.suffix != ".safetensors":
+        with warnings.catch_warnings():  # of a pickle that may not be understood: if it is not, there is an error
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(file, map_location="cpu", weights_only=True), {}
+    with safetensors.safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata() or {}
+    return safetensors.torch.load_file(file), metadata
+
+
+def _unpacked(content: Any) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        return {}
+    return next((content[part] for part in PARTS if isinstance(content.get(part), Mapping)), content)
+
+
+def _bare(name: str) -> str:
+    """A tensor's name without what trainers wrap networks in."""
+    while name.startswith(WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """BasicSR's names for those of the two older layouts of ESRGAN; others stay as they are."""
+    first, second = "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"
+    if second not in tensors and not (first in tensors and "model.10.weight" in tensors):
+        return tensors
+    return {_modern(name): value for name, value in tensors.items()}
+
+
+def _modern(name: str) -> str:
+    for pattern, replacement in OLD_NAMES:
+        name, changed = pattern.subn(replacement, name)
+        if changed:
+            break
+    return name
+
+
+def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
+    """The network's configuration: in the file, beside it, or for a checkpoint in the export of its run."""
+    if "config" in metadata:
+        return _parsed(metadata["config"])
+    run = file.absolute().parent.parent.parent  # of a checkpoint's file
+    config = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": run / "export" / CONFIG}.get(file.name)
+    if config is None or not config.is_file():
+        return None
+    with config.open("rb") as opened:
+        return _parsed(opened.read(LONGEST))
+
+
+def _parsed(text: str | bytes) -> dict[str, Any] | None:
+    """None for what is no JSON object: other programs have other uses for the name."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):  # the latter where it is brackets without end
+        return None
+    return content if isinstance(content, dict) else None

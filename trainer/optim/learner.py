@@ -1,0 +1,197 @@
+"""A player of the game: a network, its optimizer and its clip."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from trainer.optim.loss_scale import LossScale
+from trainer.optim.lr_plateau import LRSchedule, Plateau, PlateauState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig:
+    """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019)."""
+
+    type: Literal["adam", "adamw"] = "adam"
+    learning_rate: float = 2e-4
+    """The full rate, before the schedule."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    """Applied to the kernels of convolutions and dense layers alone, never to biases, norms or PReLU slopes."""
+    max_grad_norm: float | None = None
+    """The gradient's global norm is clipped to this; null leaves it."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate < 0:
+            raise ValueError(f"learning_rate must not be negative, got {self.learning_rate}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), got {list(self.betas)}")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm must be positive or null, got {self.max_grad_norm}")
+
+
+KERNELS = (_ConvNd, nn.Linear, nn.MultiheadAttention)
+
+
+def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest.
+
+    Not by the dimensions alone: an imported network may have norms of [1, C, 1, 1], or tables of positions.
+    """
+    layers = (layer for layer in net.modules() if isinstance(layer, KERNELS))
+    kernels = {p for layer in layers for p in layer.parameters() if p.ndim > 1}  # parametrized ones too
+    groups = [
+        {"params": [p for p in net.parameters() if p in kernels], "weight_decay": config.weight_decay},
+        {"params": [p for p in net.parameters() if p not in kernels], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.Adam if config.type == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
+
+
+class Player:
+    """One network with the optimizer that trains it.
+
+    Parameters
+    ----------
+    net : the network as Accelerate prepared it; call this one in training
+    module : the same network bare; save this one
+    """
+
+    def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
+        self.accelerator, self.module, self.config, self.schedule = accelerator, net, config, schedule
+        with warnings.catch_warnings():
+            # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
+            # changes them under a graph that still needs them.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self.net, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
+        self.plateau = PlateauState()
+        self.learning_rate = config.learning_rate
+        self.skipped = torch.zeros((), device=accelerator.device)
+        self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
+        self.scale = LossScale(accelerator.device) if accelerator.mixed_precision == "fp16" else None
+
+    def load_moments(self, saved: dict[str, Any]) -> None:
+        """Take over the moments of a saved optimizer; rate, betas, eps and decay stay those of the configuration."""
+        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(saved)  # which replaces the settings too, and a changed one would do nothing
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
+            group.update(settings)
+
+    def set_rate(self, step: int, total: int) -> None:
+        """Set the rate of step `step` of `total`."""
+        self.learning_rate = self.config.learning_rate * self.schedule.multiple(step, total) * self.plateau.multiple
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    def observe(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
+        """Let a plateau schedule see what was reported at a validation after `step` steps, under `objective`.
+
+        Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
+        part in the steps reported. Metrics that are never reported are refused with the configuration.
+        """
+        if not isinstance(self.schedule, Plateau) or step <= self.schedule.lr_warmup_steps:
+            return
+        if (value := figures.get(self.schedule.metric)) is not None:
+            self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate, objective)
+
+    def forget(self, figures: str) -> None:
+        """Let a plateau schedule forget what was best of a figure whose name begins so, as those from now on do not
+        compare with it. What the rate has fallen to stays."""
+        if isinstance(self.schedule, Plateau) and self.schedule.metric.startswith(figures):
+            self.plateau = replace(self.plateau, best=None, waited=0)
+
+    @contextmanager
+    def micro_batch(self, number: int, of: int) -> Iterator[None]:
+        """Surround forward and backward of one micro-batch; gradients travel between ranks on the last one only."""
+        if number < of - 1:
+            with self.accelerator.no_sync(self.net):
+                yield
+        else:
+            yield
+
+    @property
+    def diverging(self) -> Tensor:
+        """Steps in a row that were skipped for another reason than a loss scale that is too high yet."""
+        return self.scale.diverging if self.scale else self.skipped_in_a_row
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a micro-batch's share of the loss, times the loss scale where there is one."""
+        self.accelerator.backward(loss * self.scale.value if self.scale else loss)
+
+    def step(self, hold: Tensor | None = None) -> Tensor:
+        """Unscale, clip, take the optimizer step, forget the gradient; the norm before clipping, on the device.
+
+        Where the norm is not finite nothing changes but the counters of skipped steps and the loss scale; and nothing
+        at all where `hold`, a scalar on the device, is 1 and not 0.
+        """
+        parameters = list(self.module.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.scale:
+            self.scale.unscale(gradients)
+        norm = nn.utils.get_total_norm(gradients)
+        # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
+        # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
+        bad = (~torch.isfinite(norm)).float()
+        self.optimizer.optimizer.found_inf = bad if hold is None else torch.maximum(bad, hold)
+        self.skipped += bad
+        self.skipped_in_a_row += 1
+        self.skipped_in_a_row *= bad
+        if self.scale:
+            self.scale.update(bad, hold)
+        if self.config.max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def rehearse(self, forward: Callable[[nn.Module], Tensor]) -> None:
+        """One backward pass from what `forward` makes of `net`; nothing of it remains.
+
+        After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
+        resumed run would take its first step before that and, on more than two ranks, add up the same gradients in
+        another order than the uninterrupted one: rounded differently.
+        """
+        buffers = [buffer.clone() for buffer in self.module.buffers()]  # an imported network may change its own
+        self.accelerator.backward(forward(self.net).sum())
+        self.optimizer.zero_grad()
+        for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+
+    def weights(self) -> list[Tensor]:
+        """A copy of all parameters: as much memory as they take."""
+        return [p.detach().clone() for p in self.module.parameters()]
+
+    def moved_since(self, before: list[Tensor]) -> Tensor:
+        """|w - before| / |before| over all parameters, a scalar on the device. `before` is used up."""
+        size = nn.utils.get_total_norm(before)
+        for old, new in zip(before, self.module.parameters(), strict=True):
+            old.sub_(new.detach())
+        return nn.utils.get_total_norm(before) / size
+
+    def parts(self, name: str) -> dict[str, dict[str, Any]]:
+        """What a checkpoint holds of this player, under its name."""
+        return {name: self.module.state_dict(), f"{name}_optimizer": self.optimizer.state_dict()}
+
+    def progress(self) -> dict[str, Any]:
+        """The numbers among it."""
+        counts = {"skipped": self.skipped.item(), "skipped_in_a_row": self.skipped_in_a_row.item()}
+        scale = {"loss_scale": self.scale.progress()} if self.scale else {}
+        return {**counts, **scale, "plateau": asdict(self.plateau)}
+
+    def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
+        """Take over what `parts` and `progress` returned once."""
+        self.module.load_state_dict(parts[name])
+        self.load_moments(parts[f"{name}_optimizer"])
+        self.skipped.fill_(progress["skipped"])
+        self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
+        self.plateau = PlateauState(**progress["plateau"])
+        if self.scale and (saved := progress.get("loss_scale")):  # which a run of another precision has none of
+            self.scale.load(saved)

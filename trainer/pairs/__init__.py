@@ -1,0 +1,1 @@
+"""Training pairs, made on the device: read, degraded, mixed through the pool."""

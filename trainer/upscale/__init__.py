@@ -1,0 +1,1 @@
+"""The result in use: `python -m trainer.upscale`, and `Upscaler` in Python."""

@@ -1,0 +1,260 @@
+"""A network as people use it: a picture in, a larger one out, whatever its size, depth and channels."""
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainer.images.crops import mirrored
+from trainer.mistakes import Failure, Mistake
+from trainer.networks import Generator
+from trainer.networks.loading.generators import bands_of, multiple_of, open_generator, scale_of
+from trainer.upscale.photographs import from_pillow, to_pillow
+from trainer.upscale.picture import Numbers, Picture
+from trainer.upscale.tiles import Part, receptive_radius, weights
+
+WIDEST_OVERLAP = 96
+"""Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
+RRDBNet with 6 blocks (94) see. RRDBNet with 23 sees 349: tiles of 512 would then cost 5.6 times the picture."""
+LEAST_TILE = 16
+MOST_PIXELS = 2**32
+"""Of a result: 65536 x 65536."""
+LUMA = (0.299, 0.587, 0.114)  # BT.601
+
+log = logging.getLogger(__name__)
+Shown = TypeVar("Shown", Image.Image, Tensor)
+
+
+class Upscaler:
+    """`Upscaler.from_pretrained(origin)(picture)`: a PIL image for a PIL image, a tensor for a tensor.
+
+    Pictures larger than a tile are cut into tiles, and the result is put together on the CPU. Tiles overlap by what the
+    network sees, so that it is the result of the whole picture; where they overlap by less, they fade into each other.
+
+    Parameters
+    ----------
+    net : float32, on the CPU; it is taken over
+    device : where it computes; None is the GPU where there is one
+    dtype : what it computes in; None is float16 on a GPU, whose 11 bits hold the levels of 8-bit pictures where
+        bfloat16's 8 do not, and float32 elsewhere. If float16 overflows, float32 takes over, and the log says so.
+    tile : side of a tile in input pixels, without the overlap; None is 1024 on a GPU and 512 elsewhere. A GPU whose
+        memory is short gets tiles half as large from then on, and the log says so.
+    overlap : pixels that a tile reads beyond each of its sides; None is what the network sees, at most 96
+    """
+
+    def __init__(
+        self,
+        net: Generator,
+        *,
+        device: str | None = None,
+        dtype: torch.dtype | None = None,
+        tile: int | None = None,
+        overlap: int | None = None,
+    ) -> None:
+        if (tile is not None and tile < 1) or (overlap is not None and overlap < 0):
+            raise ValueError(f"tile: got {tile}, must be at least 1; overlap: got {overlap}, must be at least 0")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        on_gpu = self.device.type == "cuda"
+        self.dtype = dtype or (torch.float16 if on_gpu else torch.float32)
+        self.tile = tile or (1024 if on_gpu else 512)
+        self.scale, self.bands, self.multiple = scale_of(net), bands_of(net), multiple_of(net)
+        self.radius = receptive_radius(net.eval(), self.scale, self.bands, self.multiple)
+        sight = WIDEST_OVERLAP if self.radius is None else min(self.radius, WIDEST_OVERLAP)
+        self.overlap = -(-(sight if overlap is None else overlap) // self.multiple) * self.multiple
+        self.is_exact = self.radius is not None and self.overlap >= self.radius
+        self.net = net.to(self.device)
+
+    def __repr__(self) -> str:
+        sight = "without a known end" if self.radius is None else f"of {self.radius} px"
+        seams = "as the whole picture" if self.is_exact else "fading into each other"
+        return (
+            f"{type(self.net).__name__} x{self.scale} on {self.device}, {str(self.dtype).removeprefix('torch.')}; "
+            f"tiles of {self.tile} px, overlap {self.overlap} of a sight {sight}: {seams}"
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str,
+        *,
+        denoise_model: str | None = None,
+        denoise_strength: float = 1.0,
+        trust: Collection[str] = (),
+        **options: Any,
+    ) -> Self:
+        """Open a run folder, an export, a file or a hub id; `options` are those of the class.
+
+        With `denoise_model`, a second one, the network is `denoise_strength` of the first and the rest of the second,
+        weight by weight (Wang et al. 2019, Deep Network Interpolation). So upstream regulates how much
+        realesr-general-x4v3 denoises, with its sister realesr-general-wdn-x4v3.
+
+        Raises Mistake where there are no such networks, or one is a class of another package that is not in `trust`:
+        dotted paths of classes, modules or packages that a file may have imported.
+        """
+        return cls(open_mixture(model, denoise_model, denoise_strength, trust=trust), **options)
+
+    def __call__(self, picture: Shown, outscale: float | None = None) -> Shown:
+        """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
+
+        A PIL image may be gray, RGB, CMYK, a palette, or gray of 16 bits, with or without transparency; its EXIF
+        orientation is not looked at. A tensor is float in [0, 1], [C, H, W] or [B, C, H, W], and stays where it is.
+        """
+        if isinstance(picture, Image.Image):
+            return to_pillow(self.enlarged(from_pillow(picture), outscale))
+        if picture.ndim == 4:
+            return torch.stack([self(one, outscale) for one in picture])
+        numbers = picture.detach().float().cpu().numpy()
+        return torch.from_numpy(self.enlarged(Picture(numbers=numbers, white=1), outscale).numbers).to(picture)
+
+    def enlarged(self, picture: Picture, outscale: float | None = None) -> Picture:
+        """The same picture larger. Gray goes through a network for RGB as three equal bands, and so does transparency.
+
+        Raises Mistake for an `outscale` that is not above 0, and Failure where the network is for other bands or gives
+        what is no number, or where the result is too large or memory too short.
+        """
+        if len(picture.numbers) != self.bands and (len(picture.numbers), self.bands) != (1, 3):
+            raise Failure(f"it has {len(picture.numbers)} bands, and the network is for {self.bands}")
+        size = self._size(picture, self.scale if outscale is None else outscale)
+        try:
+            return self._of_size(picture, size)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_shortage(error):
+                raise
+        raise Failure(f"memory is too short for a result of {size[1]}x{size[0]} pixels")
+
+    def _size(self, picture: Picture, factor: float) -> tuple[int, int]:
+        """Height and width of the result; Failure where it, or the network's own before it, has too many pixels."""
+        if not factor > 0:
+            raise Mistake(f"outscale: got {factor:g}; must be above 0.")
+        height, width = picture.numbers.shape[1:]
+        largest = max(factor, self.scale)
+        down, across = height * largest, width * largest
+        if down * across > MOST_PIXELS:
+            made = f"{width}x{height} would become {across:.6g}x{down:.6g}"
+            raise Failure(f"{made}, more than {MOST_PIXELS} pixels; cut it into tiles, or enlarge it less")
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def _of_size(self, picture: Picture, size: tuple[int, int]) -> Picture:
+        numbers, alpha = _resized(picture, self._result(picture), size), picture.alpha
+        if alpha is not None and alpha.min() == alpha.max():
+            alpha = np.full(size, alpha[0, 0])
+        elif alpha is not None:
+            veil = Picture(numbers=alpha[None], white=np.iinfo(alpha.dtype).max)
+            alpha = _resized(veil, self._result(veil), size)[0]
+        return replace(picture, numbers=numbers, alpha=alpha)
+
+    @torch.inference_mode()
+    def _result(self, picture: Picture) -> Numbers:
+        """The network's result of the whole picture, put together from those of tiles."""
+        count, height, width = picture.numbers.shape
+        whole = Part(0, 0, *(-(-side // self.multiple) * self.multiple for side in (height, width)))
+        large, fade = whole.times(self.scale), 0 if self.is_exact else self.overlap // 4
+        canvas = np.zeros((count, large.height, large.width), np.float32 if fade else picture.numbers.dtype)
+        for part, seen, values in self._tiles(picture, whole):
+            kept = part.grown(fade, whole).times(self.scale)
+            values, place = values[:, *kept.within(seen.times(self.scale))], (slice(None), *kept.within(large))
+            if fade:
+                share = weights(part.times(self.scale), kept, large, fade * self.scale)
+                canvas[place] += values.cpu().mul_(share).numpy()
+            else:
+                canvas[place] = picture.numbered(values)
+        result = picture.numbered(torch.from_numpy(canvas)) if fade else canvas
+        return result[:, : height * self.scale, : width * self.scale]
+
+    def _tiles(self, picture: Picture, whole: Part) -> Iterator[tuple[Part, Part, Tensor]]:
+        """Parts that cover `whole`, which is the picture mirrored to the network's multiple; for each what was seen,
+        and the network's result of that."""
+        numbers = picture.numbers
+        rows = mirrored(numbers.shape[1], whole.height).numpy()
+        columns = mirrored(numbers.shape[2], whole.width).numpy()
+        waiting = [whole]
+        while waiting:
+            part = waiting.pop()
+            parts = list(part.split(self.tile, self.multiple))
+            if len(parts) > 1:
+                waiting += reversed(parts)
+                continue
+            seen = part.grown(self.overlap, whole)
+            down, across = seen.within(whole)
+            values = self._attempt(picture.unit(numbers[:, rows[down, None], columns[across]]))
+            if values is not None:
+                yield part, seen, values
+            else:
+                self._take_smaller_tiles(part)
+                waiting.append(part)
+
+    def _attempt(self, values: Tensor) -> Tensor | None:
+        """What the network makes of float32 [C, h, w] in [0, 1]; None where memory is too short for it."""
+        try:
+            return self._network(values)
+        except RuntimeError as error:
+            if not _is_shortage(error):
+                raise
+        # the exception kept what was computed alive, so it had to be gone before anything is freed
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _network(self, values: Tensor) -> Tensor:
+        batch = values[None].to(self.device).expand(-1, self.bands, -1, -1)
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            out: Tensor = self.net(batch)[0].float()
+        if not out.isfinite().all():
+            if self.dtype == torch.float32:
+                raise Failure("the network gives what is no finite number")
+            log.warning("the network overflows in %s; float32 from here on", str(self.dtype).removeprefix("torch."))
+            self.dtype = torch.float32
+            return self._network(values)
+        is_gray = len(values) == 1 and self.bands == 3
+        return torch.einsum("chw,c->hw", out, out.new_tensor(LUMA))[None] if is_gray else out
+
+    def _take_smaller_tiles(self, part: Part) -> None:
+        side = max(part.height, part.width) // 2
+        if side < LEAST_TILE:
+            raise Failure(f"memory is too short even for tiles of {2 * side} pixels that overlap by {self.overlap}")
+        log.warning("memory is too short for tiles of %d pixels; tiles of %d from here on", 2 * side, side)
+        self.tile = side
+
+
+def open_mixture(
+    model: str,
+    other: str | None,
+    strength: float,
+    keys: tuple[str, str] = ("model", "denoise_model"),
+    trust: Collection[str] = (),
+) -> Generator:
+    """The network at `model`, mixed with that at `other` if there is one; Mistake, naming one of `keys`, if not."""
+    net = open_generator(model, keys[0], trust)
+    if other is not None:
+        interpolate(net, open_generator(other, keys[1], trust), strength, keys[1])
+    return net
+
+
+def interpolate(net: Generator, other: Generator, strength: float, key: str = "denoise_model") -> None:
+    """Make `net` a mixture, `strength` of itself and the rest of `other`; Mistake where they are not of one kind."""
+    theirs = dict(other.named_parameters())
+    if {name: value.shape for name, value in net.named_parameters()} != {n: v.shape for n, v in theirs.items()}:
+        raise Mistake(f"{key}: its network is not of the kind and size of the model's, so they do not mix.")
+    with torch.no_grad():
+        for name, value in net.named_parameters():
+            value.copy_(theirs[name].lerp(value, strength))
+
+
+def _resized(picture: Picture, numbers: Numbers, size: tuple[int, int]) -> Numbers:
+    """Numbers of `picture` to another size by Lanczos, which averages where that is smaller."""
+    if numbers.shape[1:] == size:
+        return numbers
+    bands = (
+        Image.fromarray(picture.unit(band).numpy()).resize(size[::-1], Image.Resampling.LANCZOS) for band in numbers
+    )
+    return np.stack([picture.numbered(torch.from_numpy(np.array(band))) for band in bands])
+
+
+def _is_shortage(error: Exception) -> bool:
+    """Whether memory was short. torch has a class for that on a GPU; on a CPU only its allocator's name tells."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,0 +1,1 @@
+"""How good the result is: metrics and sheets of samples."""

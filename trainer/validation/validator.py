@@ -1,0 +1,270 @@
+"""Validation: the smoothed generator on pictures and degradations that never change, shared out over the ranks."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor, nn
+
+from degradations.keyed_random import Keys
+from trainer.images.identity import checksum
+from trainer.images.levels import quantised, unit
+from trainer.images.radiometry import Radiometry
+from trainer.images.validation import LowQuality, ValidationImages, ValidationSource
+from trainer.networks.layers.noise import noise_for
+from trainer.pairs.synthesis import Synthesis
+from trainer.validation.metrics import BandMeasure, Measure, PhotoMeasure
+from trainer.validation.psnr_ssim import band_shift
+from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
+
+Keep = Callable[[str, Tensor], None]
+"""What takes the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
+Shift = tuple[int, list[float], list[float] | None]
+"""A picture's number, and how far its result, and its ground truth if there is one, are from the LQ in each band."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValidationConfig:
+    """What the smoothed generator is measured on."""
+
+    source: ValidationSource
+    """Pairs as they are, clean pictures that are degraded with keyed draws, the same in every validation, or
+    low-quality pictures alone (`type: lq`), of which the results are shown and nothing is measured."""
+    validation_steps: int = 5000
+    """Optimizer steps between validations; the last step is always validated."""
+    seed: int = 0
+    """The key of the degradations, apart from the run's seed so that all runs meet the same ones."""
+    draws: int = 1
+    """How many degradations of each clean picture."""
+    max_side: int | None = None
+    """Cut from the middle of each picture a piece of at most this side (of low-quality pictures alone: as large as
+    comes to this side of the result); null takes it whole. Given pairs are taken whole."""
+    crop_border: int | None = None
+    """Pixels left out at each side before measuring; null is the scale."""
+    channel: Literal["rgb", "y"] | None = None
+    """Measure photographs on the luma of BT.601, as papers do and null does, or on RGB; multi-band pictures are
+    measured by band."""
+    composites: dict[str, tuple[int, int, int]] | None = None
+    """How strips show multi-band pictures: under each name, the numbers (from 0, of the bands as read) of those that
+    are shown as red, green and blue, as in `{true colour: [2, 1, 0], false colour: [3, 2, 1]}`."""
+    best_metric: Literal["psnr", "ssim"] | None = None
+    """What the best checkpoint is best at; null is psnr, or nothing where there is no ground truth."""
+    num_samples: int = 4
+    """Strips in the sample sheet."""
+    save_images: bool = False
+    """Also save every result, whole, as samples/step-*/NAME.png (upstream's `save_img`)."""
+
+    @property
+    def has_gt(self) -> bool:
+        """Whether there is ground truth to measure by."""
+        return not isinstance(self.source, LowQuality)
+
+    @property
+    def best_by(self) -> Literal["psnr", "ssim"] | None:
+        """What the best checkpoint is best at; None where nothing is measured."""
+        return (self.best_metric or "psnr") if self.has_gt else None
+
+    def border(self, scale: int) -> int:
+        """Pixels left out at each side."""
+        return scale if self.crop_border is None else self.crop_border
+
+    def measured_by(self, scale: int) -> Measure:
+        """What is measured of each picture."""
+        if (radiometry := self.source.radiometry) is None:
+            return PhotoMeasure(self.border(scale), self.channel or "y")
+        return BandMeasure(self.border(scale), scale, len(radiometry.bands))
+
+    def figures(self, scale: int) -> list[str]:
+        """The names under which a validation reports."""
+        measure, radiometry = self.measured_by(scale), self.source.radiometry
+        bands = len(radiometry.bands) if radiometry else 3
+        drift = ["", *(["_gt"] if self.has_gt else []), *(f"_band{number}" for number in range(1, bands + 1))]
+        measured = columns_of(measure) if self.has_gt else []
+        return [f"validation/{name}" for name in [*measured, *(f"colour_drift{which}" for which in drift)]]
+
+    def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
+        """What does not suit a run on pictures of this radiometry, a sentence each, beginning with the key."""
+        if self.source.radiometry != radiometry:
+            yield "source: its radiometry must be that of the pictures that are trained on"
+        if self.best_metric and not self.has_gt:
+            yield f"best_metric: got {self.best_metric!r}; must be null without ground truth: nothing is measured"
+        if self.save_images and radiometry:
+            yield "save_images: must be false for multi-band pictures, which `python -m trainer.upscale` writes"
+        if radiometry is None:
+            if self.composites is not None:
+                yield "composites: must be null for photographs, which are shown as they are"
+            return
+        bands = len(radiometry.bands)
+        if self.channel is not None:
+            yield f"channel: got {self.channel!r}; must be null for multi-band pictures, which are measured by band"
+        if not self.composites and bands not in (1, 3):
+            yield f"composites: must say which of the {bands} bands to show as red, green and blue"
+        for name, chosen in (self.composites or {}).items():
+            if min(chosen) < 0 or max(chosen) >= bands:
+                yield f"composites.{name}: got {list(chosen)}; {bands} bands are numbered 0 to {bands - 1}"
+
+    def __post_init__(self) -> None:
+        for name in ("validation_steps", "draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("num_samples", 0), ("max_side", 1), ("crop_border", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """One validation: mean figures, and on rank 0 the sheet uint8 [3, H, W] (None where no strips are wanted)."""
+
+    figures: dict[str, float]
+    sheet: Tensor | None
+    undrawn: list[str] = field(default_factory=list)
+    """Why strips of it are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """Measures a generator. Calls are collective: every rank takes its share of the pictures."""
+
+    accelerator: Accelerator
+    images: ValidationImages
+    synthesis: Synthesis
+    config: ValidationConfig
+
+    @property
+    def measure(self) -> Measure:
+        """What is measured of each picture."""
+        return self.config.measured_by(self.synthesis.scale)
+
+    @property
+    def measured(self) -> str:
+        """A checksum of all that figures depend on, the generator apart: pictures and degradations by what they are."""
+        config, synthesis = self.config, self.synthesis
+        parts: list[object] = [self.images.content, synthesis.scale, config.border(synthesis.scale), config.channel]
+        parts += [config.source.radiometry, config.best_by]
+        if not self.images.paired:
+            parts += [config.seed, config.draws, synthesis.degradation, synthesis.gt_usm, synthesis.degrade_gt_usm]
+        return checksum(parts)[:16]
+
+    def __len__(self) -> int:
+        """Pictures times draws."""
+        return len(self.images) * self.draws
+
+    @property
+    def draws(self) -> int:
+        """Pairs per picture: those of a folder of pairs are as they are."""
+        return 1 if self.images.paired else self.config.draws
+
+    @torch.no_grad()
+    def __call__(
+        self, generator: nn.Module, step: int, pairs: int | None = None, keep: Keep | None = None
+    ) -> Validated:
+        """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks.
+
+        `pairs` measures the first few only, for a trial. `keep` is given each result of this rank, where they are to
+        be saved.
+        """
+        count = len(self) if pairs is None else min(pairs, len(self))
+        measure = self.measure
+        names = columns_of(measure) if self.config.has_gt else []
+        files = self.images.results() if keep and self.config.save_images else []
+        table = torch.zeros(count, len(names), dtype=torch.float64, device=self.accelerator.device)
+        strips: list[tuple[int, Tensor]] = []
+        shifts: list[Shift] = []
+        undrawn: list[str] = []
+        for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
+            lq, gt, caption = self._pair(number)
+            result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
+            row = [*measure(result, gt), *measure(plain, gt)[: len(measure.summary)]] if gt is not None else []
+            table[number] = torch.tensor(row, dtype=torch.float64)
+            shifts.append((number, band_shift(result, lq), None if gt is None else band_shift(gt, lq)))
+            if files and keep:
+                draw, index = divmod(number, len(self.images))
+                keep(f"{files[index]}-draw{draw}" if self.draws > 1 else files[index], result.cpu())
+            if number < self.config.num_samples:
+                told = dict(zip(names, row, strict=True))
+                try:
+                    strips.append((number, self._strip(number, step, told, caption, (plain, result, gt))))
+                except Exception as error:  # a picture to look at is no reason to leave the other ranks waiting
+                    undrawn.append(f"{type(error).__name__}: {error}")
+        if names:
+            table = self.accelerator.reduce(table)  # every row was filled by one rank
+        figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
+        figures |= colour_drift(sorted(gather_object(shifts)))
+        everyone: list[tuple[int, Tensor]] = gather_object(strips)
+        pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
+        shown = sheet(pictures) if pictures and self.accelerator.is_main_process else None
+        return Validated(figures, shown, sorted(set(gather_object(undrawn))))
+
+    def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
+        """LQ and GT uint8 on the device, and what was done to the LQ; the first draw of every picture comes first."""
+        pair, device = self.images[number % len(self.images)], self.accelerator.device
+        gt = None if pair.gt is None else pair.gt.to(device)
+        if pair.lq is not None:
+            return pair.lq.to(device), gt, ""
+        assert gt is not None, "a picture to validate on is poor, good, or both"
+        lq, recipe = self.synthesis.degrade(gt, self.config.seed, number)
+        return lq, gt, recipe.caption(0)
+
+    def _upscaled(self, generator: nn.Module, lq: Tensor, number: int) -> Tensor:
+        noise = noise_for(generator, Keys(self.config.seed, torch.tensor([number])))
+        with self.accelerator.autocast():
+            return quantised(generator(unit(lq[None]), *noise)[0].float(), lq.dtype)
+
+    def _strip(
+        self, number: int, step: int, told: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
+    ) -> Tensor:
+        """Bicubic, result and any ground truth: a strip, or one for each composite of multi-band pictures."""
+        pictures = [picture for picture in shown if picture is not None]
+        texts = [_told("bicubic", told, "_bicubic"), _told(f"step {step}", told, ""), "ground truth"][: len(pictures)]
+        title = self.images.name(number % len(self.images))
+        if pictures[0].dtype == torch.uint8:
+            return strip([Column(text, part.cpu()) for text, part in zip(texts, pictures, strict=True)], title, caption)
+        rows = []
+        whole: dict[str, Bands] = {"": None}
+        composites: Mapping[str, Bands] = self.config.composites or whole
+        for name, bands in composites.items():
+            parts = composite([picture.cpu() for picture in pictures], bands, reference=-1 if self.config.has_gt else 0)
+            columns = [Column(text, part) for text, part in zip(texts, parts, strict=True)]
+            rows.append(strip(columns, f"{title} · {name}" if name else title, caption))
+        return sheet(rows)
+
+
+def columns_of(measure: Measure) -> list[str]:
+    """What is told of each picture that is measured."""
+    return [*measure.names, *(f"{name}_bicubic" for name in measure.summary)]
+
+
+def _told(what: str, figures: Mapping[str, float], ending: str) -> str:
+    """The caption over a picture: "step 600 · PSNR 27.31 dB · SSIM 0.8012"."""
+    parts = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
+    told = [text.format(figures[name + ending]) for name, text in parts.items() if name + ending in figures]
+    return " · ".join([what, *told])
+
+
+def colour_drift(shifts: list[Shift]) -> dict[str, float]:
+    """How far results have left the colours of their inputs, and how far the ground truth has (clipped noise does it).
+
+    From the picture's number and the shifts of its result's and its ground truth's bands against the LQ. The one number
+    is the root mean square over the bands, averaged over the pictures; bands (from 1) keep their sign.
+    """
+    parts = [[part for part in (result, gt) if part is not None] for _, result, gt in shifts]
+    sizes = torch.tensor(parts, dtype=torch.float64)  # [pictures, 2, bands], or [pictures, 1, bands] without truth
+    means = sizes.square().mean(2).sqrt().mean(0).tolist()
+    bands = {f"validation/colour_drift_band{n}": value for n, value in enumerate(sizes[:, 0].mean(0).tolist(), 1)}
+    return {**dict(zip(("validation/colour_drift", "validation/colour_drift_gt"), means, strict=False)), **bands}
+
+
+def bicubic(lq: Tensor, scale: int) -> Tensor:
+    """What everyone has without us: `lq` [C, h, w] upscaled by torch's bicubic, [C, scale*h, scale*w] of its type."""
+    return quantised(F.interpolate(unit(lq[None]), scale_factor=scale, mode="bicubic")[0], lq.dtype)
+
+
+def better(value: float, than: float) -> bool:
+    """Whether a figure beats the best so far; both metrics are better when higher, and NaN beats nothing."""
+    return not math.isnan(value) and value > than
