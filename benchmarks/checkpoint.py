@@ -20,7 +20,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import CheckpointsConfig
 from trainer.networks import RRDBNetConfig
 from trainer.optim.ema import EMAConfig, smoothed
-from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.learner import Learner, OptimizerConfig
 from trainer.optim.lr_schedules import Constant
 from trainer.pairs.pool import Layout, PairShape, Pool
 from trainer.saving import Saver
@@ -33,7 +33,7 @@ def main() -> None:
     """Print the medians on rank 0."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    player = Player(accelerator, RRDBNetConfig().build(4, 3), OptimizerConfig(), Constant())
+    player = Learner(accelerator, RRDBNetConfig().build(4, 3), OptimizerConfig(), Constant())
     for parameter in player.module.parameters():
         parameter.grad = torch.zeros_like(parameter)
     player.step()  # Adam's moments exist from the first step on

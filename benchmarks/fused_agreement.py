@@ -30,7 +30,7 @@ from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
 from degradations.fused.crops import crop
 from degradations.operations import pipeline_steps as steps
-from degradations.operations.operation import Scene
+from degradations.operations.operation import OperationContext
 from degradations.operations.resize import MODES
 from degradations.second_order import Recipe
 
@@ -71,7 +71,7 @@ def alone() -> None:
         for name, operation, fixed in cases:
             recipe = operation.draw(uniforms(keys, 16, 12))
             recipe = replace(recipe, **{key: torch.full_like(recipe.mode, value) for key, value in fixed.items()})
-            scene, step = Scene(keys, 17, (1, 1)), fused_steps.of(operation)
+            scene, step = OperationContext(keys, 17, (1, 1)), fused_steps.of(operation)
             got = fused_steps.run(operation, step, [image.to(DEVICE) for image in images], recipe, scene)
             found[name] += apart(got, operation.apply(images, recipe, scene))
         canvas = Canvas.of(whole)

@@ -30,7 +30,7 @@ from degradations import Keys, SecondOrder, uniforms
 from degradations.fused import steps as fused_steps
 from degradations.fused.second_order import Pairing
 from degradations.operations import pipeline_steps as steps
-from degradations.operations.operation import NUMBERS, Scene
+from degradations.operations.operation import NUMBERS, OperationContext
 
 SHARED = {80: 163 << 10, 90: 227 << 10}
 """Compute capability (A100; H100 and H200) and the bytes of shared memory that a block may have there."""
@@ -144,7 +144,7 @@ def launch_all() -> None:
         for bands in (3, 1, 4):
             for sides in ((96, 64), (77, 50)):
                 images = [torch.zeros(bands, *sides), torch.zeros(bands, 40, 33)]
-                fused_steps.run(operation, step, images, recipe, Scene(keys, 17, (24, 16)))
+                fused_steps.run(operation, step, images, recipe, OperationContext(keys, 17, (24, 16)))
 
 
 def on(capability: int) -> Driver:

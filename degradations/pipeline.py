@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_probability, check_weights
-from degradations.fused.dispatch import stepped
+from degradations.fused.dispatch import apply_step
 from degradations.keyed_random import Keys, Purpose, choose, uniform_table, uniforms
 from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.noise import quantise
-from degradations.operations.operation import NUMBERS, Scene
+from degradations.operations.operation import NUMBERS, OperationContext
 from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
 from degradations.operations.real_codecs import Codec
 from degradations.recipes import Drawn
@@ -200,9 +200,11 @@ class Pipeline:
             for s, leaf in enumerate(self.operations()):
                 places = ((turn == s) & recipe.applied[:, s]).nonzero().flatten()
                 if len(places):
-                    scene = Scene(Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size)
+                    scene = OperationContext(
+                        Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size
+                    )
                     chosen: Sequence[int] = places.tolist()
-                    done = stepped(leaf, [out[i] for i in chosen], recipe.steps[s].select(places), scene)
+                    done = apply_step(leaf, [out[i] for i in chosen], recipe.steps[s].select(places), scene)
                     for i, image in zip(chosen, done, strict=True):
                         out[i] = image
         wrong = [tuple(image.shape[-2:]) for image in out if tuple(image.shape[-2:]) != size]

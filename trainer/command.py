@@ -22,7 +22,7 @@ from trainer.lifecycle.assemble import assemble, check
 from trainer.lifecycle.check_folder import check_folder, move_aside, stop_before_start
 from trainer.lifecycle.compare_ranks import compare_start
 from trainer.lifecycle.open_images import open_images, prove
-from trainer.lifecycle.publishing import make_pusher, meet_hub, newest_and_best
+from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher, newest_and_best
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 
@@ -69,7 +69,7 @@ def execute(options: Namespace) -> None:
         if accelerator.is_main_process:
             print(told, flush=True)
         return
-    on_main(accelerator, lambda: meet_hub(config), "asking the hub")
+    on_main(accelerator, lambda: ensure_repo_or_fail(config), "asking the hub")
     fit(assemble(config, accelerator))
 
 
@@ -95,7 +95,7 @@ def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
     """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
     plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: prove(open_images(config)[0]), "opening the pictures")
-    on_main(accelerator, lambda: meet_hub(config, fresh=True), "asking the hub")
+    on_main(accelerator, lambda: ensure_repo_or_fail(config, fresh=True), "asking the hub")
     aside = on_main(accelerator, lambda: move_aside(config), "moving the earlier run aside")
     if aside and accelerator.is_main_process:
         print(f"the earlier run is now {aside}")

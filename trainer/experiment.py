@@ -12,7 +12,7 @@ from degradations.operations.sharpen import usm_sharpen
 from trainer.adversarial.phases import SOLO, Phase
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.config.schema import RunConfig
-from trainer.distributed.agreement import Control, LateNumber
+from trainer.distributed.agreement import AsyncScalar, StopConsensus
 from trainer.distributed.batch import BatchPlan
 from trainer.files.write_policy import Disk
 from trainer.hub.pusher import Pusher
@@ -23,13 +23,13 @@ from trainer.images.streaming.dataset import Shards
 from trainer.images.unreadable import UnreadableImages
 from trainer.networks.keyed_rng import key_generators
 from trainer.objective import Objective, Targets
-from trainer.optim.learner import Player
+from trainer.optim.learner import Learner
 from trainer.pairs.feed import Feed, PairFactory
 from trainer.pairs.pool import Pool
 from trainer.pairs.synthesis import Pairs, Synthesis
 from trainer.saving import Saver
 from trainer.state import TrainState
-from trainer.telemetry.intervals import Cadence
+from trainer.telemetry.intervals import Intervals
 from trainer.telemetry.reporter import Telemetry
 from trainer.validation.validator import Validator
 
@@ -47,20 +47,20 @@ class Experiment:
     """Opens the training pictures anew, by position."""
     synthesis: Synthesis
     objective: Objective
-    generator: Player
-    discriminator: Player | None
+    generator: Learner
+    discriminator: Learner | None
     state: TrainState
     pool: Pool | None
     saver: Saver
     pusher: Pusher | None
     """On rank 0, where the run goes to the hub."""
-    control: Control
+    control: StopConsensus
     disk: Disk
-    skips: LateNumber
+    skips: AsyncScalar
     telemetry: Telemetry
     unreadable: UnreadableImages
     validator: Validator | None
-    cadence: Cadence
+    cadence: Intervals
     notes: list[str]
     """What a person should know of how it was put together."""
 

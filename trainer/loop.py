@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from trainer.distributed.agreement import Verdict
+from trainer.distributed.agreement import Decision
 from trainer.distributed.ranks import GRACE
 from trainer.distributed.waiting import HANGS, SLOW, WATCH, GivenUp
 from trainer.experiment import Experiment
@@ -41,7 +41,7 @@ def fit(x: Experiment) -> None:
         end(x, verdict.stop)
 
 
-def agree(x: Experiment, pairs: Feed) -> Verdict:
+def agree(x: Experiment, pairs: Feed) -> Decision:
     """Read the pictures of the coming step, and hear whether every rank has its own and none is to stop. Collective."""
     if x.state.step < x.config.max_train_steps:
         try:
@@ -51,7 +51,7 @@ def agree(x: Experiment, pairs: Feed) -> Verdict:
     return x.control.agree(x.skips.read(x.state.diverging()))
 
 
-def conclude(x: Experiment, report: Report, pairs: Feed) -> Verdict:
+def conclude(x: Experiment, report: Report, pairs: Feed) -> Decision:
     """All that follows a step, of which `report` tells; what the ranks agree on."""
     x.telemetry.add(report)
     x.keep_watched(report)

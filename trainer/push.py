@@ -38,7 +38,7 @@ def push(options: argparse.Namespace) -> bool:
     from trainer.config.schema import RunConfig
     from trainer.hub.client import OPENING
     from trainer.lifecycle.check_folder import check_folder
-    from trainer.lifecycle.publishing import ask_hub, make_pusher, newest_and_best
+    from trainer.lifecycle.publishing import ensure_repo, make_pusher, newest_and_best
     from trainer.mistakes import Failure, Mistake
 
     check_path(options.run, "RUN")
@@ -63,7 +63,7 @@ def push(options: argparse.Namespace) -> bool:
     config = replace(config, hub=hub)
     check_folder(config)
     print(f"asking the hub for {hub.repo_id}, {OPENING:.0f} s at most.", flush=True)
-    answer = ask_hub(config, chosen)
+    answer = ensure_repo(config, chosen)
     if answer.offline:
         raise Mistake(f"{hub.repo_id} cannot be reached: {answer.error}; unset it.")
     if answer.error:

@@ -7,8 +7,8 @@ import torch
 from ema_pytorch import EMA
 from torch import Tensor
 
-from trainer.adversarial.adaptive_d import Restraint
-from trainer.optim.learner import Player
+from trainer.adversarial.adaptive_d import AdaptiveD
+from trainer.optim.learner import Learner
 from trainer.optim.plateau_metrics import Watched
 from trainer.pairs.stream import Stream
 
@@ -34,18 +34,18 @@ class Best:
 class TrainState:
     """Weights, moments, the average, and a few numbers. Data order, draws and rates are functions of these."""
 
-    generator: Player
-    discriminator: Player | None
+    generator: Learner
+    discriminator: Learner | None
     ema: EMA
     stream: Stream
-    restraint: Restraint | None = None
+    restraint: AdaptiveD | None = None
     watched: Watched | None = None
     step: int = 0
     best: Best | None = None
     unreadable: set[int] = field(default_factory=set)
 
     @property
-    def players(self) -> dict[str, Player]:
+    def players(self) -> dict[str, Learner]:
         """Who plays, by the name that a checkpoint has for it."""
         others = {"discriminator": self.discriminator} if self.discriminator else {}
         return {"generator": self.generator, **others}

@@ -13,12 +13,14 @@ from torch import Tensor
 from degradations.fused.switch import unavailable
 
 if TYPE_CHECKING:
-    from degradations.operations.operation import Operation, Scene
+    from degradations.operations.operation import Operation, OperationContext
 
 log = logging.getLogger(__name__)
 
 
-def stepped(operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: Scene) -> list[Tensor]:
+def apply_step(
+    operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: OperationContext
+) -> list[Tensor]:
     """`operation.apply`, on a GPU by fused kernels where there are some; where there are none, that is said once."""
     device = images[0].device
     if device.type != "cuda" or step_obstacle(operation, device, images[0].shape[0]):

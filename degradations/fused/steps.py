@@ -21,9 +21,9 @@ from degradations.keyed_random import Keys
 from degradations.operations import pipeline_steps as steps
 from degradations.operations.kernels import KernelRecipe
 from degradations.operations.noise import NoiseRecipe
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 
-Step = Callable[[Canvas, Any, Scene], Canvas]
+Step = Callable[[Canvas, Any, OperationContext], Canvas]
 
 
 def of(operation: Operation[Any]) -> Step | None:
@@ -40,7 +40,9 @@ def of(operation: Operation[Any]) -> Step | None:
     return None
 
 
-def run(operation: Operation[Any], step: Step, images: Sequence[Tensor], recipe: Any, scene: Scene) -> list[Tensor]:
+def run(
+    operation: Operation[Any], step: Step, images: Sequence[Tensor], recipe: Any, scene: OperationContext
+) -> list[Tensor]:
     """`operation.apply` by its fused form `step`."""
     sizes: list[tuple[int, int]] = [(image.shape[-2], image.shape[-1]) for image in images]
     if isinstance(operation, steps.Resize | steps.Fit):
@@ -49,12 +51,12 @@ def run(operation: Operation[Any], step: Step, images: Sequence[Tensor], recipe:
     return step(Canvas.of(images), recipe, scene).images(sizes)
 
 
-def _blur(canvas: Canvas, recipe: KernelRecipe, scene: Scene) -> Canvas:
+def _blur(canvas: Canvas, recipe: KernelRecipe, scene: OperationContext) -> Canvas:
     del scene
     return blur(canvas, recipe.to(canvas.pixels.device))
 
 
-def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene: Scene) -> Canvas:
+def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene: OperationContext) -> Canvas:
     del scene
     sizes, mode = recipe
     device = canvas.pixels.device
@@ -63,13 +65,13 @@ def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene:
     return resize(canvas, targets, mode.to(device, non_blocking=True), most)
 
 
-def _noise(canvas: Canvas, recipe: NoiseRecipe, scene: Scene) -> Canvas:
+def _noise(canvas: Canvas, recipe: NoiseRecipe, scene: OperationContext) -> Canvas:
     device = canvas.pixels.device
     moved = recipe.to(device)
     keys = Keys(scene.keys.seed, scene.keys.positions.to(device, non_blocking=True))
     return add_noise(canvas, moved.kind, moved.strength, moved.gray, keys, scene.purpose)
 
 
-def _jpeg(canvas: Canvas, recipe: Any, scene: Scene) -> Canvas:
+def _jpeg(canvas: Canvas, recipe: Any, scene: OperationContext) -> Canvas:
     del scene
     return jpeg(canvas, recipe.quality.to(canvas.pixels.device, non_blocking=True))

@@ -13,7 +13,7 @@ from degradations.fused.second_order import Pairing
 from degradations.fused.switch import SWITCH, Broken, Unusable
 from degradations.keyed_random import Keys, Purpose, uniforms
 from degradations.operations.crops import draw_crops, paired_crop
-from degradations.operations.operation import NUMBERS, Operation, Scene
+from degradations.operations.operation import NUMBERS, Operation, OperationContext
 from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
 
@@ -49,7 +49,10 @@ def trial_of_step(operation: Operation[Any], device: torch.device, bands: int, c
     """`trial` of one operation of a general pipeline, which has a fused form."""
     step, keys = steps.of(operation), Keys(0, torch.arange(count))
     assert step is not None
-    images, scene = list(_pictures(count, bands) / 255), Scene(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2))
+    images, scene = (
+        list(_pictures(count, bands) / 255),
+        OperationContext(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2)),
+    )
     recipe = operation.draw(uniforms(keys, Purpose.PIPELINE, NUMBERS))
     try:
         there = [image.to(device) for image in images]

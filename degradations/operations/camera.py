@@ -12,7 +12,7 @@ from torch import Tensor
 from degradations.checks import check_range
 from degradations.keyed_random import between
 from degradations.operations.noise import to_gray
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 from degradations.recipes import Drawn
 
 
@@ -57,7 +57,7 @@ class Camera(Operation[CameraRecipe]):
         ranges = (self.gamma_range, self.brightness_range, self.contrast_range, self.saturation_range)
         return CameraRecipe(*(between(u[:, i], *bounds) for i, bounds in enumerate(ranges)))
 
-    def apply(self, images: Sequence[Tensor], recipe: CameraRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: CameraRecipe, scene: OperationContext) -> list[Tensor]:
         """Change each image's colours and clamp it to [0, 1]."""
         del scene
         changed = []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from degradations.checks import check_range
 from degradations.keyed_random import Keys, between, normal_fields
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 from degradations.recipes import Drawn
 
 
@@ -28,7 +28,7 @@ class StrengthRecipe(Drawn):
         return f"noise {float(self.sigma[i]):.0f} ρ{float(self.correlation[i]):.1f}"
 
 
-def _fields(images: Sequence[Tensor], correlations: Sequence[float], scene: Scene) -> list[Tensor]:
+def _fields(images: Sequence[Tensor], correlations: Sequence[float], scene: OperationContext) -> list[Tensor]:
     """Standard normal fields [C, H, W] whose channels have the pairwise correlations given.
 
     One field more than there are channels is drawn, and mixed into all: sqrt(rho) common + sqrt(1 - rho) own.
@@ -68,7 +68,7 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
         """Two numbers: sigma, correlation."""
         return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: OperationContext) -> list[Tensor]:
         """Add noise to each image and clamp it to [0, 1]."""
         fields = _fields(images, recipe.correlation.tolist(), scene)
         return [
@@ -98,7 +98,7 @@ class Speckle(Operation[StrengthRecipe]):
         """Two numbers: sigma, correlation."""
         return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: OperationContext) -> list[Tensor]:
         """Scale each pixel at random and clamp it to [0, 1]."""
         fields = _fields(images, recipe.correlation.tolist(), scene)
         return [

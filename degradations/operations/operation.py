@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Drawn)
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class OperationContext:
     """What an operation may know besides its recipe.
 
     Args:
@@ -51,5 +51,5 @@ class Operation(ABC, Generic[R]):
         """Parameters from uniform numbers, float32 [B, NUMBERS] in (0, 1)."""
 
     @abstractmethod
-    def apply(self, images: Sequence[Tensor], recipe: R, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: R, scene: OperationContext) -> list[Tensor]:
         """Operate on image `i`, float32 [C, H, W] in [0, 1], as sample `i` of the recipe says."""

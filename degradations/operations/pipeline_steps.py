@@ -13,7 +13,7 @@ from degradations.checks import check_range
 from degradations.keyed_random import between
 from degradations.operations import blur, jpeg, noise, resize
 from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 from degradations.recipes import Drawn
 
 
@@ -49,7 +49,7 @@ class Blur(Operation[KernelRecipe]):
         """See `BlurKernels.draw`."""
         return self._kernels().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, scene: OperationContext) -> list[Tensor]:
         """See `blur.blur`."""
         del scene
         return blur.blur(images, recipe)
@@ -85,11 +85,11 @@ class Resize(Operation[ScaleRecipe]):
         drawn = resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range).draw(u, 1, 1)
         return ScaleRecipe(drawn.scale, drawn.mode)
 
-    def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: OperationContext) -> list[Tensor]:
         """Resize each image; the content stays in place."""
         return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
 
-    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: Scene) -> list[tuple[int, int]]:
+    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: OperationContext) -> list[tuple[int, int]]:
         """Height and width of each result."""
         del scene
         scaled = []
@@ -130,11 +130,11 @@ class Fit(Operation[FitRecipe]):
         """Each filter is equally likely."""
         return FitRecipe(resize.draw_mode(u[:, 0]))
 
-    def apply(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: FitRecipe, scene: OperationContext) -> list[Tensor]:
         """Resize each image."""
         return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
 
-    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, scene: Scene) -> list[tuple[int, int]]:
+    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, scene: OperationContext) -> list[tuple[int, int]]:
         """Height and width of each result."""
         del recipe
         return [scene.size] * len(images)
@@ -166,7 +166,7 @@ class Noise(Operation[noise.NoiseRecipe]):
         """See `noise.Noise.draw`."""
         return self._noise().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: noise.NoiseRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: noise.NoiseRecipe, scene: OperationContext) -> list[Tensor]:
         """See `noise.Noise.apply`."""
         return self._noise().apply(images, recipe, scene.keys, scene.purpose)
 
@@ -190,7 +190,7 @@ class Jpeg(Operation[jpeg.JpegRecipe]):
         """See `jpeg.Jpeg.draw`."""
         return self._jpeg().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, scene: OperationContext) -> list[Tensor]:
         """See `jpeg.Jpeg.apply`."""
         del scene
         return self._jpeg().apply(images, recipe)
@@ -236,7 +236,7 @@ class DownsampleNearest(Operation[NearestRecipe]):
         """One number: sigma."""
         return NearestRecipe(between(u[:, 0], *self.sigma_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, scene: OperationContext) -> list[Tensor]:
         """Blur and sample each image, to sides of ``round(side / factor)``."""
         del scene
         sampled = []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_range
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 from degradations.recipes import Drawn
 
 
@@ -82,7 +82,7 @@ class Codec(Operation[CodecRecipe]):
             self.format,
         )
 
-    def apply(self, images: Sequence[Tensor], recipe: CodecRecipe, scene: Scene) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: CodecRecipe, scene: OperationContext) -> list[Tensor]:
         """Code each image; the result is k / 255.
 
         Raises:

@@ -106,9 +106,9 @@ class Resize:
     def apply(self, images: Sequence[Tensor], recipe: ResizeRecipe) -> list[Tensor]:
         """Resize image `i`, float32 [C, H, W], to the size and with the mode of sample `i`."""
         sizes, modes, scales = recipe.size.tolist(), recipe.mode.tolist(), recipe.scale.tolist()
-        stepped = self.geometry == "realesrgan"
+        apply_step = self.geometry == "realesrgan"
         return [
-            resize(image, (h, w), MODES[m], antialias=self.antialias and m > 0, scale=s if stepped else None)
+            resize(image, (h, w), MODES[m], antialias=self.antialias and m > 0, scale=s if apply_step else None)
             for image, (h, w), m, s in zip(images, sizes, modes, scales, strict=True)
         ]
 

@@ -31,7 +31,7 @@ from degradations.fused.canvas import Canvas
 from degradations.fused.trial import doubt, excuse, trial, trial_of_step
 from degradations.operations import pipeline_steps as steps
 from degradations.operations.camera import Camera
-from degradations.operations.operation import Operation, Scene
+from degradations.operations.operation import Operation, OperationContext
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -299,7 +299,7 @@ STEPS = (steps.Blur(sinc_prob=0.5), steps.Resize(resize_range=(0.4, 1.4)), steps
 def test_steps_of_a_pipeline(operation: Operation[Any], picture: Tensor, fused_device: torch.device) -> None:
     images = [picture[:, :24, :30] * 0.99, picture[:, 20:37, 5:27]]
     recipe = operation.draw(uniforms(Keys(2, torch.arange(2)), 16, 12))
-    scene = Scene(Keys(2, torch.arange(2)), 17, (7, 9))
+    scene = OperationContext(Keys(2, torch.arange(2)), 17, (7, 9))
     step = fused_steps.of(operation)
     assert step is not None
     got = fused_steps.run(operation, step, [image.to(fused_device) for image in images], recipe, scene)

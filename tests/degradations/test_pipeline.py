@@ -20,7 +20,7 @@ from degradations.operations import jpeg, noise
 from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.kernels import BlurKernels
-from degradations.operations.operation import NUMBERS, Operation, Scene
+from degradations.operations.operation import NUMBERS, Operation, OperationContext
 from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
 from degradations.operations.real_codecs import Codec, CodecRecipe
 from degradations.parse import parse_degradation
@@ -36,7 +36,7 @@ def keys(count: int, seed: int = 0) -> Keys:
 def run(step: Operation, images: Tensor, seed: int = 0) -> list[Tensor]:
     """One operation alone."""
     recipe = step.draw(uniforms(keys(len(images), seed), 16, NUMBERS))
-    return step.apply(list(images), recipe, Scene(keys(len(images), seed), 17, (8, 8)))
+    return step.apply(list(images), recipe, OperationContext(keys(len(images), seed), 17, (8, 8)))
 
 
 def test_every_operation_is_per_sample_and_replayable(picture: Tensor) -> None:
@@ -50,7 +50,7 @@ def test_every_operation_is_per_sample_and_replayable(picture: Tensor) -> None:
         alone = step.apply(
             [images[1]],
             step.draw(uniforms(keys(3), 16, NUMBERS)).select(1),
-            Scene(Keys(0, torch.tensor([1])), 17, (8, 8)),
+            OperationContext(Keys(0, torch.tensor([1])), 17, (8, 8)),
         )
         assert torch.equal(alone[0], first[1]), kind
         assert step.draw(uniforms(keys(3), 16, NUMBERS)).describe(0), kind
@@ -117,7 +117,7 @@ def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
         drawn = grain.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS))
         assert torch.equal(recipe.steps[s].gray, drawn.gray)
         assert torch.equal(recipe.steps[s].strength, drawn.strength)
-        out = grain.apply(out, drawn, Scene(keys(4), 17 + 2 * s, (32, 40)))
+        out = grain.apply(out, drawn, OperationContext(keys(4), 17 + 2 * s, (32, 40)))
     assert torch.equal(config.apply(images, recipe), (torch.stack(out) * 255).round() / 255)
 
 
@@ -164,7 +164,7 @@ def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation
 
 def test_a_resize_leaves_eight_pixels_a_side() -> None:
     images = [torch.zeros(3, 40, 12), torch.zeros(3, 5, 200)]
-    step, scene = Resize(), Scene(keys(2), 17, (1, 1))
+    step, scene = Resize(), OperationContext(keys(2), 17, (1, 1))
     recipe = replace(step.draw(torch.full((2, NUMBERS), 0.5)), scale=torch.tensor([0.1, 0.1], dtype=torch.float64))
     assert step.sizes(images, recipe, scene) == [(8, 8), (5, 20)]
 
@@ -233,7 +233,7 @@ def test_a_camera_draws_each_of_its_numbers(picture: Tensor) -> None:
     assert torch.allclose(torch.cat(drawn), torch.tensor([2, 0.9, 0.5, 0.01]))
     bright = picture * 0.9
     gray = noise.to_gray(0.5 * bright + 0.5 * bright.mean())
-    (out,) = camera.apply([picture], recipe, Scene(keys(1), 17, (8, 8)))
+    (out,) = camera.apply([picture], recipe, OperationContext(keys(1), 17, (8, 8)))
     assert torch.allclose(out, gray**2, atol=0.01)
 
 
@@ -256,7 +256,7 @@ def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
 
 
 def test_a_codec_draws_whole_ranges_and_steps_through_them(picture: Tensor) -> None:
-    codec, scene = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), Scene(keys(1), 17, (8, 8))
+    codec, scene = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), OperationContext(keys(1), 17, (8, 8))
     drawn = codec.draw(uniforms(keys(200), 16, NUMBERS))
     assert drawn.quality.unique().tolist() == [30, 31, 32]
     assert drawn.step.unique().tolist() == [0, 1, 2]

@@ -2,7 +2,7 @@
 
     python -m tests.faults.resumed [--world 4]
 
-DistributedDataParallel puts gradients into other buckets after a start's first step: see `Player.rehearse`.
+DistributedDataParallel puts gradients into other buckets after a start's first step: see `Learner.rehearse`.
 """
 
 import argparse

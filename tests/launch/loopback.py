@@ -73,7 +73,7 @@ class LoopbackHub(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, large: tuple[str, ...] = (".safetensors", ".png")) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), HubResult)
         self.large = large
         self.token, self.user = "hf_loopback", "tester"
         self.repos: dict[str, Repo] = {}
@@ -128,7 +128,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-class Answer(BaseHTTPRequestHandler):
+class HubResult(BaseHTTPRequestHandler):
     """One request. The names of the methods are those of the hub's endpoints; see ROUTES."""
 
     server: LoopbackHub
@@ -279,16 +279,16 @@ class Answer(BaseHTTPRequestHandler):
 
 REVISION = r"(?P<revision>[^/]+)"
 ROUTES = {
-    r"GET /api/whoami-v2": Answer.whoami,
-    r"POST /api/repos/create": Answer.create,
-    r"POST /api/validate-yaml": Answer.validate,
-    rf"GET {MODEL}/auth-check/write": Answer.may_write,
-    rf"GET {MODEL}(/revision/{REVISION})?": Answer.info,
-    rf"POST {MODEL}/preupload/{REVISION}": Answer.preupload,
-    rf"POST {MODEL}/commit/{REVISION}": Answer.commit,
-    rf"POST {MODEL}/tag/{REVISION}": Answer.tag,
-    rf"DELETE {MODEL}/tag/{REVISION}": Answer.untag,
-    r"POST /(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch": Answer.batch,
-    r"PUT /objects/(?P<oid>\w+)": Answer.upload,
-    rf"(GET|HEAD) /(?P<repo>[^/]+/[^/]+)/resolve/{REVISION}/(?P<path>.+)": Answer.resolve,
+    r"GET /api/whoami-v2": HubResult.whoami,
+    r"POST /api/repos/create": HubResult.create,
+    r"POST /api/validate-yaml": HubResult.validate,
+    rf"GET {MODEL}/auth-check/write": HubResult.may_write,
+    rf"GET {MODEL}(/revision/{REVISION})?": HubResult.info,
+    rf"POST {MODEL}/preupload/{REVISION}": HubResult.preupload,
+    rf"POST {MODEL}/commit/{REVISION}": HubResult.commit,
+    rf"POST {MODEL}/tag/{REVISION}": HubResult.tag,
+    rf"DELETE {MODEL}/tag/{REVISION}": HubResult.untag,
+    r"POST /(?P<repo>[^/]+/[^/]+)\.git/info/lfs/objects/batch": HubResult.batch,
+    r"PUT /objects/(?P<oid>\w+)": HubResult.upload,
+    rf"(GET|HEAD) /(?P<repo>[^/]+/[^/]+)/resolve/{REVISION}/(?P<path>.+)": HubResult.resolve,
 }

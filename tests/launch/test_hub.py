@@ -241,7 +241,7 @@ def test_a_run_does_not_wait_for_longer_than_it_was_told_and_the_next_one_catche
     hub.faults = [Fault("/preupload/", "hang", times=99)]
     pusher = push()
     begun = time.monotonic()
-    pusher.catch_up(6)
+    pusher.push_if_behind(6)
     assert not pusher.close(3)
     assert time.monotonic() - begun < 10
     assert said == [

@@ -12,8 +12,8 @@ from launcher import ROOT
 from loopback import Fault, LoopbackHub, until
 
 from trainer.config.schema import RunConfig, folder_of
-from trainer.hub.client import Answer, errand
-from trainer.hub.pusher import FIRST_PAUSE, LONGEST_PAUSE, back_off
+from trainer.hub.client import HubResult, request_in_process
+from trainer.hub.pusher import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds
 from trainer.hub.upload_process import complaints
 
 SENDER = """
@@ -45,24 +45,24 @@ def alive(pid: str) -> bool:
 
 @pytest.mark.usefixtures("hub")
 def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert errand({"errand": "dance"}, 30, Event()) == Answer(error="courier.py ended with status 1")
+    assert request_in_process({"errand": "dance"}, 30, Event()) == HubResult(error="courier.py ended with status 1")
     cancelled = Event()
     cancelled.set()
-    assert errand({"errand": "push"}, 30, cancelled) == Answer(error="cut off")
+    assert request_in_process({"errand": "push"}, 30, cancelled) == HubResult(error="cut off")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
-    assert asdict(errand({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
-        Answer(error="HF_HUB_OFFLINE is set", refused=True, offline=True)
+    assert asdict(request_in_process({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
+        HubResult(error="HF_HUB_OFFLINE is set", refused=True, offline=True)
     )
 
 
 def test_pauses_grow_up_to_a_limit_and_differ_between_runs() -> None:
     for failures in range(1, 40):
         full = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
-        pauses = [back_off(failures, f"run {number}") for number in range(200)]
+        pauses = [backoff_seconds(failures, f"run {number}") for number in range(200)]
         assert all(full / 2 < pause <= full for pause in pauses)
         assert max(pauses) - min(pauses) > 0.45 * full
-        assert pauses == [back_off(failures, f"run {number}") for number in range(200)]
+        assert pauses == [backoff_seconds(failures, f"run {number}") for number in range(200)]
 
 
 def test_what_the_hub_says_of_a_card_is_a_line() -> None:

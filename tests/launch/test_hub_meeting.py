@@ -15,7 +15,7 @@ from trainer.command import set_aside
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig, folder_of
 from trainer.hub import client as module
-from trainer.lifecycle.publishing import meet_hub
+from trainer.lifecycle.publishing import ensure_repo_or_fail
 from trainer.mistakes import Mistake
 from trainer.push import main
 
@@ -25,22 +25,22 @@ HUB = "hub={repo_id: tester/x4}"
 
 def refusal(config: RunConfig) -> str:
     with pytest.raises(Mistake) as caught:
-        meet_hub(config)
+        ensure_repo_or_fail(config)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_the_repository_is_made_private_before_anything_else(hub: LoopbackHub, tiny: Configure) -> None:
-    meet_hub(tiny(HUB))
+    ensure_repo_or_fail(tiny(HUB))
     assert hub.repos["tester/x4"].private
     assert hub.titles("tester/x4") == []
-    meet_hub(tiny(HUB))  # it may be there
-    meet_hub(tiny(HUB, "hub.repo_id=tester/shown", "hub.private=false"))
+    ensure_repo_or_fail(tiny(HUB))  # it may be there
+    ensure_repo_or_fail(tiny(HUB, "hub.repo_id=tester/shown", "hub.private=false"))
     assert not hub.repos["tester/shown"].private
 
 
 def test_a_run_without_a_hub_asks_nothing_of_it(hub: LoopbackHub, tiny: Configure) -> None:
-    meet_hub(tiny())
+    ensure_repo_or_fail(tiny())
     assert hub.requests == []
 
 
@@ -66,7 +66,7 @@ def test_a_run_begins_offline_all_the_same(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     config = tiny(HUB)
-    meet_hub(config)
+    ensure_repo_or_fail(config)
     path = folder_of(config).path
     assert capsys.readouterr().out == (
         "hub.repo_id: tester/x4 cannot be reached: HF_HUB_OFFLINE is set; training goes on, pushes are tried all the "
@@ -80,7 +80,7 @@ def test_a_stop_request_ends_the_wait_for_a_hub_that_hangs(
 ) -> None:
     hub.faults = [Fault("/repos/create", "hang", times=2)]
     monkeypatch.setattr(module.REQUEST, "name", "SIGTERM")
-    meet_hub(tiny(HUB))
+    ensure_repo_or_fail(tiny(HUB))
     assert "cannot be reached: cut off; training goes on" in capsys.readouterr().out
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_resumes_goes_on_where_the_hub_refuses_it(
     hub: LoopbackHub, saved: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.token = "hf_another"
-    meet_hub(saved(HUB))
+    ensure_repo_or_fail(saved(HUB))
     assert "HTTP 401: Invalid credentials in Authorization header" in (said := capsys.readouterr().out)
     assert "training goes on, pushes are tried all the same" in said
 
@@ -127,7 +127,7 @@ def test_a_public_repository_is_a_mistake_where_a_private_one_is_meant(hub: Loop
 def test_a_licence_that_the_hub_does_not_know_is_a_mistake(tiny: Configure) -> None:
     said = 'tester/x4 cannot be pushed to: the hub takes no such licence: "license" must be one of [...].'
     assert refusal(tiny(HUB, "hub.license=mine")) == f"hub.license: {said}"
-    meet_hub(tiny(HUB, "hub.license=apache-2.0"))
+    ensure_repo_or_fail(tiny(HUB, "hub.license=apache-2.0"))
 
 
 @pytest.mark.parametrize("away", ["closed", "hangs", "503"])
@@ -146,7 +146,7 @@ def test_a_hub_that_is_away_keeps_no_run_from_beginning(
     monkeypatch.setattr(module, "OPENING", 20.0 if away != "hangs" else 3.0)
     hub.faults = [Fault("/repos/create", "hang" if away == "hangs" else 503, times=2)]
     reason = {"closed": "ConnectError: ", "hangs": "no answer within 3 seconds", "503": "HTTP 503: injected"}[away]
-    meet_hub(saved(HUB) if away == "503" else tiny(HUB))  # one that resumes, or a new one
+    ensure_repo_or_fail(saved(HUB) if away == "503" else tiny(HUB))  # one that resumes, or a new one
     said = capsys.readouterr().out
     assert said.startswith(f"hub.repo_id: tester/x4 cannot be reached: {reason}")
     assert "; training goes on, pushes are tried all the same, and `python -m trainer.push " in said

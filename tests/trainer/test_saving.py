@@ -18,7 +18,7 @@ from trainer.checkpoints.store import Checkpoints, CheckpointsConfig, Parts, ver
 from trainer.mistakes import Failure
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.optim.ema import EMAConfig, smoothed
-from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.learner import Learner, OptimizerConfig
 from trainer.optim.lr_schedules import Constant
 from trainer.pairs.stream import Stream
 from trainer.saving import Saver
@@ -34,7 +34,7 @@ def saver(accelerator: Accelerator, tmp_path: Path) -> Make:
 
     def make(**settings: Any) -> Saver:
         net = SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
-        player = Player(accelerator, net, OptimizerConfig(), Constant())
+        player = Learner(accelerator, net, OptimizerConfig(), Constant())
         average = smoothed(player.module, EMAConfig(decay=0.9))
         state = TrainState(player, None, average, Stream(pictures=5, names="abc"))
         return Saver(accelerator, RunFolder(tmp_path), CheckpointsConfig(**settings), state, None)

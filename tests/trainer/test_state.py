@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from trainer.networks import SRVGGNetCompactConfig
 from trainer.optim.ema import EMAConfig, smoothed
-from trainer.optim.learner import OptimizerConfig, Player
+from trainer.optim.learner import Learner, OptimizerConfig
 from trainer.optim.lr_schedules import Constant
 from trainer.pairs.stream import Stream
 from trainer.state import Best, TrainState
@@ -18,7 +18,7 @@ def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainSta
     torch.manual_seed(seed)
     net = SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
     config = OptimizerConfig(**optimizer)
-    player = Player(accelerator, net, config, Constant())
+    player = Learner(accelerator, net, config, Constant())
     return TrainState(player, None, smoothed(player.module, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
 
 

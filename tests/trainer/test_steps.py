@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from degradations.keyed_random import Keys
 from degradations.operations.sharpen import usm_sharpen
-from trainer.adversarial.phases import GameConfig
+from trainer.adversarial.phases import PhasesConfig
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
 from trainer.lifecycle.accelerator import make_accelerator
@@ -399,7 +399,7 @@ def test_each_term_aims_at_its_own_truth() -> None:
         lambda picture, target: {"perceptual": (target - picture).mean()},
         AdversarialLoss(relativistic=True),
     )
-    terms = objective.generator(result, Targets(*aims), GameConfig().phase(0), critic)
+    terms = objective.generator(result, Targets(*aims), PhasesConfig().phase(0), critic)
     assert terms["pixel"].value == 1
     assert terms["perceptual"].value == 2
     assert sorted(judged) == [0.0, 3.0]
@@ -433,6 +433,6 @@ def test_pretraining_minimises_what_it_is_told_to(alone: bool) -> None:
         pretrain_on_pixels=alone,
     )
     pictures = torch.zeros(1, 3, 4, 4)
-    phase = GameConfig(pretrain_g_only=True, g_pretrain_steps=1).phase(0)
+    phase = PhasesConfig(pretrain_g_only=True, g_pretrain_steps=1).phase(0)
     terms = objective.generator(pictures, Targets(pictures, pictures, pictures), phase, lambda shown: shown)
     assert list(terms) == (["pixel"] if alone else ["pixel", "perceptual"])

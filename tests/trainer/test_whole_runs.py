@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trainer.config.metric_names import figures_of_training
 from trainer.config.schema import RunConfig
-from trainer.distributed.agreement import Control, Verdict
+from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
 from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
@@ -51,7 +51,7 @@ Line = dict[str, Any]
 Run = Callable[..., list[Line]]
 
 
-class Watched(Control):
+class Watched(StopConsensus):
     """A control that notes the weights after every step, and asks the run to stop after one if told to."""
 
     def __init__(self, x: Experiment, stop: int | None) -> None:
@@ -60,7 +60,7 @@ class Watched(Control):
         self.live: dict[int, Tensor] = {}
         self.average: dict[int, Tensor] = {}
 
-    def agree(self, skipped: int) -> Verdict:
+    def agree(self, skipped: int) -> Decision:
         verdict, step = super().agree(skipped), self.x.state.step
         self.live[step] = flat(self.x.generator.module)
         self.average[step] = flat(self.x.state.ema.ema_model)

@@ -27,7 +27,7 @@ class AdaptiveDConfig:
             raise ValueError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 
 
-class Restraint:
+class AdaptiveD:
     """Decides on the device, by the figures of the very step that it judges: the host neither waits nor knows.
 
     The discriminator therefore runs forward and backward at every step, and what a held step saves is nothing: without

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from trainer.adversarial.adaptive_d import AdaptiveDConfig
-from trainer.adversarial.phases import GameConfig
+from trainer.adversarial.phases import PhasesConfig
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks import DiscriminatorConfig, UNetDiscriminatorSNConfig
 from trainer.optim.learner import OptimizerConfig
@@ -12,7 +12,7 @@ from trainer.optim.lr_schedules import Constant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AdversarialConfig(GameConfig):
+class AdversarialConfig(PhasesConfig):
     """The game: Real-ESRGAN's by default, the guide's by its options."""
 
     discriminator: DiscriminatorConfig = field(default_factory=UNetDiscriminatorSNConfig)
@@ -27,7 +27,7 @@ class AdversarialConfig(GameConfig):
     """Hold the discriminator back while it is winning."""
 
     def __post_init__(self) -> None:
-        GameConfig.__post_init__(self)
+        PhasesConfig.__post_init__(self)
         if 0 < (warmup := self.lr_scheduler.lr_warmup_steps) <= self.g_pretrain_steps:
             raise ValueError(
                 f"lr_scheduler.lr_warmup_steps: got {warmup}, which is over before the discriminator joins; "

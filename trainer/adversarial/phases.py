@@ -31,7 +31,7 @@ SOLO = Phase(pretrain=False, train_generator=True, train_discriminator=False, ad
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GameConfig:
+class PhasesConfig:
     """When the discriminator joins, and how its influence grows."""
 
     pretrain_g_only: bool = False

@@ -55,7 +55,7 @@ def hub_names(part: Any) -> set[str]:
     return {name for value in inside for name in hub_names(value)}
 
 
-def as_trained(part: Any, names: Collection[str]) -> Any:
+def freeze_hub_ids(part: Any, names: Collection[str]) -> Any:
     """A configuration with `./` before all that reads as a name on the hub and is none of `names`: a path, then.
 
     `names` are those that the run found on the hub when it started. That another is no path here says nothing, where
@@ -64,8 +64,8 @@ def as_trained(part: Any, names: Collection[str]) -> Any:
     if isinstance(part, str):
         return f"./{part}" if _reads_as_hub_id(part) and part not in names else part
     if isinstance(part, list | tuple):
-        return type(part)(as_trained(value, names) for value in part)
-    inside = {key: as_trained(value, names) for key, value in _places_in(part).items()}
+        return type(part)(freeze_hub_ids(value, names) for value in part)
+    inside = {key: freeze_hub_ids(value, names) for key, value in _places_in(part).items()}
     if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **inside)
     return inside if isinstance(part, dict) else part
@@ -78,7 +78,7 @@ def _places_in(part: Any) -> dict[str, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def are_apart(one: Any, other: Any) -> bool:
+def disjoint(one: Any, other: Any) -> bool:
     """Whether it is plain from where two sources read that no picture is in both.
 
     It is for two packages or other files of one, two datasets or other splits of one, and two folders of which none

@@ -17,7 +17,7 @@ from trainer.files.write_policy import Disk
 from trainer.mistakes import Mistake
 
 
-class LateNumber:
+class AsyncScalar:
     """A scalar of the device's as the host last saw it: never waited for, so on a GPU it may be a few steps old."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ REASONS = ("", "signal", BY_FILE, "time budget", DISK, DATA)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What the ranks agreed on."""
 
     stop: str
@@ -53,7 +53,7 @@ class Verdict:
     """Steps skipped in a row, as seen by the rank that has seen most."""
 
 
-class Control:
+class StopConsensus:
     """The ranks' agreement.
 
     Parameters
@@ -73,14 +73,14 @@ class Control:
         self.absent: GivenUp | Mistake | None = None
         """Why this rank cannot take the coming step."""
 
-    def agree(self, skipped: int) -> Verdict:
+    def agree(self, skipped: int) -> Decision:
         """What all ranks see, this one with so many steps `skipped` in a row. Collective, once per step."""
         seen = torch.tensor([self._reason(), skipped])
         if self.group is not None:
             with WATCH.phase("waiting for the other ranks' word", grace=HANGS):
                 dist.all_reduce(seen, dist.ReduceOp.MAX, group=self.group)
         reason, most = seen.tolist()
-        return Verdict(REASONS[reason], most)
+        return Decision(REASONS[reason], most)
 
     def _reason(self) -> int:
         if self.absent and not isinstance(self.absent, Stopped):

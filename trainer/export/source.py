@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import NAME, Checkpoints, Damaged, verify
 from trainer.config.loader import load_config
-from trainer.config.redact import as_trained, public
+from trainer.config.redact import freeze_hub_ids, public
 from trainer.config.schema import RunConfig
 from trainer.files.paths import check_path
 from trainer.mistakes import Mistake
@@ -64,7 +64,7 @@ def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
     path = Path(origin)
     if run := run_of_export(path):
         net, weights = open_generator(origin, KEY, trust), path / WEIGHTS
-        config = as_trained(load_config(RunConfig, run.config), run.hub_names())
+        config = freeze_hub_ids(load_config(RunConfig, run.config), run.hub_names())
         return Origin(net, config.name, _day(weights.stat().st_mtime), config, _step_of(weights, run))
     run, checkpoint = _run_of(path)
     if run is None or checkpoint is None:
@@ -72,7 +72,7 @@ def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
         written = path.stat().st_mtime if path.exists() else None
         return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
     match = NAME.match(checkpoint.name)
-    config = as_trained(load_config(RunConfig, run.config), run.hub_names())
+    config = freeze_hub_ids(load_config(RunConfig, run.config), run.hub_names())
     net = open_generator(str(checkpoint), KEY, trust)
     return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, int(match[1]) if match else None)
 

@@ -11,7 +11,7 @@ class Disk:
 
     Parameters
     ----------
-    stop_on_error : whether a file that cannot be written asks the run to stop, through `Control`; else it is said once
+    stop_on_error : whether a file that cannot be written asks the run to stop, else it is said once
     """
 
     def __init__(self, stop_on_error: bool = True) -> None:

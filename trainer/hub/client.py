@@ -16,13 +16,13 @@ from trainer.distributed.signals import REQUEST
 from trainer.files.atomic import write_atomically
 from trainer.mistakes import Mistake
 
-COURIER = Path(__file__).with_name("upload_process.py")
+WORKER = Path(__file__).with_name("upload_process.py")
 OPENING = 30.0
 """Seconds for the hub to open the repository before a run begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class HubResult:
     """What came of an errand: it was done where there is no `error`."""
 
     error: str = ""
@@ -37,9 +37,11 @@ class Answer:
     commit: str = ""
 
 
-def errand(request: dict[str, Any], seconds: float, cancelled: Event, heeds_stop: bool = False) -> Answer:
+def request_in_process(
+    request: dict[str, Any], seconds: float, cancelled: Event, heeds_stop: bool = False
+) -> HubResult:
     """Send a courier, and end it after `seconds`, when `cancelled` is set, or with `heeds_stop` at a stop request."""
-    command = [sys.executable, "-P", str(COURIER)]
+    command = [sys.executable, "-P", str(WORKER)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     deadline = time.monotonic() + seconds
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as courier:
@@ -50,24 +52,24 @@ def errand(request: dict[str, Any], seconds: float, cancelled: Event, heeds_stop
             courier.stdin.flush()
             while courier.poll() is None:
                 if cancelled.wait(0.1) or (heeds_stop and REQUEST.name is not None):
-                    return Answer(error="cut off")
+                    return HubResult(error="cut off")
                 if time.monotonic() > deadline:
-                    return Answer(error=f"no answer within {seconds:.0f} seconds")
+                    return HubResult(error=f"no answer within {seconds:.0f} seconds")
         finally:
             courier.kill()  # nothing, where it has ended
         said = courier.stdout.read().splitlines()
     if courier.returncode or not said:
-        return Answer(error=f"{COURIER.name} ended with status {courier.returncode}")
-    return Answer(**json.loads(said[-1]))
+        return HubResult(error=f"{WORKER.name} ended with status {courier.returncode}")
+    return HubResult(**json.loads(said[-1]))
 
 
-def try_repo(config: HubConfig, metadata: str, cancelled: Event) -> Answer:
+def try_repo(config: HubConfig, metadata: str, cancelled: Event) -> HubResult:
     """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`."""
     request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
-    return errand(request, OPENING, cancelled, heeds_stop=True)
+    return request_in_process(request, OPENING, cancelled, heeds_stop=True)
 
 
-def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -> Answer:
+def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -> HubResult:
     """The same for where a person is waiting.
 
     Mistake where a person must help, naming the key of the hub section, or the option where it is one of `options`,

@@ -12,7 +12,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.hub import HubConfig
 from trainer.config.loader import dump_tree
-from trainer.config.redact import are_apart, as_trained, hub_id, is_hub_id, public
+from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, public
 from trainer.config.schema import RunConfig
 from trainer.files import json_lines as lines
 from trainer.images.sources import Package
@@ -46,7 +46,7 @@ class Facts:
 def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
     """Write the card of a save that is staged in `place`."""
     assert config.hub
-    known = as_trained(config, folder.hub_names())
+    known = freeze_hub_ids(config, folder.hub_names())
     (place / "README.md").write_text(card(known, config.hub, facts(folder, place, step)), encoding="utf-8")
 
 
@@ -137,13 +137,13 @@ def summary(config: RunConfig, facts: Facts) -> str:
     game = " and a discriminator" if config.adversarial else ""
     smoothed = "smoothed " if config.ema.decay else ""
     return (
-        f"A network that {enlarges}{undone(config)}. It is a `{config.generator.type}` of {facts.parameters:,} "
-        f"parameters, trained with wildsr by the losses{game} below. These are its {smoothed}weights after "
+        f"A network that {enlarges}{removed_degradations(config)}. It is a `{config.generator.type}` of "
+        f"{facts.parameters:,} parameters, trained with wildsr by the losses{game} below. These are its {smoothed}weights after "
         f"{facts.step:,} of {config.max_train_steps:,} steps."
     )
 
 
-def undone(config: RunConfig) -> str:
+def removed_degradations(config: RunConfig) -> str:
     """What else it learned to do: no more than its inputs had in them."""
     if config.images.source is None:
         return ", as given pairs taught it"
@@ -185,12 +185,12 @@ def usage(config: RunConfig, repo_id: str) -> str:
             f"\n\nThe sides of the network's input are multiples of {multiple}: the above pads a picture and crops the "
             f"result, as an ONNX file of `python -m trainer.export` does within."
         )
-    if others_read(config.generator):
+    if loads_in_spandrel(config.generator):
         said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
     return said
 
 
-def others_read(generator: GeneratorConfig) -> bool:
+def loads_in_spandrel(generator: GeneratorConfig) -> bool:
     """Whether programs for models of ESRGAN's family find the sizes of this one in its tensors."""
     if isinstance(generator, RRDBNetConfig):
         return generator.num_grow_ch == 32
@@ -219,7 +219,7 @@ def is_held_out(config: RunConfig) -> bool:
     if config.validation is None:
         return False
     trained_on = (source for source in (config.images.source, config.images.pairs) if source)
-    return all(are_apart(config.validation.source, source) for source in trained_on)
+    return all(disjoint(config.validation.source, source) for source in trained_on)
 
 
 def told(source: Any) -> str:

@@ -21,7 +21,7 @@ from trainer.checkpoints.store import Checkpoints
 from trainer.config.hub import HubConfig
 from trainer.distributed.signals import REQUEST
 from trainer.files.atomic import sweep
-from trainer.hub.client import Answer, Pushed, errand
+from trainer.hub.client import HubResult, Pushed, request_in_process
 
 GRACE, SLOWEST = 300.0, 100e3
 """Seconds for a push, and bytes per second for what is in it: a hub that is slower is taken not to answer."""
@@ -54,7 +54,7 @@ class Pusher:
         folder: RunFolder,
         write_card: Callable[[Path, int], None],
         say: Callable[[str], None],
-        opening: Callable[[Event], Answer] = lambda _: Answer(),
+        opening: Callable[[Event], HubResult] = lambda _: HubResult(),
     ) -> None:
         self.config, self.folder, self.write_card, self.say = config, folder, write_card, say
         self.changed = Condition()
@@ -79,14 +79,14 @@ class Pusher:
             sweep(self.folder.hub)
         except OSError as error:
             self.say(f"{self.folder.hub} keeps what an earlier push left there: {error.strerror}.")
-        self.catch_up({"end": None, "best": best, "every_save": newest}[self.config.strategy])
+        self.push_if_behind({"end": None, "best": best, "every_save": newest}[self.config.strategy])
 
     def finish(self, newest: int | None, best: int | None) -> bool:
         """Push what the finished run owes, and wait as long as is configured; whether nothing is owed any more."""
-        self.catch_up(best if self.config.strategy == "best" else newest)
+        self.push_if_behind(best if self.config.strategy == "best" else newest)
         return self.close(60 * self.config.wait_minutes)
 
-    def catch_up(self, step: int | None) -> None:
+    def push_if_behind(self, step: int | None) -> None:
         """Push `step`, unless it was asked for already, or it or a later one is known to be there."""
         before = Pushed.read(self.folder)
         known = before.step if before and before.repo_id == self.config.repo_id else 0
@@ -156,7 +156,7 @@ class Pusher:
             if answer.error:
                 self._complain(save, answer, failures)
             if again:
-                self._rest(answer.pause, back_off(failures, str(save.place)))
+                self._rest(answer.pause, backoff_seconds(failures, str(save.place)))
                 self._put(save, unless_newer=True)
             else:
                 shutil.rmtree(save.place, ignore_errors=True)
@@ -178,7 +178,7 @@ class Pusher:
         if replaced:
             shutil.rmtree(replaced.place, ignore_errors=True)
 
-    def _attempt(self, save: Save) -> Answer:
+    def _attempt(self, save: Save) -> HubResult:
         """Send one courier with one save, and the first time one before it that opens the repository."""
         try:
             if not self.is_open and (answer := self.opening(self.cancelled)).error:
@@ -193,18 +193,18 @@ class Pusher:
                 "message": f"Step {save.step}",
                 "tag": f"step-{save.step:08d}" if self.config.tag_steps else None,
             }
-            answer = errand(request, GRACE + size / SLOWEST, self.cancelled)
+            answer = request_in_process(request, GRACE + size / SLOWEST, self.cancelled)
             if not answer.error:
                 Pushed(repo_id=self.config.repo_id, step=save.step, commit=answer.commit).write(self.folder)
                 self.done = save.step
                 self.say(f"step {save.step} is on {self.config.repo_id} (commit {answer.commit[:7]}).")
         except Exception as error:  # whatever it is, this thread must not end for it
-            answer = Answer(error=f"{type(error).__name__}: {error}", refused=True)
+            answer = HubResult(error=f"{type(error).__name__}: {error}", refused=True)
         if not (self.cancelled.is_set() and self.last_error):  # which says more than that this one was cut off
             self.last_error = answer.error
         return answer
 
-    def _complain(self, save: Save, answer: Answer, failures: int) -> None:
+    def _complain(self, save: Save, answer: HubResult, failures: int) -> None:
         """Say a refusal where it is a new one, what may pass when it begins; what comes last is for `close` to say."""
         again = failures > 1 or (answer.refused and answer.error == self.refusal)
         self.refusal = answer.error if answer.refused else ""
@@ -221,7 +221,7 @@ class Pusher:
             self.cancelled.wait(min(pause, HASTE))
 
 
-def back_off(failures: int, key: str) -> float:
+def backoff_seconds(failures: int, key: str) -> float:
     """Seconds to rest after so many failures in a row: twice as many each time, less up to a half that `key` chooses.
 
     Runs that failed at once, because the hub did, come back one after another.

@@ -23,7 +23,7 @@ NICENESS = 10
 TRANSIENT = (408, 409, 412, 425, 429)
 """Statuses below 500 that another attempt may not meet: timeouts, a commit at the same time, the hub's quotas."""
 
-Answer = dict[str, Any]
+HubResult = dict[str, Any]
 
 
 class Refused(Exception):
@@ -34,7 +34,7 @@ class Refused(Exception):
         self.key = key
 
 
-def open_repo(repo_id: str, private: bool, metadata: str) -> Answer:
+def open_repo(repo_id: str, private: bool, metadata: str) -> HubResult:
     """Create the repository, if need be, and make sure that it may be written to and takes the card's `metadata`."""
     if get_token() is None:
         raise Refused("there is no token: set HF_TOKEN or run `hf auth login`")
@@ -60,7 +60,7 @@ def complaints(answer: str) -> str:
     return one_line(answer)
 
 
-def push(repo_id: str, folder: str, message: str, tag: str | None) -> Answer:
+def push(repo_id: str, folder: str, message: str, tag: str | None) -> HubResult:
     """Make one commit of all files in `folder`, none where nothing has changed, and let `tag` point to it."""
     api = HfApi()
     commit = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
@@ -75,10 +75,10 @@ def push(repo_id: str, folder: str, message: str, tag: str | None) -> Answer:
     return {"commit": commit.oid}
 
 
-ERRANDS: dict[str, Callable[..., Answer]] = {"open_repo": open_repo, "push": push}
+ERRANDS: dict[str, Callable[..., HubResult]] = {"open_repo": open_repo, "push": push}
 
 
-def failure(error: BaseException) -> Answer:
+def failure(error: BaseException) -> HubResult:
     """What went wrong in a line, whether a person must put it right, and for how many seconds the hub wants no more."""
     if isinstance(error, Refused):
         return {"error": str(error), "refused": True, "key": error.key}
@@ -94,7 +94,7 @@ def failure(error: BaseException) -> Answer:
     return {"error": f"{type(causes[-1]).__name__}: {one_line(causes[-1])}", "refused": refused}
 
 
-def http_failure(error: HfHubHTTPError) -> Answer:
+def http_failure(error: HfHubHTTPError) -> HubResult:
     """The same of an answer that the hub gave."""
     status, wait = error.response.status_code, error.response.headers.get("Retry-After", "")
     said = one_line(error.server_message or error.response.reason_phrase)
@@ -124,9 +124,9 @@ def main() -> None:
     os.nice(NICENESS)
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_sender, daemon=True).start()
-    errand = ERRANDS[request.pop("errand")]
+    request_in_process = ERRANDS[request.pop("errand")]
     try:
-        answer = errand(**request)
+        answer = request_in_process(**request)
     except Exception as error:  # the client raises its own, httpx's, Xet's and builtin errors
         answer = failure(error)
     print(f"\n{json.dumps(answer)}", flush=True)

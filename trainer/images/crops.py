@@ -13,7 +13,7 @@ from trainer.images.hub_dataset import HubDataset
 from trainer.images.levels import bits
 from trainer.images.opened import Budget, Unreadable
 from trainer.images.pairs import GivenPairs
-from trainer.images.positions import Purpose, image_at
+from trainer.images.positions import DataPurpose, image_at
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
 from trainer.images.streaming.dataset import StreamedDataset
@@ -177,7 +177,7 @@ def first_usable(
         Away: the disk is away.
     """
     n = len(numbers)
-    others = words(seed, position, Purpose.REPLACEMENT, ATTEMPTS)
+    others = words(seed, position, DataPurpose.REPLACEMENT, ATTEMPTS)
     unreadable: list[int] = []
     for index in (image_at(position, n, seed), *(below(word, n) for word in others)):
         try:
@@ -241,13 +241,13 @@ def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) 
     Returns:
         [C, crop_size, crop_size] of the same type, contiguous; see `turned`.
     """
-    row, column = words(seed, position, Purpose.CROP, 2)
+    row, column = words(seed, position, DataPurpose.CROP, 2)
     return turned(cut(image, row, column, config.crop_size), position, config, seed)
 
 
 def turned(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
     """Sample `position` [C, H, H] as it is shown: BasicSR's `augment`, each mirror image with probability 1/2."""
-    hflip, vflip, transpose = (word & 1 for word in words(seed, position, Purpose.FLIP, 3))
+    hflip, vflip, transpose = (word & 1 for word in words(seed, position, DataPurpose.FLIP, 3))
     dtype, pixels = pixels.dtype, bits(pixels)
     if config.use_hflip and hflip:
         pixels = pixels.flip(2)

@@ -24,7 +24,7 @@ from trainer.images.crops import (
 from trainer.images.identity import Identity, joined
 from trainer.images.opened import Unreadable
 from trainer.images.pairs import PairSource
-from trainer.images.positions import Purpose, image_at
+from trainer.images.positions import DataPurpose, image_at
 from trainer.images.sources import ImageSource
 
 
@@ -71,7 +71,7 @@ class Mixture:
 
     def gives(self, position: int, seed: int) -> bool:
         """Whether sample `position` is a given pair, which nothing has degraded."""
-        return self.pair_prob is None or words(seed, position, Purpose.GIVEN, 1)[0] < self.pair_prob * 2**32
+        return self.pair_prob is None or words(seed, position, DataPurpose.GIVEN, 1)[0] < self.pair_prob * 2**32
 
     def name(self, index: int) -> str:
         """The picture's name; of a pair, its ground truth's."""
@@ -159,7 +159,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""
         scale = self.source.scale
         side = self.source.gt_size // scale
-        row, column = words(self.seed, position, Purpose.CROP, 2)
+        row, column = words(self.seed, position, DataPurpose.CROP, 2)
         top, left = below(row, lq.shape[1] - side + 1), below(column, lq.shape[2] - side + 1)
         lq = lq[:, top : top + side, left : left + side]
         gt = gt[:, scale * top : scale * (top + side), scale * left : scale * (left + side)]

@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from degradations.keyed_random import words
 
 
-class Purpose(IntEnum):
+class DataPurpose(IntEnum):
     """What a keyed draw of the trainer's is for. No two share a number; `degradations` has those below 64."""
 
     ORDER = 64
@@ -66,7 +66,7 @@ def shuffled(index: int, n: int, seed: int, epoch: int) -> int:
 
 @lru_cache(maxsize=4)  # a batch may lie across two epochs
 def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
-    return tuple(words(seed, epoch, Purpose.ORDER, ROUNDS))
+    return tuple(words(seed, epoch, DataPurpose.ORDER, ROUNDS))
 
 
 def _mixed(value: int, key: int) -> int:

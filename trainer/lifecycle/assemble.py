@@ -3,10 +3,10 @@
 import torch
 from accelerate import Accelerator
 
-from trainer.adversarial.adaptive_d import Restraint
+from trainer.adversarial.adaptive_d import AdaptiveD
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
-from trainer.distributed.agreement import Control, LateNumber
+from trainer.distributed.agreement import AsyncScalar, StopConsensus
 from trainer.distributed.batch import plan_batch
 from trainer.distributed.ranks import on_main, once_per_machine
 from trainer.experiment import Experiment
@@ -24,10 +24,10 @@ from trainer.lifecycle.build import (
     make_synthesis,
     notes_on_statistics,
 )
-from trainer.lifecycle.check_folder import check_folder, origins
+from trainer.lifecycle.check_folder import check_folder, initial_weights
 from trainer.lifecycle.open_everywhere import Proven, open_everywhere, open_when_there
 from trainer.lifecycle.open_images import check_machine, notes_on_images, open_images, prove, samples_of, stream_of
-from trainer.lifecycle.publishing import make_pusher, meet_hub
+from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher
 from trainer.mistakes import gather
 from trainer.optim.compiling import COST, check_compiler, compile_in_place
 from trainer.optim.ema import smoothed
@@ -35,7 +35,7 @@ from trainer.optim.lr_plateau import Plateau
 from trainer.optim.plateau_metrics import Watched
 from trainer.saving import Saver
 from trainer.state import TrainState
-from trainer.telemetry.intervals import Cadence
+from trainer.telemetry.intervals import Intervals
 from trainer.telemetry.reporter import Telemetry
 from trainer.telemetry.trackers import meet_trackers
 from trainer.validation.validator import Validator
@@ -52,7 +52,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
     def check_places() -> list[str]:
         changes = check_folder(config, fresh)
         check_trackers(config)
-        meet_hub(config, fresh)  # nothing is made on the hub for a run that may not begin
+        ensure_repo_or_fail(config, fresh)  # nothing is made on the hub for a run that may not begin
         return changes
 
     def check_pictures() -> Proven:
@@ -65,7 +65,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         check_places,
         lambda: check_machine(config, processes),
         check_pictures,
-        lambda: make_networks(config, config.init if fresh else origins(config)),
+        lambda: make_networks(config, config.init if fresh else initial_weights(config)),
         lambda: plan_batch(config.batch, processes),
         lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
     )
@@ -120,7 +120,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
     state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
     state.unreadable |= bad.keys()
     if config.adversarial and config.adversarial.adaptive_d:
-        state.restraint = Restraint(accelerator, config.adversarial.adaptive_d)
+        state.restraint = AdaptiveD(accelerator, config.adversarial.adaptive_d)
     if watched := [player.schedule.metric for player in state.players.values() if isinstance(player.schedule, Plateau)]:
         state.watched = Watched(accelerator, [*watched, "discriminator/paused"])
     if config.compile:
@@ -148,13 +148,13 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         pool=pool,
         saver=Saver(accelerator, folder, config.checkpoints, state, pool, pusher),
         pusher=pusher,
-        control=Control(folder.path, config.max_hours, disk=disk),
+        control=StopConsensus(folder.path, config.max_hours, disk=disk),
         disk=disk,
-        skips=LateNumber(),
+        skips=AsyncScalar(),
         telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config), disk),
         unreadable=UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position),
         validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
-        cadence=Cadence(
+        cadence=Intervals(
             report=config.telemetry.report_steps,
             validate=settings.validation_steps if settings else None,
             checkpoint=config.checkpoints.checkpointing_steps,

@@ -16,14 +16,14 @@ from trainer.distributed.batch import BatchPlan
 from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import GRACE, meet, on_main, once_per_machine
 from trainer.distributed.waiting import WATCH
-from trainer.lifecycle.check_folder import origins
+from trainer.lifecycle.check_folder import initial_weights
 from trainer.lifecycle.compare_ranks import facts_of
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import Discriminator, Generator
 from trainer.networks.keyed_rng import draws
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.objective import Objective
-from trainer.optim.learner import Player
+from trainer.optim.learner import Learner
 from trainer.pairs.pool import Layout, PairShape, Pool
 from trainer.pairs.synthesis import Synthesis
 from trainer.telemetry.health import Health
@@ -46,9 +46,9 @@ def make_networks(config: RunConfig, init: InitConfig) -> tuple[Generator, Discr
     return net, critic, loaded
 
 
-def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, Player | None, list[str]]:
+def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Learner, Learner | None, list[str]]:
     """The networks with their optimizers, and sentences on how they begin and what to know of them."""
-    init = on_main(accelerator, lambda: origins(config), "verifying the checkpoints")
+    init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
     net, critic, loaded = make_networks(config, init)
     facts = facts_of("generator", net, weights=bool(init.generator) and not init.partial)
     if critic is not None:
@@ -61,10 +61,10 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Player, P
         for key, part in (("generator", net), ("adversarial.discriminator", critic))
         if part is not None and draws(part)
     ]
-    generator, game = Player(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
+    generator, game = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:
         return generator, None, loaded
-    return generator, Player(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
+    return generator, Learner(accelerator, critic, game.optimizer, game.lr_scheduler), loaded
 
 
 def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:

@@ -112,7 +112,7 @@ def leave_token(config: RunConfig) -> str:
     return file.name
 
 
-def origins(config: RunConfig) -> InitConfig:
+def initial_weights(config: RunConfig) -> InitConfig:
     """The weights that the networks begin with: none where the run has an intact checkpoint, which replaces them."""
     if config.init == InitConfig():
         return config.init  # nothing to save by verifying checkpoints

@@ -100,7 +100,7 @@ def saved_first(x: Experiment) -> Iterator[None]:
         raise
 
 
-def origin(x: Experiment, positions: Tensor) -> dict[str, Any]:
+def batch_provenance(x: Experiment, positions: Tensor) -> dict[str, Any]:
     """How the pairs at `positions`, int64 [b], came about, for a dump.
 
     `given` is bool [b]: which are given pairs. `recipe`, absent where all are, holds what was drawn for the degradation
@@ -125,7 +125,7 @@ def dump(x: Experiment, skipped: int, pairs: Pairs) -> NoReturn:
         folder.mkdir(exist_ok=True)
         file = folder / f"step-{x.state.step:08d}-rank-{x.accelerator.process_index}.pt"
         with atomically(file) as aside, aside.open("wb") as stream:
-            torch.save({"step": x.state.step, **asdict(pairs), **origin(x, pairs.positions.cpu())}, stream)
+            torch.save({"step": x.state.step, **asdict(pairs), **batch_provenance(x, pairs.positions.cpu())}, stream)
     except Exception as error:  # the disk's; what happened is to be said all the same
         left = [f"could not be written ({reason_of(error)})"]
     where = (gather_object(left) or [f"is in {folder}"])[0]

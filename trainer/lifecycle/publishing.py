@@ -5,17 +5,17 @@ from functools import partial
 
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
-from trainer.config.redact import as_trained
+from trainer.config.redact import freeze_hub_ids
 from trainer.config.schema import RunConfig, folder_of
 from trainer.console import say
-from trainer.hub.client import Answer, open_repo, try_repo
+from trainer.hub.client import HubResult, open_repo, try_repo
 from trainer.hub.model_card import metadata, write_card
 from trainer.hub.pusher import Pusher
 from trainer.lifecycle.check_folder import check_folder
 from trainer.mistakes import Mistake
 
 
-def meet_hub(config: RunConfig, fresh: bool = False) -> None:
+def ensure_repo_or_fail(config: RunConfig, fresh: bool = False) -> None:
     """Open the repository that the run is to be pushed to, if any. For one rank, before any heavy work.
 
     Raises Mistake where the hub refuses a run that begins: a person is there. Where it refuses one that resumes,
@@ -28,7 +28,7 @@ def meet_hub(config: RunConfig, fresh: bool = False) -> None:
         check_folder(config)  # nothing is made on the hub for a run that may not begin
     resumes = not fresh and bool(Checkpoints(folder_of(config).checkpoints).steps())
     try:
-        answer = ask_hub(config)
+        answer = ensure_repo(config)
         problem = f"hub.repo_id: {config.hub.repo_id} cannot be reached: {answer.error}" if answer.error else ""
     except Mistake as refusal:
         if not resumes:
@@ -41,7 +41,7 @@ def meet_hub(config: RunConfig, fresh: bool = False) -> None:
         )
 
 
-def ask_hub(config: RunConfig, options: Collection[str] = ()) -> Answer:
+def ensure_repo(config: RunConfig, options: Collection[str] = ()) -> HubResult:
     """Open the repository of the run: see `open_repo`."""
     assert config.hub
     return open_repo(config.hub, head_of_card(config), options)
@@ -51,7 +51,7 @@ def head_of_card(config: RunConfig) -> str:
     """The card's metadata, as far as they are known before anything is measured."""
     assert config.hub
     folder = folder_of(config)
-    known = as_trained(config, folder.hub_names()) if folder.starts.is_file() else config
+    known = freeze_hub_ids(config, folder.hub_names()) if folder.starts.is_file() else config
     return metadata(known, config.hub, {})
 
 

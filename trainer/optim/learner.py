@@ -56,7 +56,7 @@ def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Opti
     return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
 
 
-class Player:
+class Learner:
     """One network with the optimizer that trains it.
 
     Parameters

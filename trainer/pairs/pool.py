@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from degradations.keyed_random import Keys, uniforms
-from trainer.images.positions import Purpose
+from trainer.images.positions import DataPurpose
 from trainer.pairs.synthesis import Pairs
 
 
@@ -144,7 +144,7 @@ class Pool:
     def drawn(self, step: int) -> Tensor:
         """The slot of each place at `step`: min(global batch, size) different ones, int64, the same on every rank."""
         key = Keys(self.seed, torch.tensor([step]))
-        order = torch.argsort(uniforms(key, Purpose.POOL, self.layout.size)[0], stable=True)
+        order = torch.argsort(uniforms(key, DataPurpose.POOL, self.layout.size)[0], stable=True)
         return order[: self.layout.per_process * self.layout.world]
 
     def swap(self, fresh: Pairs, step: int, micro: int) -> Pairs:

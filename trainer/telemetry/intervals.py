@@ -13,7 +13,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Cadence:
+class Intervals:
     """Periods in optimizer steps. The last step is always due for everything, so a run ends reported and saved.
 
     What is validated or saved is reported too: a resumed run then begins a report where the uninterrupted one does.

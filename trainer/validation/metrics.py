@@ -11,7 +11,7 @@ from trainer.validation.psnr_ssim import psnr, ssim
 
 
 @dataclass(frozen=True, slots=True)
-class PhotoMeasure:
+class PhotoMetrics:
     """PSNR and SSIM of 8-bit pictures: see `trainer.validation.psnr_ssim`."""
 
     crop_border: int
@@ -34,7 +34,7 @@ class PhotoMeasure:
 
 
 @dataclass(frozen=True, slots=True)
-class BandMeasure:
+class MultibandMetrics:
     """Of multi-band pictures: PSNR in dB and SSIM, both the mean over the bands and of each band, numbered from 1; the
     spectral angle in degrees; ERGAS. See `trainer.validation.multiband`."""
 
@@ -66,4 +66,4 @@ class BandMeasure:
         return means + psnrs.tolist() + ssims.tolist()
 
 
-Measure = PhotoMeasure | BandMeasure
+Measure = PhotoMetrics | MultibandMetrics

@@ -18,7 +18,7 @@ from trainer.images.radiometry import Radiometry
 from trainer.images.validation import LowQuality, ValidationImages, ValidationSource
 from trainer.networks.layers.noise import noise_for
 from trainer.pairs.synthesis import Synthesis
-from trainer.validation.metrics import BandMeasure, Measure, PhotoMeasure
+from trainer.validation.metrics import Measure, MultibandMetrics, PhotoMetrics
 from trainer.validation.psnr_ssim import band_shift
 from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
 
@@ -76,8 +76,8 @@ class ValidationConfig:
     def measured_by(self, scale: int) -> Measure:
         """What is measured of each picture."""
         if (radiometry := self.source.radiometry) is None:
-            return PhotoMeasure(self.border(scale), self.channel or "y")
-        return BandMeasure(self.border(scale), scale, len(radiometry.bands))
+            return PhotoMetrics(self.border(scale), self.channel or "y")
+        return MultibandMetrics(self.border(scale), scale, len(radiometry.bands))
 
     def figures(self, scale: int) -> list[str]:
         """The names under which a validation reports."""

@@ -6,12 +6,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from trainer.adversarial.adaptive_d import AdaptiveDConfig, Restraint
+from trainer.adversarial.adaptive_d import AdaptiveD, AdaptiveDConfig
 from trainer.adversarial.config import AdversarialConfig
 from trainer.losses.adversarial import AdversarialLoss
 
 
-def held(restraint: Restraint, leads: list[float]) -> list[float]:
+def held(restraint: AdaptiveD, leads: list[float]) -> list[float]:
     return [restraint.hold(torch.tensor(0.5 + lead / 2), torch.tensor(0.5 - lead / 2)).item() for lead in leads]
 
 
@@ -26,18 +26,18 @@ def test_it_is_held_while_the_smoothed_lead_is_above_the_threshold(accelerator: 
     assert expected[7] == 1
     assert expected[11] == 0
     assert expected[-1] == 1
-    restraint = Restraint(accelerator, AdaptiveDConfig(threshold=threshold, ema_decay=decay))
+    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=threshold, ema_decay=decay))
     assert held(restraint, leads) == expected
     assert restraint.lead.item() == pytest.approx(smoothed, rel=1e-6)
 
 
 def test_without_smoothing_the_present_step_decides(accelerator: Accelerator) -> None:
-    restraint = Restraint(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
+    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
     assert held(restraint, [0.6, 0.4, -0.9, 0.51]) == [1, 0, 0, 1]
 
 
 def test_figures_that_are_not_finite_are_forgotten(accelerator: Accelerator) -> None:
-    restraint = Restraint(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
+    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
     assert held(restraint, [0.6, math.nan, 0.4]) == [1, 1, 0]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.loader import load_config
-from trainer.config.redact import are_apart, as_trained, hub_id, hub_names, is_hub_id, public
+from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, hub_names, is_hub_id, public
 from trainer.config.schema import RunConfig
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import Pairs
@@ -43,20 +43,20 @@ def test_only_what_the_run_found_on_the_hub_is_a_name_elsewhere(
     found = hub_names(config)
     assert found == {"someone/photos", "timm/vgg19.tv_in1k"}
     monkeypatch.chdir("/")
-    known = as_trained(config, found)
+    known = freeze_hub_ids(config, found)
     assert (known.images.source.path, hub_id(known.images.source)) == ("./data/train", None)
     assert hub_id(known.validation.source) == "someone/photos"
     assert replace(known, images=config.images) == config
-    assert as_trained(config, set()).losses.perceptual.weights == "./timm/vgg19.tv_in1k"
+    assert freeze_hub_ids(config, set()).losses.perceptual.weights == "./timm/vgg19.tv_in1k"
     assert hub_names({"a": ["b/c", 7, None], "d": ("e/f",)}) == {"b/c", "e/f"}
-    assert as_trained({"a": ["b/c", 7, None], "d": ("e/f",)}, {"b/c"}) == {"a": ["b/c", 7, None], "d": ("./e/f",)}
+    assert freeze_hub_ids({"a": ["b/c", 7, None], "d": ("e/f",)}, {"b/c"}) == {"a": ["b/c", 7, None], "d": ("./e/f",)}
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_configuration_that_is_shipped_can_be_told(file: Path) -> None:
     config = load_config(RunConfig, file)
-    assert not hub_names(as_trained(config, set()))
-    assert as_trained(config, hub_names(config)) == config
+    assert not hub_names(freeze_hub_ids(config, set()))
+    assert freeze_hub_ids(config, hub_names(config)) == config
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_of_a_path_the_last_part_is_told(tree: object, told: object) -> None:
     ],
 )
 def test_sources_are_apart_only_where_that_is_plain(one: object, other: object, apart: bool) -> None:
-    assert are_apart(one, other) == are_apart(other, one) == apart
+    assert disjoint(one, other) == disjoint(other, one) == apart

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from trainer.checkpoints.run_folder import RunFolder
-from trainer.distributed.agreement import DATA, Control
+from trainer.distributed.agreement import DATA, StopConsensus
 from trainer.distributed.signals import StopRequest
 from trainer.distributed.waiting import Stopped
 from trainer.mistakes import Mistake
 
 
 def test_the_time_budget_is_in_hours(tmp_path: Path) -> None:
-    deadline = Control(tmp_path, max_hours=1).deadline
+    deadline = StopConsensus(tmp_path, max_hours=1).deadline
     assert deadline is not None
     assert deadline - time.monotonic() == pytest.approx(3600, abs=60)
 
 
 def test_a_stop_file_is_where_the_run_folder_says(tmp_path: Path) -> None:
-    control = Control(tmp_path, None)
+    control = StopConsensus(tmp_path, None)
     assert control.agree(0).stop == ""
     RunFolder(tmp_path).stop.touch()
     assert control.agree(0).stop == "STOP file"
@@ -28,7 +28,7 @@ def test_a_stop_file_is_where_the_run_folder_says(tmp_path: Path) -> None:
 def test_pictures_that_do_not_come_are_a_reason_of_their_own_unless_a_stop_request_ended_the_wait(
     tmp_path: Path,
 ) -> None:
-    control = Control(tmp_path, None, StopRequest())
+    control = StopConsensus(tmp_path, None, StopRequest())
     control.absent = Stopped("rank 0: SIGTERM while waiting for a batch.")
     assert control.agree(0).stop == ""
     control.request.name = "SIGTERM"

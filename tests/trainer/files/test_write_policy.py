@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.distributed.agreement import DISK, Control
+from trainer.distributed.agreement import DISK, StopConsensus
 from trainer.distributed.signals import StopRequest
 from trainer.files.write_policy import Disk
 
@@ -23,7 +23,7 @@ def test_a_file_that_cannot_be_written_is_said_once_and_lived_with(capsys: pytes
 def test_it_is_the_reason_to_stop_where_that_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     disk = Disk(stop_on_error=True)
     request = StopRequest()
-    control = Control(tmp_path, None, request, disk)
+    control = StopConsensus(tmp_path, None, request, disk)
     assert control.agree(0).stop == ""
     request.name = "SIGTERM"  # another reason does not hide it
     for what in ("metrics.jsonl", "DONE"):

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 
-from trainer.images.positions import Positions, Purpose, image_at, shuffled
+from trainer.images.positions import DataPurpose, Positions, image_at, shuffled
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 10, 16, 17, 100, 255, 256, 257, 1000, 4097])
@@ -102,5 +102,5 @@ def test_a_batch_that_does_not_divide_is_refused() -> None:
 
 
 def test_purposes_are_apart_and_above_the_degradations() -> None:
-    assert len(set(Purpose)) == len(Purpose)
-    assert min(Purpose) >= 64
+    assert len(set(DataPurpose)) == len(DataPurpose)
+    assert min(DataPurpose) >= 64

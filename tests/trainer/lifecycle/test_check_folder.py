@@ -19,9 +19,9 @@ from trainer.config.schema import RunConfig
 from trainer.lifecycle.check_folder import (
     check_folder,
     folder_of,
+    initial_weights,
     move_aside,
     open_folder,
-    origins,
     standing,
     stop_before_start,
     take_over,
@@ -242,11 +242,11 @@ def test_a_run_that_died_before_its_first_save_begins_anew(tiny: Tiny) -> None:
 
 def test_weights_to_begin_with_are_not_read_by_a_run_that_goes_on(tiny: Tiny) -> None:
     config = tiny("init.generator=somewhere")
-    assert origins(config) == config.init
+    assert initial_weights(config) == config.init
     folder = open_folder(config)
-    assert origins(config) == config.init
+    assert initial_weights(config) == config.init
     save(folder, 3)
-    assert origins(config) == InitConfig()
+    assert initial_weights(config) == InitConfig()
 
 
 def test_one_intact_checkpoint_is_enough(tiny: Tiny) -> None:

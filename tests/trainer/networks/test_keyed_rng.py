@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.config.schema import RunConfig
-from trainer.distributed.agreement import Control, Verdict
+from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
 from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
@@ -80,14 +80,14 @@ DRAWING = (
 )
 
 
-class Stopped(Control):
+class Stopped(StopConsensus):
     """A control that stops the run after a step, and lets others draw in between."""
 
     def __init__(self, x: Experiment, stop: int) -> None:
         super().__init__(x.folder.path, None)
         self.x, self.stop = x, stop
 
-    def agree(self, skipped: int) -> Verdict:
+    def agree(self, skipped: int) -> Decision:
         torch.rand(7)
         verdict = super().agree(skipped)
         return replace(verdict, stop="signal") if self.x.state.step == self.stop else verdict

@@ -10,13 +10,13 @@ from torch import nn
 
 from tests.conftest import forget_accelerate
 from trainer.networks import SRVGGNetCompactConfig
-from trainer.optim.learner import OptimizerConfig, Player, build_optimizer
+from trainer.optim.learner import Learner, OptimizerConfig, build_optimizer
 from trainer.optim.loss_scale import HIGHEST, LossScale, autocast_alone
 from trainer.optim.lr_plateau import Plateau
 from trainer.optim.lr_schedules import Linear
 
 TARGET = 0.5
-Half = Callable[..., Player]
+Half = Callable[..., Learner]
 
 
 def network() -> nn.Module:
@@ -24,12 +24,12 @@ def network() -> nn.Module:
     return SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
 
 
-def player(accelerator: Accelerator, config: OptimizerConfig) -> Player:
+def player(accelerator: Accelerator, config: OptimizerConfig) -> Learner:
     net = network()
-    return Player(accelerator, net, config, Linear())
+    return Learner(accelerator, net, config, Linear())
 
 
-def gradient(p: Player, pictures: torch.Tensor, micro_batches: int) -> torch.Tensor:
+def gradient(p: Learner, pictures: torch.Tensor, micro_batches: int) -> torch.Tensor:
     """Backward over `pictures` in equal parts; the norm that `step` reports."""
     for number, part in enumerate(pictures.chunk(micro_batches)):
         with p.micro_batch(number, micro_batches):
@@ -119,7 +119,7 @@ def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) 
 
 def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
     net = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
-    p = Player(accelerator, net, OptimizerConfig(), Linear())
+    p = Learner(accelerator, net, OptimizerConfig(), Linear())
     before = {name: value.clone() for name, value in net.state_dict().items()}
     passed: list[torch.Tensor] = []
     net[1].weight.register_hook(passed.append)
@@ -174,7 +174,7 @@ def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(acceler
 
 def test_a_plateau_begins_to_watch_once_the_warm_up_is_over(accelerator: Accelerator) -> None:
     schedule = Plateau(metric="x", lr_warmup_steps=4)
-    p = Player(accelerator, network(), OptimizerConfig(), schedule)
+    p = Learner(accelerator, network(), OptimizerConfig(), schedule)
     p.observe({"x": 1.0}, 4)
     assert p.plateau.best is None
     p.observe({"x": 2.0}, 5)
@@ -187,7 +187,7 @@ def test_a_plateau_begins_to_watch_once_the_warm_up_is_over(accelerator: Acceler
 def half() -> Iterator[Half]:
     """Makes players that scale their losses; all later ones do, for Accelerate keeps one precision for a process."""
 
-    def make(**config: Any) -> Player:
+    def make(**config: Any) -> Learner:
         forget_accelerate()
         accelerator = Accelerator(cpu=True, mixed_precision="fp16")
         autocast_alone(accelerator)
@@ -197,12 +197,12 @@ def half() -> Iterator[Half]:
     forget_accelerate()
 
 
-def scale_of(p: Player) -> LossScale:
+def scale_of(p: Learner) -> LossScale:
     assert p.scale is not None
     return p.scale
 
 
-def taught(p: Player, factor: float = 1.0) -> torch.Tensor:
+def taught(p: Learner, factor: float = 1.0) -> torch.Tensor:
     """A step from one picture; the norm."""
     p.backward(factor * (p.net(torch.full((1, 3, 4, 4), 0.3)) - TARGET).square().mean())
     return p.step()

@@ -7,7 +7,7 @@ import torch
 
 from trainer.optim.lr_plateau import LRSchedule
 from trainer.optim.lr_schedules import Constant, Cosine, Linear, MultiStep
-from trainer.telemetry.intervals import Cadence, Due
+from trainer.telemetry.intervals import Due, Intervals
 
 TOTAL = 40
 
@@ -80,7 +80,7 @@ def test_a_warm_up_below_zero_is_refused() -> None:
 
 
 def test_what_is_due_comes_at_its_period_and_at_the_end() -> None:
-    cadence = Cadence(report=5, validate=4, checkpoint=3, last=11)
+    cadence = Intervals(report=5, validate=4, checkpoint=3, last=11)
     due = {step: cadence.at(step) for step in range(1, 12)}
     assert [step for step in due if due[step].validate] == [4, 8, 11]
     assert [step for step in due if due[step].checkpoint] == [3, 6, 9, 11]
@@ -90,4 +90,4 @@ def test_what_is_due_comes_at_its_period_and_at_the_end() -> None:
 
 
 def test_without_validation_none_is_due() -> None:
-    assert not any(Cadence(report=1, validate=None, checkpoint=1, last=5).at(step).validate for step in range(1, 6))
+    assert not any(Intervals(report=1, validate=None, checkpoint=1, last=5).at(step).validate for step in range(1, 6))

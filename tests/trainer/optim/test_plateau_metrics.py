@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from trainer.config.schema import RunConfig
-from trainer.distributed.agreement import Control, Verdict
+from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
 from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
@@ -71,14 +71,14 @@ SHORT = (
 QUIET = ("telemetry.report_steps=4", "telemetry.digest=false", "telemetry.report_to=none", "validation.num_samples=0")
 
 
-class Stopped(Control):
+class Stopped(StopConsensus):
     """A control that stops the run after a step."""
 
     def __init__(self, x: Experiment, stop: int) -> None:
         super().__init__(x.folder.path, None)
         self.x, self.stop = x, stop
 
-    def agree(self, skipped: int) -> Verdict:
+    def agree(self, skipped: int) -> Decision:
         verdict = super().agree(skipped)
         return replace(verdict, stop="signal") if self.x.state.step == self.stop else verdict
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from degradations.keyed_random import Keys, uniforms
-from trainer.images.positions import Purpose
+from trainer.images.positions import DataPurpose
 from trainer.pairs.pool import Layout, PairShape, Pool, Route, plan_route
 from trainer.pairs.synthesis import Pairs
 
@@ -128,5 +128,5 @@ def test_the_draw_is_without_replacement_and_differs_from_step_to_step() -> None
 def test_the_draw_follows_from_the_seed_and_the_step(seed: int) -> None:
     pool = Pool(Layout(40, 6, 3, 0, 2), SHAPE, seed, CPU)
     for step in (0, 5):
-        order = torch.argsort(uniforms(Keys(seed, torch.tensor([step])), Purpose.POOL, 40)[0])
+        order = torch.argsort(uniforms(Keys(seed, torch.tensor([step])), DataPurpose.POOL, 40)[0])
         assert torch.equal(pool.drawn(step), order[:12])

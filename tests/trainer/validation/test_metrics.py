@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainer.images.levels import bits, quantised, unit
-from trainer.validation.metrics import BandMeasure, PhotoMeasure
+from trainer.validation.metrics import MultibandMetrics, PhotoMetrics
 from trainer.validation.multiband import band_psnr, band_ssim, ergas, sam_degrees
 from trainer.validation.psnr_ssim import psnr, ssim
 from trainer.validation.sample_sheet import composite
@@ -16,7 +16,7 @@ def scene(bands: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 def test_photographs_are_measured_as_before() -> None:
     result, gt = scene(3, torch.uint8, 0), scene(3, torch.uint8, 1)
-    measure = PhotoMeasure(4, "y")
+    measure = PhotoMetrics(4, "y")
     assert dict(zip(measure.names, measure(result, gt), strict=True)) == {
         "psnr": psnr(result, gt, 4, "y"),
         "ssim": ssim(result, gt, 4, "y"),
@@ -26,7 +26,7 @@ def test_photographs_are_measured_as_before() -> None:
 def test_bands_are_measured_each_and_together_inside_the_border() -> None:
     result, gt = scene(4, torch.uint16, 0), scene(4, torch.uint16, 1)
     inner = [unit(picture)[:, 3:-3, 3:-3] for picture in (result, gt)]
-    measure = BandMeasure(3, scale=4, bands=4)
+    measure = MultibandMetrics(3, scale=4, bands=4)
     figures = dict(zip(measure.names, measure(result, gt), strict=True))
     assert figures["psnr"] == pytest.approx(band_psnr(*inner).mean().item())
     assert figures["ssim"] == pytest.approx(band_ssim(*inner).mean().item())
@@ -38,7 +38,7 @@ def test_bands_are_measured_each_and_together_inside_the_border() -> None:
 
 
 def test_one_band_has_no_spectrum() -> None:
-    measure = BandMeasure(0, scale=2, bands=1)
+    measure = MultibandMetrics(0, scale=2, bands=1)
     assert "sam" not in measure.names
     assert len(measure(scene(1, torch.uint16, 0), scene(1, torch.uint16, 1))) == len(measure.names)
 
