@@ -34,10 +34,10 @@ def main() -> None:
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     player = Learner(accelerator, RRDBNetConfig().build(4, 3), OptimizerConfig(), Constant())
-    for parameter in player.module.parameters():
+    for parameter in player.net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     player.step()  # Adam's moments exist from the first step on
-    state = TrainState(player, None, smoothed(player.module, EMAConfig()), Stream(1, ""))
+    state = TrainState(player, None, smoothed(player.net, EMAConfig()), Stream(1, ""))
     pool = Pool(Layout(720, 12, 12, rank, world), PairShape((3, 64, 64), (3, 256, 256)), 0, device)
     folder = RunFolder(Path(sys.argv[1]))
     waits: dict[bool, list[float]] = {False: [], True: []}

@@ -72,7 +72,7 @@ def check_losses(x: Experiment, report: Report) -> None:
 
 def exchanged_bytes(x: Experiment) -> float:
     """Bytes that a process sends in a step: gradients, in a ring all-reduce, and pairs, out and in."""
-    networks = [player.module for player in x.state.players.values()]
+    networks = [player.net for player in x.state.players.values()]
     size: int = sum(p.numel() * p.element_size() for network in networks for p in network.parameters())
     pairs = x.batch.per_process * x.pool.shape.bytes if x.pool else 0
     world: int = x.accelerator.num_processes

@@ -94,7 +94,7 @@ class Saver:
         """
         if self.accelerator.num_processes == 1:
             return
-        networks = {name: player.module for name, player in self.state.players.items()}
+        networks = {name: player.net for name, player in self.state.players.items()}
         networks["generator_ema"] = self.state.ema.ema_model
         sums: list[int] = torch.stack([checksum(net.parameters()) for net in networks.values()]).tolist()
         newest = "none yet" if self.saved is None else f"of step {self.saved}"
@@ -181,7 +181,7 @@ class Saver:
     def _export(self, step: int) -> None:
         checkpoint = self.checkpoints.path(step)
         if not is_exported(checkpoint, self.folder.export):
-            export(checkpoint, self.state.generator.module, self.folder.export)
+            export(checkpoint, self.state.generator.net, self.folder.export)
 
     def _given_up(self, seconds: float) -> str:
         """Why rank 0's thread waits no longer for another rank's part, after so many seconds; or nothing."""

@@ -46,7 +46,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
     seen: list[Seen] = []
     report: Report = {}
     of = x.batch.accumulation
-    critic = x.discriminator.module if x.discriminator else None
+    critic = x.discriminator.net if x.discriminator else None
     with frozen(critic):
         for number in range(of):
             pair = next(pairs)
@@ -55,7 +55,7 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
             x.key_generators(number, "generator")
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
-                result = x.generator.net(unit(pair.lq), *noise_for(x.generator.module, x.keys(number)))
+                result = x.generator.ddp(unit(pair.lq), *noise_for(x.generator.net, x.keys(number)))
                 if phase.train_generator:
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)
@@ -79,17 +79,17 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
     assert config is not None
     report: Report = {}
     of = len(seen)
-    advance(player.module)  # one power iteration per step, whatever the ranks and micro-batches
+    advance(player.net)  # one power iteration per step, whatever the ranks and micro-batches
     penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
     for number, batch in enumerate(seen):
         x.key_generators(number, "discriminator")
         with player.micro_batch(number, of):
-            on_real, on_fake = logits_of(player.net, batch.real, batch.fake)
+            on_real, on_fake = logits_of(player.ddp, batch.real, batch.fake)
             terms = x.objective.discriminator(on_real, on_fake)
             loss = weighted_sum(terms)
             _add(report, "discriminator/loss", loss, terms, of)
             if penalty:
-                value = penalised(penalty, player.module, batch.real)
+                value = penalised(penalty, player.net, batch.real)
                 loss = loss + value
                 once = value.detach() / penalty.interval / of  # as it is, not as it counts
                 report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + once

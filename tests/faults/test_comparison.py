@@ -62,7 +62,7 @@ def test_a_weight_that_one_rank_holds_otherwise_ends_the_run_with_the_last_good_
     def wrong(x: Experiment, pairs: Iterator[Pairs]) -> Report:
         report = train_step(x, pairs)
         if x.state.step == 2:
-            next(x.generator.module.parameters()).data.view(-1)[0] += 1e-6
+            next(x.generator.net.parameters()).data.view(-1)[0] += 1e-6
         return report
 
     def work(arguments: Sequence[str]) -> int:

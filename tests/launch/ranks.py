@@ -43,14 +43,14 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     accelerator = make_accelerator(config := load_config(RunConfig, TINY))
     torch.manual_seed(accelerator.process_index)
     experiment = assemble(config, accelerator)
-    before = checksum(experiment.generator.module)
+    before = checksum(experiment.generator.net)
     experiment.fill_pool()
     pairs = experiment.pairs()
     for step in range(STEPS):
         experiment.generator.set_rate(step, STEPS)
         train_step(experiment, pairs)
         experiment.state.advance(experiment.batch.global_size)
-    after, average = checksum(experiment.generator.module), checksum(experiment.state.ema.ema_model)
+    after, average = checksum(experiment.generator.net), checksum(experiment.state.ema.ema_model)
     return {"before": gather_object([before]), "after": gather_object([after]), "average": gather_object([average])}
 
 
@@ -73,7 +73,7 @@ def game(per_device: int) -> tuple[Experiment, dict[str, list[float]]]:
 
 def networks(x: Experiment) -> dict[str, dict[str, torch.Tensor]]:
     """Both players' state dicts: the discriminator's has its power iterations too."""
-    return {name: player.module.state_dict() for name, player in x.state.players.items()}
+    return {name: player.net.state_dict() for name, player in x.state.players.items()}
 
 
 def game_of_all_ranks(answers: str) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def game_of_all_ranks(answers: str) -> dict[str, Any]:
     x, seen = game(per_device=1)
     if x.accelerator.is_main_process:
         torch.save(networks(x), Path(answers, "game.pt"))
-    sums = {name: gather_object([checksum(player.module)]) for name, player in x.state.players.items()}
+    sums = {name: gather_object([checksum(player.net)]) for name, player in x.state.players.items()}
     return {**{name: gather_object([values]) for name, values in seen.items()}, **sums}
 
 

@@ -35,7 +35,7 @@ def saver(accelerator: Accelerator, tmp_path: Path) -> Make:
     def make(**settings: Any) -> Saver:
         net = SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
         player = Learner(accelerator, net, OptimizerConfig(), Constant())
-        average = smoothed(player.module, EMAConfig(decay=0.9))
+        average = smoothed(player.net, EMAConfig(decay=0.9))
         state = TrainState(player, None, average, Stream(pictures=5, names="abc"))
         return Saver(accelerator, RunFolder(tmp_path), CheckpointsConfig(**settings), state, None)
 
@@ -46,7 +46,7 @@ def train(saver: Saver, steps: int = 1, value: float = 1.0) -> None:
     """Take steps on pictures of one value; NaN gives a gradient that is not finite."""
     for _ in range(steps):
         player = saver.state.generator
-        loss = player.net(torch.full((1, 3, 5, 5), value)).square().mean()
+        loss = player.ddp(torch.full((1, 3, 5, 5), value)).square().mean()
         player.accelerator.backward(loss)
         player.step()
         saver.state.advance(positions=4)
@@ -99,7 +99,7 @@ def test_a_background_save_holds_the_weights_and_the_best_of_its_step(saver: Mak
     s.secure()
     held.clear()
     train(s)
-    before = {name: value.clone() for name, value in s.state.generator.module.state_dict().items()}
+    before = {name: value.clone() for name, value in s.state.generator.net.state_dict().items()}
     s.save()
     train(s)
     s.state.best = Best("psnr", 31.0, 3, "y")  # found, and not saved yet: the old best is still the only one
@@ -108,7 +108,7 @@ def test_a_background_save_holds_the_weights_and_the_best_of_its_step(saver: Mak
     assert (s.saved, s.checkpoints.steps()) == (2, [1, 2])
     written = s.checkpoints.load(2)["generator"]
     assert all(torch.equal(written[name], value) for name, value in before.items())
-    assert not torch.equal(written["body.0.weight"], s.state.generator.module.state_dict()["body.0.weight"])
+    assert not torch.equal(written["body.0.weight"], s.state.generator.net.state_dict()["body.0.weight"])
 
 
 def test_a_save_under_way_is_looked_for_at_reports_and_not_waited_for(saver: Make, held: threading.Event) -> None:

@@ -19,13 +19,13 @@ def state(accelerator: Accelerator, seed: int = 0, **optimizer: Any) -> TrainSta
     net = SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
     config = OptimizerConfig(**optimizer)
     player = Learner(accelerator, net, config, Constant())
-    return TrainState(player, None, smoothed(player.module, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
+    return TrainState(player, None, smoothed(player.net, EMAConfig(decay=0.9)), Stream(pictures=5, names="abc"))
 
 
 def train(s: TrainState, steps: int) -> None:
     for _ in range(steps):
         picture = torch.linspace(0, 1, 75).reshape(1, 3, 5, 5) + 0.01 * s.step
-        s.generator.accelerator.backward(s.generator.net(picture).square().mean())
+        s.generator.accelerator.backward(s.generator.ddp(picture).square().mean())
         s.generator.step()
         s.advance(positions=4)
 
@@ -96,7 +96,7 @@ def test_the_average_under_bf16_runs_on_its_own_weights() -> None:
     train(s, 1)
     before = s.ema.ema_model(picture)
     with torch.no_grad():
-        for parameter in s.generator.module.parameters():
+        for parameter in s.generator.net.parameters():
             parameter.zero_()
     assert torch.equal(s.ema.ema_model(picture), before)
-    assert not torch.equal(s.generator.module(picture), before)
+    assert not torch.equal(s.generator.net(picture), before)

@@ -59,7 +59,7 @@ def no_gradient(net: nn.Module) -> bool:
 
 def test_each_step_leaves_no_gradient_in_the_other_player(build: Build) -> None:
     x = build("batch.per_device=2", "batch.global_size=4")
-    generator, critic = x.generator.module, x.state.players["discriminator"].module
+    generator, critic = x.generator.net, x.state.players["discriminator"].net
     before = weights(critic)
     seen, report = generator_step(x, x.phase(0), x.pairs())
     assert len(seen) == 2  # micro-batches
@@ -91,7 +91,7 @@ class Foreign(nn.Module):
 def test_an_imported_discriminator_keeps_its_frozen_parts_and_sees_real_and_fake_apart(build: Build) -> None:
     foreign = f"adversarial.discriminator={{type: module, path: {__name__}.Foreign}}"
     x = build("batch.per_device=4", foreign)
-    critic = x.state.players["discriminator"].module.net
+    critic = x.state.players["discriminator"].net.net
     assert isinstance(critic, Foreign)
     judged: list[Tensor] = []
     critic.norm.register_forward_pre_hook(lambda _, args: judged.append(args[0]))
@@ -105,7 +105,7 @@ def test_an_imported_discriminator_keeps_its_frozen_parts_and_sees_real_and_fake
 
 def test_the_discriminator_sits_idle_during_pretraining(build: Build) -> None:
     x = build("adversarial.pretrain_g_only=true", "adversarial.g_pretrain_steps=2")
-    critic, pairs = x.state.players["discriminator"].module, x.pairs()
+    critic, pairs = x.state.players["discriminator"].net, x.pairs()
     before = weights(critic)
     for step in range(2):
         report = train_step(x, pairs)
@@ -124,10 +124,10 @@ def test_the_generator_waits_where_it_is_told_to(build: Build) -> None:
     x = build("adversarial.net_d_iters=2")
     pairs = x.pairs()
     for step in range(4):
-        before, critic = weights(x.generator.module), weights(x.state.players["discriminator"].module)
+        before, critic = weights(x.generator.net), weights(x.state.players["discriminator"].net)
         train_step(x, pairs)
-        assert same(before, weights(x.generator.module)) == (step % 2 == 0)
-        assert not same(critic, weights(x.state.players["discriminator"].module))
+        assert same(before, weights(x.generator.net)) == (step % 2 == 0)
+        assert not same(critic, weights(x.state.players["discriminator"].net))
         x.state.advance(4)
 
 
@@ -136,7 +136,7 @@ def test_the_generators_step_depends_on_the_adversarial_weight(build: Build) -> 
     for weight in ("0.1", "10.0"):
         x = build(f"adversarial.loss.weight={weight}")
         generator_step(x, x.phase(0), x.pairs())
-        moved.append(weights(x.generator.module))
+        moved.append(weights(x.generator.net))
     assert not same(*moved)
 
 
@@ -145,7 +145,7 @@ def test_the_power_iteration_is_made_once_per_step_whatever_the_micro_batches(bu
     for per_device in (1, 4):
         x = build(f"batch.per_device={per_device}")
         train_step(x, x.pairs())
-        state = x.state.players["discriminator"].module.state_dict()
+        state = x.state.players["discriminator"].net.state_dict()
         vectors.append([value for name, value in state.items() if name.endswith("weight_u")])
     assert same(*vectors)
 
@@ -164,7 +164,7 @@ def test_a_loss_aims_at_the_sharpened_truth_if_told_to(build: Build, flag: str) 
 def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
     """To its power iterations, which follow from the weights. The generator learns on."""
     x = build("adversarial.adaptive_d={threshold: 0.5, ema_decay: 0.0}")
-    critic, pairs = x.state.players["discriminator"].module, x.pairs()
+    critic, pairs = x.state.players["discriminator"].net, x.pairs()
     restraint = x.state.restraint
     assert restraint is not None
     bias = dict(critic.named_parameters())["conv9.bias"]
@@ -173,13 +173,13 @@ def test_a_held_discriminator_stays_as_it_is(build: Build) -> None:
     assert train_step(x, pairs)["discriminator/paused"] == 0
     hold = restraint.hold
     restraint.hold = lambda real, fake: hold(real * 0 + 0.9, fake * 0 + 0.1)  # type: ignore[method-assign]
-    before, generator = [p.clone() for p in critic.parameters()], weights(x.generator.module)
+    before, generator = [p.clone() for p in critic.parameters()], weights(x.generator.net)
     report = train_step(x, pairs)
     assert report["discriminator/paused"] == 1
     assert report["discriminator/grad_norm"] > 0
     assert same(before, list(critic.parameters()))
     assert no_gradient(critic)
-    assert not same(generator, weights(x.generator.module))
+    assert not same(generator, weights(x.generator.net))
 
 
 def test_each_player_scales_its_losses_by_its_own_scale_and_accelerate_none(build: Build) -> None:
@@ -188,7 +188,7 @@ def test_each_player_scales_its_losses_by_its_own_scale_and_accelerate_none(buil
     plain = train_step(x, x.pairs())["discriminator/grad_norm"].item()
     for scales in ((2.0**14, 2.0**15), (2.0**60, 2.0**16)):
         x = build(r1, "max_train_steps=100", "mixed_precision=fp16")
-        before = weights(x.generator.module)
+        before = weights(x.generator.net)
         for player, value in zip(x.state.players.values(), scales, strict=True):
             assert player.scale
             player.scale.value.fill_(value)
@@ -196,7 +196,7 @@ def test_each_player_scales_its_losses_by_its_own_scale_and_accelerate_none(buil
         assert tuple(report[f"{name}/loss_scale"].item() for name in x.state.players) == scales
         assert report["discriminator/grad_norm"].item() == pytest.approx(plain, rel=0.02)
     assert report["training/skipped_share"] == 1
-    assert same(before, weights(x.generator.module))
+    assert same(before, weights(x.generator.net))
     assert [p.scale.value.item() for p in x.state.players.values() if p.scale] == [2.0**59, 2.0**16]
     assert (x.state.skipped_in_a_row(), x.state.diverging()) == (1, 0)
     assert "mixed_precision: fp16 on a CPU is for tests; it is many times slower than no" in x.notes
@@ -239,9 +239,9 @@ def test_both_players_movements_are_told_at_the_step_before_a_report(build: Buil
     x = build("telemetry.report_steps=2", "checkpoints.checkpointing_steps=100", "max_train_steps=100")
     pairs = x.pairs()
     for step in range(4):
-        before = torch.cat([w.detach().flatten() for w in x.generator.module.parameters()])
+        before = torch.cat([w.detach().flatten() for w in x.generator.net.parameters()])
         report = train_step(x, pairs)
-        moved = torch.cat([w.detach().flatten() for w in x.generator.module.parameters()]) - before
+        moved = torch.cat([w.detach().flatten() for w in x.generator.net.parameters()]) - before
         if step % 2:
             expected = (moved.norm() / before.norm()).item()
             assert report["generator/update_ratio"].item() == pytest.approx(expected, rel=1e-4)
@@ -256,7 +256,7 @@ def test_saturated_values_are_counted_before_they_are_clamped(build: Build) -> N
     assert saturated(picture) == 0.5
     x = build("batch.per_device=2", "batch.global_size=4")
     with torch.no_grad():
-        for weight in x.generator.module.parameters():
+        for weight in x.generator.net.parameters():
             weight.zero_()  # what is left is the input, repeated
     pairs = list(islice(x.pairs(), 2))
     _, report = generator_step(x, x.phase(0), iter(pairs))
@@ -273,7 +273,7 @@ def test_a_stochastic_generator_gets_the_noise_of_each_place(build: Build) -> No
     x = build("batch.per_device=2", "batch.global_size=4", STOCHASTIC)
     x.state.step = 3
     pairs = list(islice(x.pairs(), 2))
-    twin = deepcopy(x.generator.module)  # as before the step
+    twin = deepcopy(x.generator.net)  # as before the step
     seen, _ = generator_step(x, x.phase(3), iter(pairs))
     for places, pair, judged in zip(([12, 13], [14, 15]), pairs, seen, strict=True):
         noise = noise_of(Keys(x.config.seed, torch.tensor(places)), 4)
@@ -328,7 +328,7 @@ def tensors_in(tree: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
 def test_r1_is_float32_under_a_lower_precision(build: Build, precision: str, discriminator: str) -> None:
     """In bf16 the gradient of the SRGAN discriminator's penalty is wrong by 27 % of its length."""
     x = build(f"adversarial.discriminator={{type: {discriminator}, num_feat: 4}}", f"mixed_precision={precision}")
-    critic, real = x.state.players["discriminator"].module, torch.rand(2, 3, 32, 32)
+    critic, real = x.state.players["discriminator"].net, torch.rand(2, 3, 32, 32)
     penalised(R1Penalty(), critic, real).backward()
     ours = [p.grad.clone() if p.grad is not None else None for p in critic.parameters()]
     critic.zero_grad()
@@ -369,7 +369,7 @@ def test_r1_is_due_by_the_discriminators_own_steps_and_told_as_it_is(build: Buil
 
 def test_a_step_makes_one_power_iteration(build: Build) -> None:
     x = build("batch.per_device=2", "batch.global_size=4")
-    critic = x.state.players["discriminator"].module
+    critic = x.state.players["discriminator"].net
     layers = [layer for layer in critic.modules() if isinstance(layer, SpectralConv2d)]
     assert len(layers) == 8
     wanted = []

@@ -62,7 +62,7 @@ class Watched(StopConsensus):
 
     def agree(self, skipped: int) -> Decision:
         verdict, step = super().agree(skipped), self.x.state.step
-        self.live[step] = flat(self.x.generator.module)
+        self.live[step] = flat(self.x.generator.net)
         self.average[step] = flat(self.x.state.ema.ema_model)
         return replace(verdict, stop="signal") if step == self.stop else verdict
 
@@ -277,7 +277,7 @@ def test_validation_measures_the_live_weights_until_the_average_begins(tiny: Cal
         x.generator.set_rate(step, STEPS)
         train_step(x, pairs)
         x.state.advance(x.batch.global_size)
-        shown, live = (x.validator(net, step).figures for net in (x.state.ema.ema_model, x.generator.module))
+        shown, live = (x.validator(net, step).figures for net in (x.state.ema.ema_model, x.generator.net))
         assert (shown == live) == (step <= 3)
 
 

@@ -138,7 +138,8 @@ def summary(config: RunConfig, facts: Facts) -> str:
     smoothed = "smoothed " if config.ema.decay else ""
     return (
         f"A network that {enlarges}{removed_degradations(config)}. It is a `{config.generator.type}` of "
-        f"{facts.parameters:,} parameters, trained with wildsr by the losses{game} below. These are its {smoothed}weights after "
+        f"{facts.parameters:,} parameters, trained with wildsr by the losses{game} below. "
+        f"These are its {smoothed}weights after "
         f"{facts.step:,} of {config.max_train_steps:,} steps."
     )
 

@@ -117,7 +117,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         accelerator, lambda: check_machine(config, accelerator.num_processes), "looking at its memory"
     )
     generator, discriminator, loaded = make_players(config, accelerator)
-    state = TrainState(generator, discriminator, smoothed(generator.module, config.ema), stream_of(source))
+    state = TrainState(generator, discriminator, smoothed(generator.net, config.ema), stream_of(source))
     state.unreadable |= bad.keys()
     if config.adversarial and config.adversarial.adaptive_d:
         state.restraint = AdaptiveD(accelerator, config.adversarial.adaptive_d)
@@ -127,7 +127,7 @@ def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
         on_main(accelerator, lambda: check_compiler(accelerator.device), "trying the compiler")
         notes.append(COST)
         for player in state.players.values():
-            compile_in_place(player.module)
+            compile_in_place(player.net)
     synthesis = make_synthesis(config, accelerator)
     pool = make_pool(config, batch, accelerator)
     pusher = make_pusher(config) if accelerator.is_main_process else None

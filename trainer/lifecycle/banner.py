@@ -13,7 +13,7 @@ from trainer.validation.validator import Validator
 def banner(x: Experiment) -> str:
     """The run in a few lines: device, batch, data, sizes, and where it stands."""
     config = x.config
-    parameters = sum(p.numel() for p in x.generator.module.parameters())
+    parameters = sum(p.numel() for p in x.generator.net.parameters())
     start = f"resumes at step {x.state.step}" if x.state.step else "starts at step 0"
     rows = {
         "run": f"{x.folder.path}, {start} of {config.max_train_steps}",

@@ -1,4 +1,4 @@
-"""A player of the game: a network, its optimizer and its clip."""
+"""One network with its optimizer, learning rate, clipping and loss scale."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -61,17 +61,18 @@ class Learner:
 
     Parameters
     ----------
-    net : the network as Accelerate prepared it; call this one in training
-    module : the same network bare; save this one
+    net : the network itself, whose weights are saved
+
+    It has it as `ddp` too, as Accelerate prepared it: call this one in training.
     """
 
     def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
-        self.accelerator, self.module, self.config, self.schedule = accelerator, net, config, schedule
+        self.accelerator, self.net, self.config, self.schedule = accelerator, net, config, schedule
         with warnings.catch_warnings():
             # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
             # changes them under a graph that still needs them.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            self.net, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
+            self.ddp, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
         self.plateau = PlateauState()
         self.learning_rate = config.learning_rate
         self.skipped = torch.zeros((), device=accelerator.device)
@@ -112,7 +113,7 @@ class Learner:
     def micro_batch(self, number: int, of: int) -> Iterator[None]:
         """Surround forward and backward of one micro-batch; gradients travel between ranks on the last one only."""
         if number < of - 1:
-            with self.accelerator.no_sync(self.net):
+            with self.accelerator.no_sync(self.ddp):
                 yield
         else:
             yield
@@ -132,7 +133,7 @@ class Learner:
         Where the norm is not finite nothing changes but the counters of skipped steps and the loss scale; and nothing
         at all where `hold`, a scalar on the device, is 1 and not 0.
         """
-        parameters = list(self.module.parameters())
+        parameters = list(self.net.parameters())
         gradients = [p.grad for p in parameters if p.grad is not None]
         if self.scale:
             self.scale.unscale(gradients)
@@ -153,32 +154,32 @@ class Learner:
         return norm
 
     def rehearse(self, forward: Callable[[nn.Module], Tensor]) -> None:
-        """One backward pass from what `forward` makes of `net`; nothing of it remains.
+        """One backward pass from what `forward` makes of `ddp`; nothing of it remains.
 
         After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
         resumed run would take its first step before that and, on more than two ranks, add up the same gradients in
         another order than the uninterrupted one: rounded differently.
         """
-        buffers = [buffer.clone() for buffer in self.module.buffers()]  # an imported network may change its own
-        self.accelerator.backward(forward(self.net).sum())
+        buffers = [buffer.clone() for buffer in self.net.buffers()]  # an imported network may change its own
+        self.accelerator.backward(forward(self.ddp).sum())
         self.optimizer.zero_grad()
-        for buffer, before in zip(self.module.buffers(), buffers, strict=True):
+        for buffer, before in zip(self.net.buffers(), buffers, strict=True):
             buffer.copy_(before)
 
     def weights(self) -> list[Tensor]:
         """A copy of all parameters: as much memory as they take."""
-        return [p.detach().clone() for p in self.module.parameters()]
+        return [p.detach().clone() for p in self.net.parameters()]
 
     def moved_since(self, before: list[Tensor]) -> Tensor:
         """|w - before| / |before| over all parameters, a scalar on the device. `before` is used up."""
         size = nn.utils.get_total_norm(before)
-        for old, new in zip(before, self.module.parameters(), strict=True):
+        for old, new in zip(before, self.net.parameters(), strict=True):
             old.sub_(new.detach())
         return nn.utils.get_total_norm(before) / size
 
     def parts(self, name: str) -> dict[str, dict[str, Any]]:
         """What a checkpoint holds of this player, under its name."""
-        return {name: self.module.state_dict(), f"{name}_optimizer": self.optimizer.state_dict()}
+        return {name: self.net.state_dict(), f"{name}_optimizer": self.optimizer.state_dict()}
 
     def progress(self) -> dict[str, Any]:
         """The numbers among it."""
@@ -188,7 +189,7 @@ class Learner:
 
     def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
         """Take over what `parts` and `progress` returned once."""
-        self.module.load_state_dict(parts[name])
+        self.net.load_state_dict(parts[name])
         self.load_moments(parts[f"{name}_optimizer"])
         self.skipped.fill_(progress["skipped"])
         self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])

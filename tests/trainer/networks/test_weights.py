@@ -303,8 +303,8 @@ def test_a_run_starts_from_both_networks_of_another(tiny: Callable[..., RunConfi
     config = tiny(game, f"init.generator={first}", f"init.discriminator={tmp_path / 'old'}")
     generator, critic, said = make_players(config, make_accelerator(config))
     assert critic is not None
-    assert torch.equal(generator.module.body[0].weight, net(1).body[0].weight)
-    assert torch.equal(critic.module.conv0.weight, discriminator(5).conv0.weight)
+    assert torch.equal(generator.net.body[0].weight, net(1).body[0].weight)
+    assert torch.equal(critic.net.conv0.weight, discriminator(5).conv0.weight)
     assert [sentence.split(":")[0] for sentence in said] == ["init.generator", "init.discriminator"]
 
 
@@ -358,6 +358,6 @@ def test_a_dry_run_and_a_check_say_what_was_loaded(
 def test_a_dry_run_whose_loss_is_no_number_is_a_failure(tiny: Callable[..., RunConfig]) -> None:
     config = tiny("validation=null", "queue_size=0", "telemetry.report_to=none")
     x = assemble(config, make_accelerator(config))
-    x.generator.module.body[0].bias.data.fill_(torch.nan)
+    x.generator.net.body[0].bias.data.fill_(torch.nan)
     with pytest.raises(Failure, match=r"^dry run: training/loss is no finite number at step 0: look at init, and at"):
         dry_run(x)

@@ -79,7 +79,7 @@ def test_every_phase_is_compiled_once_and_trains_as_without(
     train(plain, plain.pairs(), 8)
     x = build(*GAME, f"mixed_precision={precision}")
     for player in x.state.players.values():
-        compile_in_place(player.module, QUICK)
+        compile_in_place(player.net, QUICK)
     pairs = x.pairs()
     train(x, pairs, 4)  # pretraining, R1 without the generator, both players
     with torch.compiler.set_stance("fail_on_recompile"):
@@ -92,9 +92,9 @@ def test_every_phase_is_compiled_once_and_trains_as_without(
 
 def test_the_average_is_not_compiled(build: Callable[..., Experiment]) -> None:
     x = build(GAME[-1])
-    compile_in_place(x.generator.module, QUICK)
+    compile_in_place(x.generator.net, QUICK)
     train(x, x.pairs(), 1)
-    compiled = [part for part in x.generator.module.modules() if part._compiled_call_impl]
+    compiled = [part for part in x.generator.net.modules() if part._compiled_call_impl]
     assert [type(part).__name__ for part in compiled] == ["NoiseBlock", "NoiseBlock"]
     assert not any(part._compiled_call_impl for part in x.state.ema.ema_model.modules())
 

@@ -33,7 +33,7 @@ def gradient(p: Learner, pictures: torch.Tensor, micro_batches: int) -> torch.Te
     """Backward over `pictures` in equal parts; the norm that `step` reports."""
     for number, part in enumerate(pictures.chunk(micro_batches)):
         with p.micro_batch(number, micro_batches):
-            p.accelerator.backward((p.net(part) - TARGET).square().mean() / micro_batches)
+            p.accelerator.backward((p.ddp(part) - TARGET).square().mean() / micro_batches)
     return p.step()
 
 
@@ -67,7 +67,7 @@ def test_micro_batches_add_up_to_the_batch(accelerator: Accelerator) -> None:
     whole, parts = player(accelerator, config), player(accelerator, config)
     norms = [gradient(whole, pictures, 1), gradient(parts, pictures, 4)]
     assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-5)
-    for one, other in zip(whole.module.parameters(), parts.module.parameters(), strict=True):
+    for one, other in zip(whole.net.parameters(), parts.net.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
 
 
@@ -77,9 +77,9 @@ def test_the_gradient_is_clipped_and_its_norm_reported_before_that(accelerator: 
     pictures, moved = torch.rand(2, 3, 6, 6), {}
     for limit in (None, 1e-3):
         p = player(accelerator, OptimizerConfig(max_grad_norm=limit, **config))  # type: ignore[arg-type]
-        before = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+        before = torch.cat([w.detach().flatten() for w in p.net.parameters()])
         norm = gradient(p, pictures, 1)
-        after = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+        after = torch.cat([w.detach().flatten() for w in p.net.parameters()])
         moved[limit] = ((after - before).double().norm() * 1e3).item()
     assert norm.item() > 0.01  # as it was, not as it was clipped
     assert moved[None] == pytest.approx(norm.item(), rel=1e-2)
@@ -95,22 +95,22 @@ def test_the_rate_is_a_multiple_of_the_full_rate(accelerator: Accelerator) -> No
 
 def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig())
-    before = {name: value.clone() for name, value in p.module.state_dict().items()}
+    before = {name: value.clone() for name, value in p.net.state_dict().items()}
     p.set_rate(4, 4)
     gradient(p, torch.rand(1, 3, 4, 4), 1)
-    assert all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in p.net.state_dict().items())
 
 
 def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig(weight_decay=0.1))
     gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
-    before = {name: value.clone() for name, value in p.module.state_dict().items()}
+    before = {name: value.clone() for name, value in p.net.state_dict().items()}
     moments = [{key: value.clone() for key, value in state.items()} for state in p.optimizer.state.values()]
     for hold in (1.0, 0.0):
-        p.accelerator.backward((p.net(torch.rand(1, 3, 4, 4)) - TARGET).square().mean())
+        p.accelerator.backward((p.ddp(torch.rand(1, 3, 4, 4)) - TARGET).square().mean())
         assert p.step(torch.tensor(hold)) > 0  # the norm is told all the same
-        assert all(w.grad is None for w in p.module.parameters())
-        stayed = all(torch.equal(value, before[name]) for name, value in p.module.state_dict().items())
+        assert all(w.grad is None for w in p.net.parameters())
+        stayed = all(torch.equal(value, before[name]) for name, value in p.net.state_dict().items())
         now = p.optimizer.state.values()
         kept = [torch.equal(new[key], old[key]) for new, old in zip(now, moments, strict=True) for key in old]
         assert (stayed, all(kept)) == (hold == 1, hold == 1)
@@ -132,10 +132,10 @@ def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
 
 def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig(learning_rate=1e-2))
-    old = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+    old = torch.cat([w.detach().flatten() for w in p.net.parameters()])
     before = p.weights()
     gradient(p, torch.rand(1, 3, 4, 4), 1)
-    new = torch.cat([w.detach().flatten() for w in p.module.parameters()])
+    new = torch.cat([w.detach().flatten() for w in p.net.parameters()])
     assert p.moved_since(before).item() == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
     assert p.moved_since(p.weights()) == 0
 
@@ -143,7 +143,7 @@ def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Acceler
 def test_a_step_forgets_the_gradient(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig())
     gradient(p, torch.rand(1, 3, 4, 4), 1)
-    assert all(w.grad is None for w in p.module.parameters())
+    assert all(w.grad is None for w in p.net.parameters())
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None
 def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(accelerator: Accelerator) -> None:
     p = player(accelerator, OptimizerConfig(weight_decay=0.1, max_grad_norm=1.0))
     gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
-    before = [value.clone() for value in p.module.state_dict().values()]
+    before = [value.clone() for value in p.net.state_dict().values()]
     moments = [value.clone() for state in p.optimizer.state.values() for value in state.values()]
     for hold in (torch.tensor(0.0), None):
-        p.accelerator.backward(p.net(torch.rand(1, 3, 4, 4)).sum() * float("nan"))
+        p.accelerator.backward(p.ddp(torch.rand(1, 3, 4, 4)).sum() * float("nan"))
         assert not p.step(hold).isfinite()
     assert (p.skipped, p.skipped_in_a_row) == (2, 2)
     now = [value for state in p.optimizer.state.values() for value in state.values()]
-    pairs = [*zip(before, p.module.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
+    pairs = [*zip(before, p.net.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
     assert all(torch.equal(one, other) for one, other in pairs)
     gradient(p, torch.rand(1, 3, 4, 4), 1)
     assert (p.skipped, p.skipped_in_a_row) == (2, 0)
@@ -204,7 +204,7 @@ def scale_of(p: Learner) -> LossScale:
 
 def taught(p: Learner, factor: float = 1.0) -> torch.Tensor:
     """A step from one picture; the norm."""
-    p.backward(factor * (p.net(torch.full((1, 3, 4, 4), 0.3)) - TARGET).square().mean())
+    p.backward(factor * (p.ddp(torch.full((1, 3, 4, 4), 0.3)) - TARGET).square().mean())
     return p.step()
 
 
@@ -215,17 +215,17 @@ def test_a_scaled_loss_gives_the_gradient_of_the_plain_one(
     plain, scaled = player(accelerator, OptimizerConfig(max_grad_norm=limit)), half(max_grad_norm=limit)
     assert plain.scale is None
     for p in (plain, scaled):
-        p.module.forward = type(p.module).forward.__get__(p.module)  # type: ignore[method-assign] # no autocast
+        p.net.forward = type(p.net).forward.__get__(p.net)  # type: ignore[method-assign] # no autocast
     for _ in range(2):
         assert torch.equal(taught(plain), taught(scaled))  # a power of two rounds nothing
-    for one, other in zip(plain.module.parameters(), scaled.module.parameters(), strict=True):
+    for one, other in zip(plain.net.parameters(), scaled.net.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_fp16_steps_as_float32_does_nearly(accelerator: Accelerator, half: Half) -> None:
     plain, low = player(accelerator, OptimizerConfig(learning_rate=1e-2)), half(learning_rate=1e-2)
     inner: list[torch.dtype] = []
-    next(layer for layer in low.module.modules() if isinstance(layer, nn.Conv2d)).register_forward_hook(
+    next(layer for layer in low.net.modules() if isinstance(layer, nn.Conv2d)).register_forward_hook(
         lambda _, __, output: inner.append(output.dtype)
     )
     assert low.net(torch.rand(1, 3, 4, 4)).dtype == torch.float32
@@ -233,7 +233,7 @@ def test_fp16_steps_as_float32_does_nearly(accelerator: Accelerator, half: Half)
     norms = [taught(plain), taught(low)]
     assert norms[1].item() == pytest.approx(norms[0].item(), rel=1e-2)
     assert norms[1] != norms[0]
-    for one, other in zip(plain.module.parameters(), low.module.parameters(), strict=True):
+    for one, other in zip(plain.net.parameters(), low.net.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
@@ -241,7 +241,7 @@ def test_an_overflow_is_skipped_and_halves_the_scale_of_this_player_alone(half: 
     one, other = half(weight_decay=0.1), half()
     assert scale_of(one).value == 2**16
     taught(one)  # now there are moments
-    before = [value.clone() for value in one.module.state_dict().values()]
+    before = [value.clone() for value in one.net.state_dict().values()]
     moments = [value.clone() for state in one.optimizer.state.values() for value in state.values()]
     scale_of(one).value.fill_(2.0**40)
     for halved in (2.0**39, 2.0**38):
@@ -249,7 +249,7 @@ def test_an_overflow_is_skipped_and_halves_the_scale_of_this_player_alone(half: 
         assert scale_of(one).value == halved
     assert scale_of(one).good == 0
     now = [value for state in one.optimizer.state.values() for value in state.values()]
-    pairs = [*zip(before, one.module.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
+    pairs = [*zip(before, one.net.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
     assert all(torch.equal(a, b) for a, b in pairs)
     assert (one.skipped, one.skipped_in_a_row, one.diverging) == (2, 2, 0)
     taught(other)
