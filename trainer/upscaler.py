@@ -1,4 +1,4 @@
-"""The place of `Upscaler` that model cards of versions before 0.2 import it from; it is `trainer.Upscaler` now."""
+"""Where model cards of versions before 0.2 import `Upscaler` from; it is `from trainer import Upscaler` now."""
 
 from trainer.upscale.upscaler import Upscaler
 

@@ -22,7 +22,7 @@ METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectra
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
 PYTHON = """\
 from PIL import Image
-from trainer.upscale.upscaler import Upscaler
+from trainer import Upscaler
 
 upscaler = Upscaler.from_pretrained("{repo_id}")
 upscaler(Image.open("photo.png")).save("large.png")

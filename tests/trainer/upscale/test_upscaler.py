@@ -1,7 +1,9 @@
 """Tiled is whole, memory that is short, and what goes in and out of Python."""
 
+import importlib
 import logging
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import trainer
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import (
     Generator,
@@ -23,7 +26,8 @@ from trainer.networks import (
 from trainer.upscale.picture import Picture
 from trainer.upscale.upscaler import Upscaler, interpolate
 
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+ROOT = Path(__file__).parents[3]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 def lively(net: Generator) -> Generator:
@@ -342,3 +346,13 @@ def test_released_networks_give_the_whole_picture_in_tiles(weights: str) -> None
     picture = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
     tiled, whole = (Upscaler.from_pretrained(str(file), tile=tile)(picture) for tile in (24, 99))
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+
+
+def test_it_is_found_in_the_package_and_where_older_model_cards_look() -> None:
+    """Without the price of torch for who only imports the package."""
+    look = "import sys, trainer; assert 'torch' not in sys.modules; print(trainer.Upscaler.__module__)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "trainer.upscale.upscaler\n", done.stderr
+    assert importlib.import_module("trainer.upscaler").Upscaler is Upscaler
+    with pytest.raises(AttributeError, match="module 'trainer' has no attribute 'Upscale'"):
+        trainer.Upscale  # noqa: B018 - to ask for it is the test
