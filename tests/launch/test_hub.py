@@ -101,7 +101,9 @@ def test_what_the_hub_does_not_give_is_said_in_words(hub: LoopbackHub, capfd: py
     """By a program that was started when the hub was there, and by this one, which is offline."""
     hub.add("tester/empty")
     names = ("tester/absent", "tester/empty")
-    program = f"from trainer.export import main\nfor name in {names}: assert main([name, '--out', 'nowhere']) == 2"
+    program = (
+        f"from trainer.export.__main__ import main\nfor name in {names}: assert main([name, '--out', 'nowhere']) == 2"
+    )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120, check=True)
     assert export.main(["tester/empty", "--out", "nowhere"]) == 2
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]

@@ -19,8 +19,9 @@ from trainer.hub.upload_process import complaints
 SENDER = """
 import sys
 from threading import Event
-from trainer.hub.client import errand
-errand({"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}, 100.0, Event())
+from trainer.hub.client import request_in_process
+request = {"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}
+request_in_process(request, 100.0, Event())
 """
 
 
@@ -31,7 +32,7 @@ def test_a_courier_does_not_outlive_its_sender(hub: LoopbackHub, saved: Callable
     sender = subprocess.Popen([sys.executable, "-c", SENDER, str(folder)], cwd=ROOT)
     until(lambda: any("preupload" in request for request in hub.requests))
     (courier,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
-    assert b"courier.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
+    assert b"upload_process.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
     sender.kill()
     sender.wait()
     until(lambda: not alive(courier))
@@ -45,7 +46,9 @@ def alive(pid: str) -> bool:
 
 @pytest.mark.usefixtures("hub")
 def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert request_in_process({"errand": "dance"}, 30, Event()) == HubResult(error="courier.py ended with status 1")
+    assert request_in_process({"errand": "dance"}, 30, Event()) == HubResult(
+        error="upload_process.py ended with status 1"
+    )
     cancelled = Event()
     cancelled.set()
     assert request_in_process({"errand": "push"}, 30, cancelled) == HubResult(error="cut off")

@@ -336,7 +336,7 @@ def test_packages_that_are_absent_are_named(
 
 
 def test_help_waits_for_nothing_heavy() -> None:
-    program = "import sys; from trainer.export import parse; parse(['x']); print('torch' in sys.modules)"
+    program = "import sys; from trainer.export.__main__ import parse; parse(['x']); print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == "False\n"
 
