@@ -86,7 +86,12 @@ def lurk(job: Job, checkpoints: Path, instant: float, span: float, in_save: bool
 
 
 def damage(checkpoints: Path, how: int) -> bool:
-    """Truncate a file of the newest checkpoint, or flip one of its bits, if an older one is there to fall back on."""
+    """Truncate a file of the newest checkpoint, or flip one of its bits, if an older one is there to fall back on.
+
+    Not of a run that is done, whose checkpoints are not read again when it is started once more.
+    """
+    if (checkpoints.parent / "DONE").exists():
+        return False
     found = sorted(checkpoints.glob("step-????????")) if checkpoints.is_dir() else []
     if len(found) < 2:
         return False

@@ -45,9 +45,10 @@ def open_when_there(config: RunConfig) -> Proven:
             if not was_trained_on(config):
                 raise
             away = folder_away(config)
-            if not away and told[-1:] == [str(mistake)]:  # with all folders there, and not for one that just came back
+            # With all folders there it is tried once more: one may have come back just now.
+            if not away and told[-1:] == [str(mistake)]:
                 raise
-            if not told and away:
+            if away and away not in told:
                 say(f"images: {away}; the run was trained on it, so it is waited for.")
             told.append(away or str(mistake))
             return None
