@@ -12,7 +12,7 @@ from trainer.images.away import Away
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.levels import bits
 from trainer.images.opened import Budget, Unreadable
-from trainer.images.pairs import GivenPairs
+from trainer.images.pairs import TrainingPairs
 from trainer.images.positions import DataPurpose, image_at
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
@@ -30,7 +30,7 @@ class TrainingImagesConfig:
 
     source: Folder | Package | HubDataset | StreamedDataset | None = None
     """Where the clean pictures are, which are degraded; null where all pairs are given."""
-    pairs: GivenPairs | None = None
+    pairs: TrainingPairs | None = None
     """Pairs to train on as they are, such as photographs of two cameras; null has none."""
     pair_prob: float | None = None
     """The probability of a sample to be a given pair, where there are both clean pictures and pairs; only then."""
@@ -92,7 +92,7 @@ class TrainingImage:
 
 
 @dataclass(frozen=True, slots=True)
-class PairBatch:
+class GivenPairs:
     """Given pairs of one micro-batch, cut to the patches that are trained on."""
 
     lq: Tensor
@@ -117,7 +117,7 @@ class ImageBatch:
     """Of pictures of a stream that could not be decoded, which cannot be looked up again: name and reason."""
     lengths: dict[int, int] = field(default_factory=dict)
     """How many pictures shards of a stream hold, as learnt since the batch before."""
-    given: PairBatch | None = None
+    given: GivenPairs | None = None
     """Those that are given pairs, b - n of them."""
 
     def pin_memory(self) -> "ImageBatch":

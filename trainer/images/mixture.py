@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 from degradations.keyed_random import words
 from trainer.images.crops import (
     Decoded,
+    GivenPairs,
     ImageBatch,
     KeptImages,
-    PairBatch,
     TrainingImage,
     TrainingImages,
     TrainingImagesConfig,
@@ -138,7 +138,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         batch = replace(collate(clean), positions=positions) if clean else ImageBatch(None, positions, [])
         if not pairs:
             return batch
-        given = PairBatch(
+        given = GivenPairs(
             lq=torch.stack([pair.lq for pair in pairs]),
             gt=torch.stack([pair.gt for pair in pairs]),
             places=torch.tensor([place for place, sample in enumerate(samples) if isinstance(sample, TrainingPair)]),

@@ -70,7 +70,7 @@ class PairSource:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pairs:
+class PairFolders:
     """Two folders of pictures, matched by their names: good ones, and poor ones of the same scenes."""
 
     gt: PathText
@@ -195,7 +195,7 @@ class DatasetPairs:
             raise Mistake(str(mistake).replace("image_column:", f"{key}:", 1)) from None
 
 
-GivenPairs = Pairs | DatasetPairs
+TrainingPairs = PairFolders | DatasetPairs
 """Pairs to train on; a configuration chooses by `type`."""
 
 

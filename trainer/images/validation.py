@@ -13,7 +13,7 @@ from trainer.images.identity import checksum
 from trainer.images.lists import examples
 from trainer.images.matching import without_ending
 from trainer.images.opened import BUDGET, Budget, Unreadable
-from trainer.images.pairs import DatasetPairs, Pairs, PairSource
+from trainer.images.pairs import DatasetPairs, PairFolders, PairSource
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Files, Folder, ImageSource, Package, files_of
 from trainer.mistakes import Mistake
@@ -36,7 +36,7 @@ class LowQuality:
         return files_of(self.path, self.list, self.radiometry, budget)
 
 
-ValidationSource = Folder | Package | HubDataset | Pairs | DatasetPairs | LowQuality
+ValidationSource = Folder | Package | HubDataset | PairFolders | DatasetPairs | LowQuality
 """What can be validated on; a configuration chooses by `type`."""
 
 

@@ -12,7 +12,7 @@ from degradations.operations.sharpen import usm_sharpen
 from degradations.parse import Degradation
 from degradations.pipeline import PipelineRecipe
 from degradations.second_order import Recipe, SecondOrder
-from trainer.images.crops import ImageBatch, PairBatch
+from trainer.images.crops import GivenPairs, ImageBatch
 from trainer.images.levels import bits, quantised, unit
 
 AnyRecipe = Recipe | PipelineRecipe
@@ -60,7 +60,7 @@ class Synthesis:
         together = ((fresh.lq, given.lq), (fresh.gt, given.gt), (fresh.positions, given.positions))
         return Pairs(*(torch.cat([bits(part) for part in parts])[order].view(parts[0].dtype) for parts in together))
 
-    def kept(self, given: PairBatch, positions: Tensor, device: torch.device) -> Pairs:
+    def kept(self, given: GivenPairs, positions: Tensor, device: torch.device) -> Pairs:
         """Given pairs on `device`, their ground truth sharpened where `gt_usm` asks for that."""
         gt = given.gt.to(device, non_blocking=True)
         if self.gt_usm:

@@ -10,7 +10,7 @@ from trainer.config.loader import load_config
 from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, hub_names, is_hub_id, public
 from trainer.config.schema import RunConfig
 from trainer.images.hub_dataset import HubDataset
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder, Package
 from trainer.images.streaming.dataset import StreamedDataset
 
@@ -92,8 +92,8 @@ def test_of_a_path_the_last_part_is_told(tree: object, told: object) -> None:
         (Folder(path="a"), Folder(path="a/b"), False),
         (Folder(path="a/b"), Folder(path="a"), False),
         (Folder(path="a/b"), Folder(path="a/c"), True),
-        (Folder(path="a/gt"), Pairs(gt="a/gt", lq="a/lq"), False),
-        (Folder(path="b"), Pairs(gt="a/gt", lq="a/lq"), True),
+        (Folder(path="a/gt"), PairFolders(gt="a/gt", lq="a/lq"), False),
+        (Folder(path="b"), PairFolders(gt="a/gt", lq="a/lq"), True),
         (HubDataset(path="me/a"), HubDataset(path="me/a", image_column="image"), False),
         (HubDataset(path="me/a"), HubDataset(path="me/a", split="test"), True),
         (HubDataset(path="me/a"), HubDataset(path="me/b"), True),

@@ -12,7 +12,7 @@ from trainer.command import execute
 from trainer.config.loader import dump_tree, load_config, read_tree, validated
 from trainer.config.schema import RunConfig
 from trainer.foreign_options.opensr import translate
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.radiometry import Radiometry
 from trainer.import_options import main
 from trainer.losses import LossesConfig, LPIPSLoss, PerceptualLoss, PixelLoss, SpectralAngle, TotalVariation
@@ -76,7 +76,7 @@ def test_every_key_is_taken_over_or_named() -> None:
     assert (config.name, config.seed, config.scale) == ("config_10m", 11, 4)
     assert (config.batch.global_size, config.batch.per_device, config.queue_size) == (12, 6, 0)
     levels = Radiometry(bands=(1, 2, 3, 4), white=10000)
-    assert config.images.pairs == Pairs(gt="tiles/train/HR", lq="tiles/train/LR", radiometry=levels)
+    assert config.images.pairs == PairFolders(gt="tiles/train/HR", lq="tiles/train/LR", radiometry=levels)
     assert (config.images.use_hflip, config.images.use_rot, config.images.dataloader_num_workers) == (False, False, 3)
     assert config.generator == ShuffleRRDBNetConfig(n_channels=48, n_blocks=12, growth_channels=24, use_icnr=False)
     layers = {"layer_weights": {"relu4_3": 1.0}, "criterion": "mse", "use_input_norm": False, "fixed_idx": (2, 1, 0)}
@@ -116,7 +116,7 @@ def test_validation_is_on_the_other_half_of_the_folder() -> None:
     config, _ = imported()
     validation = config.validation
     assert validation is not None
-    assert isinstance(validation.source, Pairs)
+    assert isinstance(validation.source, PairFolders)
     assert (validation.source.gt, validation.source.lq) == ("tiles/val/HR", "tiles/val/LR")
     assert (validation.num_samples, validation.composites) == (6, {"bands": (2, 1, 0)})
     assert imported(lambda tree: tree["Training"].update(val_check_interval=250))[0].validation.validation_steps == 250  # type: ignore[union-attr]

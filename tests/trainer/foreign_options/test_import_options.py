@@ -16,7 +16,7 @@ from trainer.config.loader import dump_tree, load_config, read_tree, validated
 from trainer.config.schema import RunConfig
 from trainer.dry_run import dry_run
 from trainer.foreign_options.realesrgan import translate
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder
 from trainer.images.validation import LowQuality
 from trainer.import_options import main
@@ -140,7 +140,7 @@ def test_given_pairs() -> None:
     assert not config.high_order_degradation
     assert config.images.source is None
     assert config.images.pairs is not None
-    assert config.images.pairs == Pairs(gt="photographs", lq="poor", list="photographs.txt")
+    assert config.images.pairs == PairFolders(gt="photographs", lq="poor", list="photographs.txt")
     assert (config.queue_size, config.degrade_gt_usm, config.gt_size) == (0, False, 64)
     assert "datasets.train.gt_size" not in named
 
@@ -163,7 +163,7 @@ def test_validation_is_taken_over() -> None:
 
     config, named = imported(options(change))
     assert config.validation is not None
-    assert config.validation.source == Pairs(gt="a", lq="b")
+    assert config.validation.source == PairFolders(gt="a", lq="b")
     assert config.validation.save_images
     assert (config.validation.validation_steps, config.validation.crop_border) == (500, 4)
     assert config.validation.channel == "rgb"
@@ -207,7 +207,7 @@ def test_partners_by_a_template_and_basicsrs_names_of_keys() -> None:
         tree["path"]["experiments_root"] = "runs"
 
     config, named = imported(options(change))
-    assert config.images.pairs == Pairs(gt="photographs", lq="poor", list="m.txt", lq_name="{}x4")
+    assert config.images.pairs == PairFolders(gt="photographs", lq="poor", list="m.txt", lq_name="{}x4")
     assert (config.images.use_hflip, config.init.generator, config.output_dir) == (False, "g.pth", "runs")
     assert "filename_tmpl" not in str(named)
 
@@ -239,7 +239,7 @@ def test_how_is_measured_is_told_by_metrics_of_any_name() -> None:
     config, named = imported(options(validating(pairs, metrics={"s": ssim})))
     assert named == EVERY_FILE
     assert config.validation is not None
-    assert config.validation.source == Pairs(gt="a", lq="b", lq_name="{}x4")
+    assert config.validation.source == PairFolders(gt="a", lq="b", lq_name="{}x4")
     assert (config.validation.crop_border, config.validation.channel) == (3, "y")
     metrics = {"s": ssim, "p": {"type": "calculate_psnr", "crop_border": 5, "better": "higher"}}
     config, named = imported(options(validating(pairs, metrics=metrics)))

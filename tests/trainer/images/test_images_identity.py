@@ -16,7 +16,7 @@ from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.mixture import Mixture
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder
 from trainer.images.streaming.dataset import StreamedDataset
 from trainer.images.validation import open_validation
@@ -45,7 +45,7 @@ def identities(root: Path) -> list[Any]:
     photographs, parquet = str(root / "photos"), str(root / "data" / "a.parquet")
     return [
         Folder(path=photographs).open().identity,
-        Pairs(gt=photographs, lq=str(root / "data" / "lq")).open().identity,
+        PairFolders(gt=photographs, lq=str(root / "data" / "lq")).open().identity,
         HubDataset(path=parquet).open().identity,
         StreamedDataset(path=parquet).open().identity,
     ]
@@ -79,7 +79,7 @@ def test_a_moved_source_is_the_same_and_a_changed_one_is_not(tmp_path: Path) -> 
 def test_either_side_of_pairs_counts(tmp_path: Path) -> None:
     for name in ("gt", "lq", "clean"):
         fill(tmp_path / name, side=32 if name == "gt" else 16)
-    source = Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
+    source = PairFolders(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
 
     def now() -> tuple[str, str]:
         return source.open().identity.content, open_validation(source, 2, None).content

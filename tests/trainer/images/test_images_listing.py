@@ -11,7 +11,7 @@ from PIL import Image
 
 from trainer.config.schema import RunConfig
 from trainer.images.listing import list_images, shown
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder, why_unreadable
 from trainer.images.validation import open_validation
 from trainer.lifecycle.assemble import assemble, check
@@ -152,7 +152,7 @@ def test_ground_truth_is_cut_as_benchmarks_do(tmp_path: Path) -> None:
     for name, size in (("gt/a.png", (27, 18)), ("lq/a.png", (6, 4)), ("gt/b.png", (24, 16)), ("lq/b.png", (6, 4))):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.effect_noise(size, 50).convert("RGB").save(tmp_path / name)
-    source = Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
+    source = PairFolders(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
     images = open_validation(source, 4, None)
     first = images[0]
     whole = source.open().gt.read(0)

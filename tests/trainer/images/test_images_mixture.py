@@ -14,7 +14,7 @@ from trainer.images.crops import ImageBatch, TrainingImage, TrainingImages, Trai
 from trainer.images.levels import quantised, unit
 from trainer.images.mixture import Mixture, TrainingMixture, TrainingPair
 from trainer.images.opened import Unreadable
-from trainer.images.pairs import DatasetPairs, Pairs
+from trainer.images.pairs import DatasetPairs, PairFolders
 from trainer.images.sources import Folder, why_unreadable
 from trainer.mistakes import Mistake
 from trainer.pairs.synthesis import Synthesis
@@ -43,7 +43,7 @@ def config(tmp_path: Path) -> TrainingImagesConfig:
         gradient(40, 40, 100 + number, step=1).save(tmp_path / "clean" / f"{number}.png")
     return TrainingImagesConfig(
         source=Folder(path=str(tmp_path / "clean")),
-        pairs=Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq")),
+        pairs=PairFolders(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq")),
         pair_prob=0.4,
         crop_size=24,
         use_rot=True,
@@ -136,7 +136,7 @@ def broken(path: str, number: int) -> None:
 
 
 def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesConfig) -> None:
-    assert isinstance(config.pairs, Pairs)
+    assert isinstance(config.pairs, PairFolders)
     broken(config.pairs.lq, 0)
     Image.new("RGB", (10, 10)).save(Path(config.pairs.gt, "2.png"))  # not twice its partner
     pairs = mixture(config)
@@ -151,7 +151,7 @@ def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesC
 
 
 def test_a_mixed_batch_tells_of_clean_pictures_and_of_pairs(config: TrainingImagesConfig) -> None:
-    assert isinstance(config.pairs, Pairs)
+    assert isinstance(config.pairs, PairFolders)
     assert isinstance(config.source, Folder)
     broken(config.pairs.lq, 0)
     broken(config.source.path, 1)
@@ -170,7 +170,7 @@ def test_a_pair_smaller_than_the_patch_cannot_be_used(config: TrainingImagesConf
 def test_pairs_in_two_columns_of_a_dataset(config: TrainingImagesConfig, tmp_path: Path) -> None:
     import datasets
 
-    assert isinstance(config.pairs, Pairs)
+    assert isinstance(config.pairs, PairFolders)
     names = [f"{number}.png" for number in range(3)]
     columns = {"hr": config.pairs.gt, "lr": config.pairs.lq}
     rows = {column: [str(Path(folder, name)) for name in names] for column, folder in columns.items()}

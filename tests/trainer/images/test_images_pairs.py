@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder, Package
 from trainer.images.validation import ValidationSource, open_validation, trimmed
 from trainer.mistakes import Mistake
@@ -21,8 +21,8 @@ def save(path: Path, width: int, height: int, colour: str = "red") -> None:
     Image.new("RGB", (width, height), colour).save(path)
 
 
-def pairs(root: Path) -> Pairs:
-    return Pairs(gt=str(root / "gt"), lq=str(root / "lq"))
+def pairs(root: Path) -> PairFolders:
+    return PairFolders(gt=str(root / "gt"), lq=str(root / "lq"))
 
 
 def refused(source: ValidationSource, scale: int = 4) -> str:
@@ -63,7 +63,7 @@ def test_sentences_about_pairs(tmp_path: Path) -> None:
     assert refused(pairs(tmp_path)) == f"lq: 'a.jpg' and 'a.png' in folder '{tmp_path / 'lq'}' have the same name."
 
 
-def div2k(root: Path) -> Pairs:
+def div2k(root: Path) -> PairFolders:
     """Three pictures named as DIV2K names them, those of the second folder in a sub-folder too."""
     for name in ("0001", "0002", "sub/0003"):
         save(root / "gt" / f"{name}.png", 8, 8)
@@ -85,7 +85,7 @@ def test_results_are_named_by_the_poor_pictures(tmp_path: Path) -> None:
 def test_a_template_pairs_within_one_folder(tmp_path: Path) -> None:
     for name, side in (("a", 8), ("b", 8), ("ax4", 2), ("bx4", 2)):
         save(tmp_path / f"{name}.png", side, side)
-    both = Pairs(gt=str(tmp_path), lq=str(tmp_path), lq_name="{}x4")
+    both = PairFolders(gt=str(tmp_path), lq=str(tmp_path), lq_name="{}x4")
     assert [both.open().read(index, 4)[0].shape[1] for index in range(2)] == [2, 2]
     assert "is the folder of gt too; wanted another, or lq_name, or a list" in refused(replace(both, lq_name="{}"))
 
@@ -108,17 +108,17 @@ def test_the_wrong_template_is_one_sentence_with_the_right_one(tmp_path: Path) -
     assert refused(div2k_of(wrong)) == f"lq: 1 of the 3 of '{lq}' are no partner of any: other.jpg."
 
 
-def div2k_of(source: Pairs) -> Pairs:
+def div2k_of(source: PairFolders) -> PairFolders:
     return replace(source, lq_name="{}x4")
 
 
 @pytest.mark.parametrize("wrong", ["x4", "{}{}", "{0}x4", "../{}", "{}}", ""])
 def test_templates_that_are_none(wrong: str) -> None:
     with pytest.raises(ValueError, match=r"must be a name with one \{\} in it, as in '\{\}x4'"):
-        Pairs(gt="a", lq="b", lq_name=wrong)
+        PairFolders(gt="a", lq="b", lq_name=wrong)
 
 
-def listed(source: Pairs, text: str) -> Pairs:
+def listed(source: PairFolders, text: str) -> PairFolders:
     path = Path(source.gt).with_name("list.txt")
     path.write_text(text)
     return replace(source, list=str(path))
@@ -128,7 +128,7 @@ def test_a_list_says_which_pairs_there_are_also_of_one_folder(tmp_path: Path) ->
     source = listed(div2k(tmp_path), "sub/0003.png, 0001x4.jpg\r\n\n0002.png (8,8,3)\n0002.png, 0001x4.jpg\n").open()
     assert source.gt.files == ("sub/0003.png", "0002.png", "0002.png")  # type: ignore[attr-defined]
     assert source.lq.files == ("0001x4.jpg", "0002x4.jpg", "0001x4.jpg")  # type: ignore[attr-defined]
-    one = Pairs(gt=str(tmp_path), lq=str(tmp_path), list=str(tmp_path / "list.txt"))
+    one = PairFolders(gt=str(tmp_path), lq=str(tmp_path), list=str(tmp_path / "list.txt"))
     (tmp_path / "list.txt").write_text("gt/0001.png, lq/0001x4.jpg")
     assert one.open().read(0, 4)[0].shape == (3, 2, 2)
 
@@ -200,6 +200,6 @@ def test_photographs_of_a_package_serve() -> None:
 
 @pytest.mark.skipif(not PAIRS.is_dir(), reason="the shared pictures are not here")
 def test_real_camera_pairs_open() -> None:
-    images = open_validation(Pairs(gt=str(PAIRS / "hr"), lq=str(PAIRS / "lr")), 4, None)
+    images = open_validation(PairFolders(gt=str(PAIRS / "hr"), lq=str(PAIRS / "lr")), 4, None)
     assert len(images) == 20
     assert {tuple(images[index].gt.shape) for index in range(20)} == {(3, 512, 512)}

@@ -21,7 +21,7 @@ from degradations.second_order import SecondOrder
 from trainer.config.hub import HubConfig
 from trainer.config.schema import RunConfig
 from trainer.hub.model_card import Facts, card
-from trainer.images.pairs import Pairs
+from trainer.images.pairs import PairFolders
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
 from trainer.images.validation import LowQuality, ValidationSource, open_validation
@@ -41,7 +41,7 @@ SCALE, SIZE = 2, (48, 40)
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Pairs:
+def pairs(tmp_path: Path) -> PairFolders:
     """Three good pictures, and Pillow's half-size versions of them."""
     for name in ("gt", "lq"):
         (tmp_path / name).mkdir()
@@ -49,7 +49,7 @@ def pairs(tmp_path: Path) -> Pairs:
         gt = Image.effect_mandelbrot(SIZE, (-2 + number / 5, -1, 1, 1), 50).convert("RGB")
         gt.save(tmp_path / "gt" / f"{number}.png")
         gt.resize((SIZE[0] // SCALE, SIZE[1] // SCALE), Image.Resampling.BOX).save(tmp_path / "lq" / f"{number}.png")
-    return Pairs(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
+    return PairFolders(gt=str(tmp_path / "gt"), lq=str(tmp_path / "lq"))
 
 
 def network() -> nn.Module:
@@ -63,7 +63,7 @@ def validator(accelerator: Accelerator, source: ValidationSource, **settings: An
     return Validator(accelerator, images, synthesis, ValidationConfig(source=source, **settings))
 
 
-def by_hand(net: nn.Module, source: Pairs, border: int) -> tuple[float, float]:
+def by_hand(net: nn.Module, source: PairFolders, border: int) -> tuple[float, float]:
     """Mean RGB PSNR of the network and of bicubic, from the files, with numpy."""
     means = []
     for upscale in (
@@ -84,7 +84,7 @@ def by_hand(net: nn.Module, source: Pairs, border: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("border", [None, 4])
-def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: Pairs, border: int | None) -> None:
+def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: PairFolders, border: int | None) -> None:
     net = network()
     figures = validator(accelerator, pairs, channel="rgb", crop_border=border)(net, step=1).figures
     assert list(figures) == ValidationConfig(source=pairs).figures(SCALE)
@@ -95,7 +95,7 @@ def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: Pai
     assert 0 < figures["validation/ssim_bicubic"] < 1
 
 
-def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Accelerator, pairs: PairFolders) -> None:
     answers = {}
     for number in range(3):
         pair = open_validation(pairs, SCALE, None)[number]
@@ -111,7 +111,7 @@ def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Acc
     assert figures["validation/ssim"] == pytest.approx(1.0)
 
 
-def test_colours_that_left_those_of_the_input_are_told_by_band(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_colours_that_left_those_of_the_input_are_told_by_band(accelerator: Accelerator, pairs: PairFolders) -> None:
     """Against numpy, for a generator that repeats pixels, adds 20/255 of red and takes 10/255 of blue."""
 
     class Tinting(nn.Module):
@@ -141,17 +141,17 @@ def test_drift_has_a_meaning_for_any_number_of_bands(bands: int) -> None:
     assert figures == pytest.approx({f"validation/colour_drift_band{n}": 0.1 for n in range(1, bands + 1)})
 
 
-def clean(pairs: Pairs, accelerator: Accelerator, **settings: Any) -> Validator:
+def clean(pairs: PairFolders, accelerator: Accelerator, **settings: Any) -> Validator:
     return validator(accelerator, Folder(path=pairs.gt), **settings)
 
 
-def test_clean_pictures_meet_the_same_degradations_at_every_step(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_clean_pictures_meet_the_same_degradations_at_every_step(accelerator: Accelerator, pairs: PairFolders) -> None:
     net = network()
     assert clean(pairs, accelerator)(net, 1).figures == clean(pairs, accelerator)(net, 2).figures
     assert clean(pairs, accelerator, seed=1)(net, 1).figures != clean(pairs, accelerator)(net, 1).figures
 
 
-def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: PairFolders) -> None:
     thrice = clean(pairs, accelerator, draws=3)
     assert len(thrice) == 9
     lqs = [thrice._pair(number)[0] for number in range(9)]
@@ -162,7 +162,7 @@ def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: Pairs
     assert len(validator(accelerator, pairs, draws=3)) == 3  # given pairs are what they are
 
 
-def test_only_a_middle_piece_is_measured_if_wished(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_only_a_middle_piece_is_measured_if_wished(accelerator: Accelerator, pairs: PairFolders) -> None:
     _, gt, caption = clean(pairs, accelerator, max_side=20)._pair(0)
     assert gt.shape == (3, 20, 20)
     assert caption  # what was done to it, in words
@@ -171,7 +171,7 @@ def test_only_a_middle_piece_is_measured_if_wished(accelerator: Accelerator, pai
 
 
 @pytest.mark.parametrize("strips", [0, 2])
-def test_there_are_as_many_strips_as_wished(accelerator: Accelerator, pairs: Pairs, strips: int) -> None:
+def test_there_are_as_many_strips_as_wished(accelerator: Accelerator, pairs: PairFolders, strips: int) -> None:
     outcome: Validated = validator(accelerator, pairs, num_samples=strips)(network(), 1)
     if strips == 0:
         assert outcome.sheet is None
@@ -181,7 +181,7 @@ def test_there_are_as_many_strips_as_wished(accelerator: Accelerator, pairs: Pai
         assert outcome.sheet.shape[0] == 3
 
 
-def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Accelerator, pairs: PairFolders) -> None:
     alone = LowQuality(path=pairs.lq)
     there = validator(accelerator, alone, num_samples=3)
     outcome = there(network(), 1)
@@ -199,7 +199,7 @@ def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Acce
     assert ValidationConfig(source=pairs).best_by == "psnr"
 
 
-def test_of_large_pictures_without_truth_the_middle_is_taken(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_of_large_pictures_without_truth_the_middle_is_taken(accelerator: Accelerator, pairs: PairFolders) -> None:
     lq, gt, _ = validator(accelerator, LowQuality(path=pairs.lq), max_side=20)._pair(0)
     whole = np.asarray(Image.open(Path(pairs.lq, "0.png")))
     assert torch.equal(lq, torch.from_numpy(whole[5:15, 7:17].copy()).permute(2, 0, 1))
@@ -207,7 +207,9 @@ def test_of_large_pictures_without_truth_the_middle_is_taken(accelerator: Accele
 
 
 @pytest.mark.parametrize("of", ["lq", "pairs", "clean"])
-def test_every_result_is_kept_whole_under_a_name_of_its_own(accelerator: Accelerator, pairs: Pairs, of: str) -> None:
+def test_every_result_is_kept_whole_under_a_name_of_its_own(
+    accelerator: Accelerator, pairs: PairFolders, of: str
+) -> None:
     sources = {"lq": LowQuality(path=pairs.lq), "pairs": pairs, "clean": Folder(path=pairs.gt)}
     (Path(pairs.lq) / "2.png").rename(Path(pairs.lq) / "2.bmp")
     kept: dict[str, torch.Tensor] = {}
@@ -225,7 +227,7 @@ def test_every_result_is_kept_whole_under_a_name_of_its_own(accelerator: Acceler
     assert not kept, "unless asked for"
 
 
-def test_results_of_pictures_with_one_name_are_apart(pairs: Pairs) -> None:
+def test_results_of_pictures_with_one_name_are_apart(pairs: PairFolders) -> None:
     (Path(pairs.lq) / "sub").mkdir()
     for name in ("0.bmp", "sub/0.png"):
         (Path(pairs.lq) / name).write_bytes((Path(pairs.lq) / "0.png").read_bytes())
@@ -233,7 +235,7 @@ def test_results_of_pictures_with_one_name_are_apart(pairs: Pairs) -> None:
     assert names == ["0-00000000", "0-00000001", "1", "2", "sub/0"]
 
 
-def test_what_does_not_go_without_ground_truth_is_told(pairs: Pairs) -> None:
+def test_what_does_not_go_without_ground_truth_is_told(pairs: PairFolders) -> None:
     alone = LowQuality(path=pairs.lq)
     assert list(ValidationConfig(source=alone, save_images=True).problems(None)) == []
     assert list(ValidationConfig(source=alone, best_metric="psnr").problems(None)) == [
@@ -245,7 +247,7 @@ def test_what_does_not_go_without_ground_truth_is_told(pairs: Pairs) -> None:
     ]
 
 
-def test_a_picture_without_truth_that_cannot_serve_is_named(pairs: Pairs) -> None:
+def test_a_picture_without_truth_that_cannot_serve_is_named(pairs: PairFolders) -> None:
     alone = LowQuality(path=pairs.lq)
     Image.new("RGB", (2, 1)).save(Path(pairs.lq) / "0.png")
     with pytest.raises(Mistake, match=r"^path: .*0.png has a side below 2, too small to validate on"):
@@ -260,7 +262,7 @@ ALONE = ("images.crop_size=64", "gt_size=32", "telemetry.report_to=none", "queue
 
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_a_run_on_pictures_without_truth_shows_and_saves_every_result(
-    tiny: Callable[..., RunConfig], tmp_path: Path, pairs: Pairs
+    tiny: Callable[..., RunConfig], tmp_path: Path, pairs: PairFolders
 ) -> None:
     alone = f"validation={{source: {{type: lq, path: '{pairs.lq}'}}, save_images: true, validation_steps: 1}}"
     config = tiny(*ALONE, alone)
@@ -303,7 +305,9 @@ def test_nothing_waits_for_figures_that_never_come(
     assert sentence in str(caught.value)
 
 
-def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelerator: Accelerator, pairs: Pairs) -> None:
+def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(
+    accelerator: Accelerator, pairs: PairFolders
+) -> None:
     net = network()
     ema = smoothed(net, EMAConfig())
     ema.update()
@@ -319,7 +323,7 @@ def test_live_weights_the_average_and_torchs_generator_stay_as_they_are(accelera
 
 
 def test_a_stochastic_generator_is_measured_with_noise_that_never_changes(
-    accelerator: Accelerator, pairs: Pairs
+    accelerator: Accelerator, pairs: PairFolders
 ) -> None:
     torch.manual_seed(0)
     net = StochasticSRResNetConfig(n_channels=4, n_blocks=1, noise_dim=3, large_kernel_size=3).build(SCALE, bands=3)
@@ -349,7 +353,9 @@ def test_settings_that_validate_nothing_are_refused(wrong: dict[str, int]) -> No
         ValidationConfig(source=Folder(path="x"), **wrong)  # type: ignore[arg-type]
 
 
-def test_each_rank_measures_its_own_pairs_to_the_last(accelerator: Accelerator, pairs: Pairs, tmp_path: Path) -> None:
+def test_each_rank_measures_its_own_pairs_to_the_last(
+    accelerator: Accelerator, pairs: PairFolders, tmp_path: Path
+) -> None:
     for folder in ("gt", "lq"):
         shutil.copy(tmp_path / folder / "0.png", tmp_path / folder / "3.png")  # an even number
     whole = validator(accelerator, pairs, num_samples=0)
