@@ -23,7 +23,7 @@ def dry_run(x: Experiment) -> None:
     pairs = x.pairs()
     rows = [trial(x, step, pairs) for step in first_steps(x)]
     if x.validator:
-        measured = x.validator(x.state.ema.ema_model, 1, pairs=x.accelerator.num_processes).figures
+        measured = x.validator(x.state.ema.ema_model, 1, pairs=x.accelerator.num_processes).metrics
         rows.append(
             "validation of a picture per process: "
             + ", ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in measured.items())

@@ -17,11 +17,11 @@ from trainer.distributed.batch import BatchPlan
 from trainer.files.write_policy import Disk
 from trainer.hub.pusher import Pusher
 from trainer.images.levels import unit
-from trainer.images.reading import Images
+from trainer.images.reading import TrainingDataset
 from trainer.images.sources import ImageSource
 from trainer.images.streaming.dataset import Shards
 from trainer.images.unreadable import UnreadableImages
-from trainer.networks.keyed_rng import key_generators
+from trainer.networks.keyed_rng import seed_generators
 from trainer.objective import Objective, Targets
 from trainer.optim.learner import Learner
 from trainer.pairs.feed import Feed, PairFactory
@@ -43,7 +43,7 @@ class Experiment:
     folder: RunFolder
     batch: BatchPlan
     source: ImageSource | Shards
-    samples: Callable[[], Images]
+    samples: Callable[[], TrainingDataset]
     """Opens the training pictures anew, by position."""
     synthesis: Synthesis
     objective: Objective
@@ -73,10 +73,10 @@ class Experiment:
         places = self.batch.places(self.state.step, self.accelerator.process_index, number)
         return Keys(self.config.seed, torch.tensor(places))
 
-    def key_generators(self, number: int, player: str) -> None:
+    def seed_generators(self, number: int, player: str) -> None:
         """Let what `player`'s networks draw themselves follow from this rank's micro-batch `number` of the step."""
         first = self.batch.places(self.state.step, self.accelerator.process_index, number)[0]
-        key_generators(self.accelerator.device, self.config.seed, first, player)
+        seed_generators(self.accelerator.device, self.config.seed, first, player)
 
     def targets(self, pairs: Pairs) -> Targets:
         """What each loss aims at, as the `..._gt_usm` say."""

@@ -81,21 +81,21 @@ def validate(x: Experiment) -> bool:
     """Measure the smoothed generator, show it, and say whether it is to be kept as the best so far."""
     assert x.validator is not None, "validation is due without anything to validate on"
     with x.telemetry.watch.host("validation"), WATCH.phase("validating", grace=SLOW):
-        outcome = x.validator(x.state.ema.ema_model, x.state.step, keep=partial(keep_result, x))
+        outcome = x.validator(x.state.ema.ema_model, x.state.step, save_result=partial(keep_result, x))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
         with x.disk.writing("the sheet of samples"):
             save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
-    for why in outcome.undrawn:
+    for why in outcome.drawing_errors:
         x.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
-    x.telemetry.note(outcome.figures, pictures)
-    x.watch_plateaus(outcome.figures)
-    metric, measured = x.validator.config.best_by, x.validator.measured
+    x.telemetry.note(outcome.metrics, pictures)
+    x.watch_plateaus(outcome.metrics)
+    metric, measured = x.validator.config.best_by, x.validator.fingerprint
     if metric is None:
         return False
     if x.phase(x.state.step - 1).pretrain:
         measured += IN_PRETRAINING
-    value = outcome.figures[f"validation/{metric}"]
+    value = outcome.metrics[f"validation/{metric}"]
     best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else begun with another
     if not better(value, best.value if best else -math.inf) or x.saver.skipping():  # which is not saved, see `due`
         return False

@@ -11,7 +11,7 @@ from trainer.adversarial.phases import Phase
 from trainer.experiment import Experiment
 from trainer.images.levels import unit
 from trainer.losses.adversarial import R1Penalty
-from trainer.networks.layers.noise import noise_for
+from trainer.networks.layers.noise import noise_inputs
 from trainer.networks.layers.spectral_norm import advance
 from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.optim.compiling import uncompiled
@@ -52,10 +52,10 @@ def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple
             pair = next(pairs)
             if x.config.telemetry.digest:
                 x.telemetry.add_digest(digest(pair))
-            x.key_generators(number, "generator")
+            x.seed_generators(number, "generator")
             targets = x.targets(pair)
             with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
-                result = x.generator.ddp(unit(pair.lq), *noise_for(x.generator.net, x.keys(number)))
+                result = x.generator.ddp(unit(pair.lq), *noise_inputs(x.generator.net, x.keys(number)))
                 if phase.train_generator:
                     with x.accelerator.autocast():
                         terms = x.objective.generator(result, targets, phase, critic)
@@ -82,7 +82,7 @@ def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
     advance(player.net)  # one power iteration per step, whatever the ranks and micro-batches
     penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
     for number, batch in enumerate(seen):
-        x.key_generators(number, "discriminator")
+        x.seed_generators(number, "discriminator")
         with player.micro_batch(number, of):
             on_real, on_fake = logits_of(player.ddp, batch.real, batch.fake)
             terms = x.objective.discriminator(on_real, on_fake)

@@ -21,7 +21,7 @@ from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.losses import LossesConfig, PerceptualLoss
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
-from trainer.networks.layers.noise import noise_of
+from trainer.networks.layers.noise import standard_noise
 from trainer.networks.layers.spectral_norm import SpectralConv2d
 from trainer.objective import Objective, Targets, logits_of
 from trainer.steps import discriminator_step, generator_step, penalised, saturated, train_step
@@ -276,7 +276,7 @@ def test_a_stochastic_generator_gets_the_noise_of_each_place(build: Build) -> No
     twin = deepcopy(x.generator.net)  # as before the step
     seen, _ = generator_step(x, x.phase(3), iter(pairs))
     for places, pair, judged in zip(([12, 13], [14, 15]), pairs, seen, strict=True):
-        noise = noise_of(Keys(x.config.seed, torch.tensor(places)), 4)
+        noise = standard_noise(Keys(x.config.seed, torch.tensor(places)), 4)
         torch.testing.assert_close(judged.fake, twin(pair.lq.float() / 255, noise))
         assert not torch.allclose(judged.fake, twin(pair.lq.float() / 255))
 

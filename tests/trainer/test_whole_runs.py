@@ -243,7 +243,7 @@ def test_what_is_reported_is_what_a_plateau_may_watch(run: Run, tiny: Callable[.
         assert config.validation
         scaled = config.mixed_precision == "fp16"
         known = figures_of_training(config.losses, config.adversarial, config.telemetry.digest, scaled)
-        known += config.validation.figures(config.scale)
+        known += config.validation.metric_names(config.scale)
         assert {key for line in timeless(run(name, *overrides)) for key in line} == {"step", *known}
 
 

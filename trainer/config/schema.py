@@ -243,7 +243,7 @@ class RunConfig:
                 continue
             metric = schedule.metric
             if metric.startswith("validation/") or "/" not in metric:
-                who, known = "a validation", self.validation.figures(self.scale)
+                who, known = "a validation", self.validation.metric_names(self.scale)
             else:
                 who, known = "the training", watchable(self.losses, self.adversarial)
             if metric not in known:

@@ -12,7 +12,7 @@ from trainer.export.source import Origin
 from trainer.files.atomic import atomically
 from trainer.mistakes import Failure
 from trainer.networks import Generator
-from trainer.networks.loading.state_dicts import WEIGHTS, read
+from trainer.networks.loading.state_dicts import WEIGHTS, read_state_dict
 
 
 def write_safetensors(origin: Origin, dtype: torch.dtype, file: Path) -> None:
@@ -35,7 +35,7 @@ def write_diffusers(origin: Origin, dtype: torch.dtype, folder: Path) -> None:
 
 def results_of_weights(origin: Origin, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:
     """What the network makes of `pictures` with the weights in a file, which must be bitwise what was to be written."""
-    found, wanted = read(str(file), "--to").tensors, _tensors(origin.net, dtype)
+    found, wanted = read_state_dict(str(file), "--to").tensors, _tensors(origin.net, dtype)
     if found.keys() != wanted.keys() or not all(torch.equal(found[name], wanted[name]) for name in wanted):
         raise Failure(f"{file.name} does not hold the weights that were written to it: is the disk in order?")
     net = copy.deepcopy(origin.net)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.images.opened import Unreadable
 
-PASSING = frozenset(
+TRANSIENT_ERRNOS = frozenset(
     {
         *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ENETDOWN),
         *(errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENXIO),
@@ -20,10 +20,10 @@ PASSING = frozenset(
 """What reading from a network's disk fails with while that is away; a bad file does not."""
 
 
-CLIENTS = frozenset({"aiohttp", "httpcore", "httpx", "httpx2", "requests", "urllib3"})
+HTTP_CLIENTS = frozenset({"aiohttp", "httpcore", "httpx", "httpx2", "requests", "urllib3"})
 """The packages whose errors are of a connection where they bring no answer; which of them the hub's client uses differs
 by its version."""
-ASK_AGAIN = frozenset({408, 425, 429})
+RETRYABLE_STATUSES = frozenset({408, 425, 429})
 """The answers of a server, beside those from 500 on, that say nothing against what was asked for."""
 
 
@@ -40,7 +40,7 @@ class Away(Unreadable):
         return f"{self.name}: {self.reason}" if self.reason else self.name
 
 
-def unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
+def read_unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
     """What `read` makes of `file`.
 
     Raises:
@@ -50,26 +50,26 @@ def unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
     try:
         return read()
     except Unreadable as error:
-        if reason := why_away(file.parent, error.__cause__):
+        if reason := reason_away(file.parent, error.__cause__):
             raise Away(str(file), reason) from error
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
             return read()  # the disk may have come back in between
         raise
 
 
-def is_of_network(error: BaseException) -> bool:
+def is_network_error(error: BaseException) -> bool:
     """Whether an error, or one that led to it, is of a connection or a server, and not of what was asked for."""
-    return any(map(_is_of_network, _chain(error)))
+    return any(map(_is_network_error, _chain(error)))
 
 
-def _is_of_network(error: BaseException) -> bool:
+def _is_network_error(error: BaseException) -> bool:
     answer = getattr(error, "response", None)
     status = getattr(answer, "status_code", getattr(error, "status", None))
     if isinstance(status, int):
-        return status >= 500 or status in ASK_AGAIN
+        return status >= 500 or status in RETRYABLE_STATUSES
     if isinstance(error, ConnectionError | TimeoutError | socket.gaierror | ssl.SSLError):
         return True
-    return any(base.__module__.partition(".")[0] in CLIENTS for base in type(error).__mro__)
+    return any(base.__module__.partition(".")[0] in HTTP_CLIENTS for base in type(error).__mro__)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -79,9 +79,9 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def why_away(folder: Path, error: BaseException | None = None) -> str:
+def reason_away(folder: Path, error: BaseException | None = None) -> str:
     """Why a folder, from which reading failed with `error`, counts as away; nothing where it is there."""
-    if isinstance(error, OSError) and error.errno in PASSING:
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         return os.strerror(error.errno)
     try:
         with os.scandir(folder) as entries:

@@ -141,7 +141,7 @@ Decoded = tuple[Tensor, ...]
 
 
 @dataclass
-class KeptImages:
+class ImageCache:
     """Decoded pictures by number, as many as fit; the first ones stay.
 
     An epoch is a permutation, so an LRU cache that holds half of the set would serve 15 % of the reads
@@ -164,7 +164,7 @@ class KeptImages:
         return images
 
 
-def first_usable(
+def first_readable_sample(
     position: int, numbers: range, seed: int, read: Callable[[int], Decoded], what: str
 ) -> tuple[Decoded, tuple[int, ...]]:
     """What sample `position` shows of the pictures `numbers`: its own, or the first of `ATTEMPTS` others that can be.
@@ -179,7 +179,7 @@ def first_usable(
     n = len(numbers)
     others = words(seed, position, DataPurpose.REPLACEMENT, ATTEMPTS)
     unreadable: list[int] = []
-    for index in (image_at(position, n, seed), *(below(word, n) for word in others)):
+    for index in (image_at(position, n, seed), *(word_below(word, n) for word in others)):
         try:
             return read(numbers[index]), tuple(unreadable)
         except Away:
@@ -194,11 +194,11 @@ class TrainingImages(Dataset[TrainingImage]):
     """Crops of pictures by position, endless: every position from 0 on is a sample."""
 
     def __init__(
-        self, source: ImageSource, config: TrainingImagesConfig, seed: int, kept: KeptImages | None = None
+        self, source: ImageSource, config: TrainingImagesConfig, seed: int, cache: ImageCache | None = None
     ) -> None:
-        """Cut `config.crop_size` squares from `source`; `seed` is the run's; `kept` may be shared with others."""
+        """Cut `config.crop_size` squares from `source`; `seed` is the run's; `cache` may be shared with others."""
         self.source, self.config, self.seed = source, config, seed
-        self.kept = kept or KeptImages(limit=config.cache_mib * 2**20)
+        self.cache = cache or ImageCache(limit=config.cache_mib * 2**20)
 
     @property
     def processes(self) -> int:
@@ -216,20 +216,20 @@ class TrainingImages(Dataset[TrainingImage]):
             Mistake: neither its picture nor `ATTEMPTS` others could be decoded.
         """
         numbers = range(len(self.source))
-        (image,), unreadable = first_usable(
+        (image,), unreadable = first_readable_sample(
             position, numbers, self.seed, self._read, f"pictures of {self.source.where}"
         )
-        return TrainingImage(crop(image, position, self.config, self.seed), position, unreadable)
+        return TrainingImage(training_crop(image, position, self.config, self.seed), position, unreadable)
 
-    def told(self, position: int) -> str:
+    def describe(self, position: int) -> str:
         """What sample `position` shows, for a person."""
         return f"position {position}: {self.source.name(image_at(position, len(self.source), self.seed))}"
 
     def _read(self, index: int) -> Decoded:
-        return self.kept.read(index, lambda number: (self.source.read(number),))
+        return self.cache.read(index, lambda number: (self.source.read(number),))
 
 
-def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
+def training_crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
     """What sample `position` shows of its picture.
 
     Args:
@@ -239,13 +239,13 @@ def crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) 
         seed: the run's.
 
     Returns:
-        [C, crop_size, crop_size] of the same type, contiguous; see `turned`.
+        [C, crop_size, crop_size] of the same type, contiguous; see `augment`.
     """
     row, column = words(seed, position, DataPurpose.CROP, 2)
-    return turned(cut(image, row, column, config.crop_size), position, config, seed)
+    return augment(square_at(image, row, column, config.crop_size), position, config, seed)
 
 
-def turned(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
+def augment(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
     """Sample `position` [C, H, H] as it is shown: BasicSR's `augment`, each mirror image with probability 1/2."""
     hflip, vflip, transpose = (word & 1 for word in words(seed, position, DataPurpose.FLIP, 3))
     dtype, pixels = pixels.dtype, bits(pixels)
@@ -258,7 +258,7 @@ def turned(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: in
     return pixels.contiguous().view(dtype)
 
 
-def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:
+def square_at(image: Tensor, row: int, column: int, size: int) -> Tensor:
     """A square of a picture, chosen by two 32-bit words.
 
     A picture smaller than the square is continued to the right and below by mirroring without repeating the
@@ -275,13 +275,13 @@ def cut(image: Tensor, row: int, column: int, size: int) -> Tensor:
     for axis, word in ((1, row), (2, column)):
         length = image.shape[axis]
         if length >= size:
-            image = image.narrow(axis, below(word, length - size + 1), size)
+            image = image.narrow(axis, word_below(word, length - size + 1), size)
         else:
-            image = image.index_select(axis, mirrored(length, size))
+            image = image.index_select(axis, reflected_indices(length, size))
     return image
 
 
-def mirrored(length: int, size: int) -> Tensor:
+def reflected_indices(length: int, size: int) -> Tensor:
     """Indices 0, 1, ..., length-1, length-2, ..., 1, 0, 1, ... : int64 [size]."""
     if length == 1:
         return torch.zeros(size, dtype=torch.int64)
@@ -289,6 +289,6 @@ def mirrored(length: int, size: int) -> Tensor:
     return torch.minimum(phase, 2 * length - 2 - phase)
 
 
-def below(word: int, n: int) -> int:
+def word_below(word: int, n: int) -> int:
     """A uniform 32-bit word to `range(n)`: multiply and shift; the bias is below n / 2**32."""
     return (word * n) >> 32

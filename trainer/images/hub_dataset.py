@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.files.paths import PathText, check_path, is_absent
 from trainer.images.decode import decode
-from trainer.images.identity import Identity, checksum
+from trainer.images.identity import Identity, sha256_of
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.mistakes import Mistake
@@ -99,20 +99,20 @@ class HubDataset:
         rows = loaded.select_columns([column])
         if self.radiometry and not isinstance(loaded.features[column], datasets.Image):
             rows = rows.with_format("numpy")
-            return Rows(where, rows, column, identity_of(rows, column), (), self.radiometry, budget)
+            return Rows(where, rows, column, identity_of_rows(rows, column), (), self.radiometry, budget)
         try:
             rows = rows.cast_column(column, datasets.Image(decode=False))
         except Exception as error:  # arrow's errors have no common type below Exception
             raise Mistake(
                 f"image_column: column {column!r} of {where} holds no pictures; the columns are {columns}."
             ) from error
-        identity = identity_of(rows, column)
+        identity = identity_of_rows(rows, column)
         return Rows(where, rows, column, identity, roots_of(self.path), self.radiometry, budget)
 
     def _load(self) -> Any:
         import datasets
 
-        prove_named(self.path)
+        check_dataset_path(self.path)
         local = Path(self.path)
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             return self._split_of(datasets.load_from_disk(self.path))
@@ -175,13 +175,13 @@ def roots_of(path: str) -> tuple[Path, ...]:
     if GLOB & set(path):
         fixed = next(number for number, part in enumerate(local.parts) if GLOB & set(part))
         return (Path(*local.parts[:fixed]),)
-    if is_local(path):
+    if is_local_path(path):
         return (local if local.is_dir() else local.parent,)
     repository = Path(HF_HUB_CACHE, f"datasets--{path.replace('/', '--')}")
     return (repository, Path(datasets.config.HF_DATASETS_CACHE, "downloads", "extracted"))
 
 
-def identity_of(rows: Any, column: str) -> Identity:
+def identity_of_rows(rows: Any, column: str) -> Identity:
     """By what the rows of a dataset are recognised: how many there are, and what some of them hold."""
     count = len(rows)
     probed = sorted({number * (count - 1) // max(1, PROBES - 1) for number in range(PROBES)} if count else ())
@@ -191,16 +191,16 @@ def identity_of(rows: Any, column: str) -> Identity:
             parts += [stored["bytes"] if stored["bytes"] is not None else PurePath(stored["path"] or "").name]
         else:
             parts += [stored.dtype, stored.shape, stored.tobytes()] if hasattr(stored, "tobytes") else [stored]
-    content = checksum(parts)
+    content = sha256_of(parts)
     return Identity(count, content, content)
 
 
-def is_local(path: str) -> bool:
+def is_local_path(path: str) -> bool:
     """Whether a dataset's path names files here, and no repository on the hub."""
     return Path(path).exists() or bool(GLOB & set(path))
 
 
-def prove_named(path: str) -> None:
+def check_dataset_path(path: str) -> None:
     """Mistake, before the hub is asked again and again, where `path` can be nothing that it has."""
     check_path(path, "path")
     if not GLOB & set(path) and is_absent(path):
@@ -209,7 +209,7 @@ def prove_named(path: str) -> None:
 
 def hint(path: str) -> str:
     """How an error about `path` ends: what to look at, where that is the hub."""
-    if is_local(path) or Path(path).suffix in (".parquet", ".tar"):
+    if is_local_path(path) or Path(path).suffix in (".parquet", ".tar"):
         return "."
     return (
         "; it is no local path, so it was looked for on the hub: is the name right, is there a network, "

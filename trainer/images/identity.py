@@ -22,7 +22,7 @@ class Identity:
     """A checksum of when files were modified: a copy has other times, so this is only noted."""
 
 
-def checksum(parts: Iterable[object]) -> str:
+def sha256_of(parts: Iterable[object]) -> str:
     """A checksum of texts, numbers and bytes in their order; names that are not UTF-8 too."""
     digest = hashlib.sha256()
     for part in parts:
@@ -31,7 +31,7 @@ def checksum(parts: Iterable[object]) -> str:
     return digest.hexdigest()
 
 
-def of_files(root: str, files: Iterable[str]) -> Identity:
+def identity_of_files(root: str, files: Iterable[str]) -> Identity:
     """The identity of files below a folder; one that is gone has no size.
 
     Raises Mistake where the folder is gone.
@@ -45,7 +45,7 @@ def of_files(root: str, files: Iterable[str]) -> Identity:
             size, time = _size_and_time(Path(root, name))
         sizes.append(size)
         times.append(time)
-    return Identity(len(names), checksum(names), checksum([*names, *sizes]), checksum(times))
+    return Identity(len(names), sha256_of(names), sha256_of([*names, *sizes]), sha256_of(times))
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:
@@ -57,11 +57,11 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def joined(*parts: Identity) -> Identity:
+def combined(*parts: Identity) -> Identity:
     """The identity of several sources together, counted as the first."""
     return Identity(
         parts[0].pictures,
-        checksum(part.names for part in parts),
-        checksum(part.content for part in parts),
-        checksum(part.times for part in parts),
+        sha256_of(part.names for part in parts),
+        sha256_of(part.content for part in parts),
+        sha256_of(part.times for part in parts),
     )

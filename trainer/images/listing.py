@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import features
 
+from trainer.images.lists import examples
 from trainer.images.opened import KINDS
 from trainer.mistakes import Mistake
 
@@ -32,7 +33,7 @@ class Listing:
     """What was left out and what is there twice, a sentence each."""
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     r"""A file's name as it can be printed, encoded and drawn: bytes that are not UTF-8, and control characters, as
     `\xff`, `\n`."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -131,19 +132,14 @@ class _Walk:
             told += [f"{rest} others"] if rest else []
             yield f"{endings.total()} files are not read for their endings: {', '.join(told)}"
         if self.odd:
-            told = [f"{shown(name)} ({kind})" for name, kind in sorted(self.odd.items())]
-            yield f"{len(told)} are not read because they are no regular files: {few(told)}"
+            told = [f"{printable(name)} ({kind})" for name, kind in sorted(self.odd.items())]
+            yield f"{len(told)} are not read because they are no regular files: {examples(told)}"
         if self.again:
             name, other = min(self.again.items())
             yield (
                 f"{len(self.again)} pictures are there under two names and shown as often as they have names, first "
-                f"{shown(name)}, which is {shown(other)}"
+                f"{printable(name)}, which is {printable(other)}"
             )
-
-
-def few(names: list[str]) -> str:
-    """The first three names, and whether there are more."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _suffix(name: str) -> str:

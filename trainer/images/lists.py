@@ -44,7 +44,7 @@ def read_list(path: str) -> list[list[str]]:
     return found
 
 
-def chosen(path: str, folder: str, there: Iterable[str]) -> tuple[str, ...]:
+def names_of_list(path: str, folder: str, there: Iterable[str]) -> tuple[str, ...]:
     """The pictures of a folder that a list of single names chooses, in its order; `there` are all that were found.
 
     Raises Mistake where one is absent, or the list is one of pairs.
@@ -53,11 +53,11 @@ def chosen(path: str, folder: str, there: Iterable[str]) -> tuple[str, ...]:
     if pairs := [", ".join(names) for names in lines if len(names) > 1]:
         raise Mistake(f"list: {path!r} holds pairs, such as {pairs[0]!r}; wanted a single name on each line.")
     names = tuple(names[0] for names in lines)
-    prove_there(path, folder, names, there)
+    check_present(path, folder, names, there)
     return names
 
 
-def prove_there(path: str, folder: str, names: Iterable[str], there: Iterable[str]) -> None:
+def check_present(path: str, folder: str, names: Iterable[str], there: Iterable[str]) -> None:
     """Mistake, with how many and which, where a folder lacks some of the `names` that a list has."""
     wanted = set(names)  # one walk of the folder costs less than a question for each of a million files
     absent = sorted(name for name in wanted.difference(there) if not Path(folder, name).is_file())

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from trainer.distributed.waiting import WATCH, GivenUp, say
 from trainer.images.away import Away
 from trainer.images.crops import ImageBatch
-from trainer.images.reading import Drawn, Images, Reading
+from trainer.images.reading import BatchReader, PositionQueue, TrainingDataset
 from trainer.mistakes import Mistake
 
 TICK = 0.2
@@ -35,7 +35,7 @@ class ImageLoader(Iterator[ImageBatch]):
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """
 
-    def __init__(self, images: Images, positions: Iterable[list[int]], *, pin_memory: bool) -> None:
+    def __init__(self, images: TrainingDataset, positions: Iterable[list[int]], *, pin_memory: bool) -> None:
         """Start to read.
 
         Args:
@@ -43,8 +43,8 @@ class ImageLoader(Iterator[ImageBatch]):
             positions: what this rank reads, a list for each micro-batch, such as `Positions`.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
-        self.images, self.drawn, self.pin_memory = images, Drawn(positions), pin_memory
-        self.reading: Reading | None = Reading(images, self.drawn, pin_memory)
+        self.images, self.queue, self.pin_memory = images, PositionQueue(positions), pin_memory
+        self.reader: BatchReader | None = BatchReader(images, self.queue, pin_memory)
         self.delivered = 0
         self.deaths: deque[int] = deque(maxlen=DEATHS + 1)
         self.away, self.pause, self.again_at = "", PAUSE, 0.0
@@ -57,26 +57,26 @@ class ImageLoader(Iterator[ImageBatch]):
             Mistake: no picture could be decoded in its place: see `TrainingImages`.
             GivenUp: none came within the limit or after a stop request, or workers die again and again.
         """
-        if self.reading is None:
+        if self.reader is None:
             raise StopIteration
-        self.reading.ask()
-        batches = WATCH.until(self._answer, "waiting for a batch", self._where, grace=GRACE, pause=0)
+        self.reader.ask()
+        batches = WATCH.until(self._poll, "waiting for a batch", self._describe_wait, grace=GRACE, pause=0)
         if not batches:
             self.close()
             raise StopIteration
-        self.drawn.deliver()
+        self.queue.deliver()
         self.delivered += 1
         self.away, self.pause = "", PAUSE
         return batches[0]
 
-    def _answer(self) -> list[ImageBatch] | None:
+    def _poll(self) -> list[ImageBatch] | None:
         """What the workers have made, nothing where there is no more; None while it is not there."""
-        if self.reading is None:  # the disk is away
+        if self.reader is None:  # the disk is away
             time.sleep(TICK)
             if time.monotonic() > self.again_at:
                 self._begin_again()
             return None
-        answer = self.reading.answer(TICK)
+        answer = self.reader.answer(TICK)
         if isinstance(answer, ImageBatch | StopIteration):
             return [answer] if isinstance(answer, ImageBatch) else []
         if isinstance(answer, Mistake):
@@ -86,13 +86,13 @@ class ImageLoader(Iterator[ImageBatch]):
             self.away = str(answer).rsplit("Away: ", 1)[-1].strip()
             self.again_at, self.pause = time.monotonic() + self.pause, min(2 * self.pause, LONGEST_PAUSE)
             self.close()
-        elif dead := self.reading.dead(0 if answer is None else BURIAL):
-            self._bury(dead)
+        elif dead := self.reader.dead(0 if answer is None else BURIAL):
+            self._replace_workers(dead)
         elif answer is not None:
             raise answer
         return None
 
-    def _bury(self, dead: list[int]) -> None:
+    def _replace_workers(self, dead: list[int]) -> None:
         """Begin again after workers died; GivenUp where they do so too often."""
         self.deaths.append(self.delivered)
         sentence = f"{WATCH.rank}: a process that decodes pictures was killed ({', '.join(map(str, dead))})"
@@ -107,26 +107,26 @@ class ImageLoader(Iterator[ImageBatch]):
 
     def _begin_again(self) -> None:
         self.close()
-        self.drawn.rewind()
-        self.reading = Reading(self.images, self.drawn, self.pin_memory)
-        self.reading.ask()
+        self.queue.rewind()
+        self.reader = BatchReader(self.images, self.queue, self.pin_memory)
+        self.reader.ask()
 
-    def _where(self) -> str:
+    def _describe_wait(self) -> str:
         """What is read for the batch, as a person knows it."""
         if self.away:
             return f"{self.away}; it is tried again"
-        wanted = self.drawn.first()
-        in_hand = [place for place in self.reading.places if place in wanted] if self.reading else []
+        wanted = self.queue.first()
+        in_hand = [place for place in self.reader.places if place in wanted] if self.reader else []
         if in_hand:
-            return ", ".join(map(self.images.told, in_hand))
+            return ", ".join(map(self.images.describe, in_hand))
         more = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
-        return f"{self.images.told(wanted[0])}{more}, which no process is reading" if wanted else ""
+        return f"{self.images.describe(wanted[0])}{more}, which no process is reading" if wanted else ""
 
     def close(self) -> None:
         """End the workers; a second call does nothing."""
-        if self.reading:
-            self.reading.end()
-        self.reading = None
+        if self.reader:
+            self.reader.end()
+        self.reader = None
 
 
 _LOADERS: WeakSet[ImageLoader] = WeakSet()

@@ -18,7 +18,7 @@ def partner(stem: str, lq_name: str) -> str:
     return str(path.with_name(lq_name.replace("{}", path.name)))
 
 
-def named(folder: str, key: str) -> dict[str, str]:
+def files_by_stem(folder: str, key: str) -> dict[str, str]:
     """Relative path without its ending -> relative path; Mistake where two pictures share one."""
     found: dict[str, str] = {}
     for file in find_images(folder, key):

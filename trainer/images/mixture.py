@@ -12,16 +12,16 @@ from trainer.images.crops import (
     Decoded,
     GivenPairs,
     ImageBatch,
-    KeptImages,
+    ImageCache,
     TrainingImage,
     TrainingImages,
     TrainingImagesConfig,
-    below,
+    augment,
     collate,
-    first_usable,
-    turned,
+    first_readable_sample,
+    word_below,
 )
-from trainer.images.identity import Identity, joined
+from trainer.images.identity import Identity, combined
 from trainer.images.opened import Unreadable
 from trainer.images.pairs import PairSource
 from trainer.images.positions import DataPurpose, image_at
@@ -49,7 +49,7 @@ class Mixture:
     def identity(self) -> Identity:
         """By what all are recognised, counted as they are numbered."""
         parts = (self.clean.identity, self.pairs.identity) if self.clean else (self.pairs.identity,)
-        return replace(joined(*parts), pictures=len(self))
+        return replace(combined(*parts), pictures=len(self))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ class Mixture:
     def __len__(self) -> int:
         return self.first + len(self.pairs)
 
-    def gives(self, position: int, seed: int) -> bool:
+    def is_given(self, position: int, seed: int) -> bool:
         """Whether sample `position` is a given pair, which nothing has degraded."""
         return self.pair_prob is None or words(seed, position, DataPurpose.GIVEN, 1)[0] < self.pair_prob * 2**32
 
@@ -111,8 +111,8 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int) -> None:
         self.source, self.config, self.seed = source, config, seed
-        self.kept = KeptImages(limit=config.cache_mib * 2**20)  # by the mixture's numbers
-        self.images = TrainingImages(source.clean, config, seed, self.kept) if source.clean else None
+        self.cache = ImageCache(limit=config.cache_mib * 2**20)  # by the mixture's numbers
+        self.images = TrainingImages(source.clean, config, seed, self.cache) if source.clean else None
 
     @property
     def processes(self) -> int:
@@ -121,11 +121,11 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
 
     def __getitem__(self, position: int) -> TrainingImage | TrainingPair:
         """Sample `position`; Mistake where neither its picture nor `ATTEMPTS` others can be used."""
-        if self.images and not self.source.gives(position, self.seed):
+        if self.images and not self.source.is_given(position, self.seed):
             return self.images[position]
         numbers = range(self.source.first, len(self.source))
         what = f"pairs of {self.source.pairs.where}"
-        (lq, gt), unreadable = first_usable(position, numbers, self.seed, self._read, what)
+        (lq, gt), unreadable = first_readable_sample(position, numbers, self.seed, self._read, what)
         lq, gt = self._patch(lq, gt, position)
         return TrainingPair(lq, gt, position, unreadable)
 
@@ -145,22 +145,22 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         )
         return replace(batch, unreadable=unreadable, given=given)
 
-    def told(self, position: int) -> str:
+    def describe(self, position: int) -> str:
         """What sample `position` shows, for a person."""
-        if self.images and not self.source.gives(position, self.seed):
-            return self.images.told(position)
+        if self.images and not self.source.is_given(position, self.seed):
+            return self.images.describe(position)
         count = len(self.source) - self.source.first
         return f"position {position}: {self.source.name(self.source.first + image_at(position, count, self.seed))}"
 
     def _read(self, index: int) -> Decoded:
-        return self.kept.read(index, lambda number: self.source.pair(number - self.source.first))
+        return self.cache.read(index, lambda number: self.source.pair(number - self.source.first))
 
     def _patch(self, lq: Tensor, gt: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""
         scale = self.source.scale
         side = self.source.gt_size // scale
         row, column = words(self.seed, position, DataPurpose.CROP, 2)
-        top, left = below(row, lq.shape[1] - side + 1), below(column, lq.shape[2] - side + 1)
+        top, left = word_below(row, lq.shape[1] - side + 1), word_below(column, lq.shape[2] - side + 1)
         lq = lq[:, top : top + side, left : left + side]
         gt = gt[:, scale * top : scale * (top + side), scale * left : scale * (left + side)]
-        return turned(lq, position, self.config, self.seed), turned(gt, position, self.config, self.seed)
+        return augment(lq, position, self.config, self.seed), augment(gt, position, self.config, self.seed)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trainer.files.paths import PathText
 from trainer.images.hub_dataset import HubDataset, Rows
-from trainer.images.identity import Identity, joined
+from trainer.images.identity import Identity, combined
 from trainer.images.listing import find_images
-from trainer.images.lists import examples, prove_there, read_list
-from trainer.images.matching import named, partner, template_of, without_ending
+from trainer.images.lists import check_present, examples, read_list
+from trainer.images.matching import files_by_stem, partner, template_of, without_ending
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.images.sources import ImageSource, files_below
@@ -36,7 +36,7 @@ class PairSource:
     @property
     def identity(self) -> Identity:
         """By what both are recognised."""
-        return joined(self.gt.identity, self.lq.identity)
+        return combined(self.gt.identity, self.lq.identity)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,13 +96,13 @@ class PairFolders:
 
         Raises:
             Mistake: a folder is missing or has no picture, two pictures share a name, or one has no partner; see
-                `read_list` and `prove_there` for those about a list.
+                `read_list` and `check_present` for those about a list.
         """
         if self.radiometry:
             raster_library()
         if self.list is not None:
             return self._source(self._listed(self.list), budget)
-        gt, lq = named(self.gt, "gt"), named(self.lq, "lq")
+        gt, lq = files_by_stem(self.gt, "gt"), files_by_stem(self.lq, "lq")
         if Path(self.gt).samefile(self.lq):
             partners = {partner(stem, self.lq_name) for stem in gt}
             gt = {stem: file for stem, file in gt.items() if stem not in partners}
@@ -118,14 +118,14 @@ class PairFolders:
         """The pairs of a list, good and poor, in its order."""
         there = find_images(self.gt, "gt"), find_images(self.lq, "lq")
         lines = read_list(path)
-        prove_there(path, self.gt, (names[0] for names in lines), there[0])
+        check_present(path, self.gt, (names[0] for names in lines), there[0])
         if any(len(names) == 1 for names in lines):
-            poor = named(self.lq, "lq")
+            poor = files_by_stem(self.lq, "lq")
             alone = [name for name, *rest in lines if not rest and self._partner(name) not in poor]
             if alone:
                 raise Mistake(f"lq: {self._missing(alone, len(lines))}.")
             lines = [names if len(names) == 2 else [names[0], poor[self._partner(names[0])]] for names in lines]
-        prove_there(path, self.lq, (names[1] for names in lines), there[1])
+        check_present(path, self.lq, (names[1] for names in lines), there[1])
         return [(good, bad) for good, bad in lines]
 
     def _partner(self, file: str) -> str:

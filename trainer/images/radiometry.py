@@ -84,7 +84,7 @@ class Radiometry:
             needed = file.width * file.height * len(self.bands) * LEVEL_BYTES + block
             budget.check(name, describe(file), needed)
             levels = torch.empty(len(self.bands), file.height, file.width, dtype=torch.uint16)
-            for top, rows in strips(file):
+            for top, rows in row_windows(file):
                 window = ((top, top + rows), (0, file.width))
                 numbers = file.read(self.bands, window=window, masked=True)
                 # not in the file's own type, which may not hold `black`
@@ -127,7 +127,7 @@ def itemsize(file: Any) -> int:
     return max(int(np.dtype(kind).itemsize) for kind in file.dtypes)
 
 
-def strips(file: Any) -> Iterator[tuple[int, int]]:
+def row_windows(file: Any) -> Iterator[tuple[int, int]]:
     """First row and number of rows of pieces of rasterio's dataset that are about `STRIP` pixels, and whole blocks."""
     block = max(height for height, _ in file.block_shapes)
     rows = max(block, STRIP // file.width // block * block)

@@ -19,12 +19,12 @@ from trainer.images.mixture import TrainingMixture
 from trainer.images.streaming.reader import TrainingStream
 from trainer.images.worker import end_with, fork_server
 
-Images = TrainingImages | TrainingMixture | TrainingStream
+TrainingDataset = TrainingImages | TrainingMixture | TrainingStream
 Answer = ImageBatch | Exception | None
-NOWHERE = -1
+IDLE = -1
 
 
-class Drawn(Iterator[list[int]]):
+class PositionQueue(Iterator[list[int]]):
     """Lists of positions, which can be drawn again until their batches are delivered."""
 
     def __init__(self, positions: Iterable[list[int]]) -> None:
@@ -51,10 +51,10 @@ class Drawn(Iterator[list[int]]):
         self.out.clear()
 
 
-class Noted(Dataset[Any]):
+class TrackedImages(Dataset[Any]):
     """Images; each worker leaves word of the position that it has in hand."""
 
-    def __init__(self, images: Images, places: MutableSequence[int]) -> None:
+    def __init__(self, images: TrainingDataset, places: MutableSequence[int]) -> None:
         self.images, self.places = images, places
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
@@ -69,24 +69,24 @@ class Noted(Dataset[Any]):
             for position in positions:
                 self.places[worker] = position
                 samples.append(self.images[position])
-        self.places[worker] = NOWHERE
+        self.places[worker] = IDLE
         return samples
 
 
-class Reading:
+class BatchReader:
     """Micro-batches of what is drawn, from worker processes, or from the thread itself where there are none."""
 
-    def __init__(self, images: Images, drawn: Drawn, pin_memory: bool) -> None:
+    def __init__(self, images: TrainingDataset, queue: PositionQueue, pin_memory: bool) -> None:
         workers = min(images.processes, cores_of_a_process())
         context = fork_server() if workers else None
-        self.places: MutableSequence[int] = [NOWHERE]
+        self.places: MutableSequence[int] = [IDLE]
         if context:
-            self.places = context.RawArray("q", [NOWHERE] * workers)
+            self.places = context.RawArray("q", [IDLE] * workers)
         held, leash = Pipe(duplex=False)
         before = active_children()
         loader = DataLoader(
-            Noted(images, self.places),
-            batch_sampler=drawn,
+            TrackedImages(images, self.places),
+            batch_sampler=queue,
             collate_fn=images.collate,
             num_workers=workers,
             worker_init_fn=partial(end_with, held),
@@ -99,15 +99,15 @@ class Reading:
         batches = iter(loader)
         self.workers = [process for process in active_children() if process not in before]
         held.close()  # the workers have theirs
-        self.asked: SimpleQueue[bool] = SimpleQueue()
+        self.requests: SimpleQueue[bool] = SimpleQueue()
         self.answers: SimpleQueue[Answer] = SimpleQueue()
-        self.thread = Thread(target=_read, args=(batches, self.asked, self.answers), name="images", daemon=True)
+        self.thread = Thread(target=_read, args=(batches, self.requests, self.answers), name="images", daemon=True)
         self.thread.start()
-        self._let_go = finalize(self, _let_go, self.asked, leash)
+        self._release = finalize(self, _release, self.requests, leash)
 
     def ask(self) -> None:
         """Want the next micro-batch."""
-        self.asked.put(True)
+        self.requests.put(True)
 
     def answer(self, seconds: float) -> Answer:
         """What came within `seconds`: the micro-batch, StopIteration at the end, what went wrong, or None."""
@@ -123,7 +123,7 @@ class Reading:
 
     def end(self) -> None:
         """End workers and thread, also those that hang."""
-        self._let_go()
+        self._release()
         for process in self.workers:
             process.join(1)
             if process.is_alive():  # stopped, or in a read that never ends
@@ -131,15 +131,15 @@ class Reading:
         self.thread.join(1)
 
 
-def _read(batches: Iterator[ImageBatch], asked: SimpleQueue[bool], answers: SimpleQueue[Answer]) -> None:
+def _read(batches: Iterator[ImageBatch], requests: SimpleQueue[bool], answers: SimpleQueue[Answer]) -> None:
     """Fetch a micro-batch whenever one is wanted."""
-    while asked.get():
+    while requests.get():
         try:
             answers.put(next(batches))
         except Exception as error:  # of any kind: who waits for the answer knows what it means
             answers.put(error.with_traceback(None))  # which would hold the workers
 
 
-def _let_go(asked: SimpleQueue[bool], leash: Connection) -> None:
-    asked.put(False)
+def _release(requests: SimpleQueue[bool], leash: Connection) -> None:
+    requests.put(False)
     leash.close()

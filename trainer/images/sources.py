@@ -14,11 +14,11 @@ from typing import ClassVar, Literal, Protocol
 from torch import Tensor
 
 from trainer.files.paths import PathText
-from trainer.images.away import unless_away
+from trainer.images.away import read_unless_away
 from trainer.images.decode import decode
-from trainer.images.identity import Identity, of_files
-from trainer.images.listing import list_folder, list_images, shown
-from trainer.images.lists import chosen
+from trainer.images.identity import Identity, identity_of_files
+from trainer.images.listing import list_folder, list_images, printable
+from trainer.images.lists import names_of_list
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.mistakes import Mistake
@@ -82,13 +82,13 @@ class Files:
 
     def name(self, index: int) -> str:
         """The path, beginning as the user gave the folder, as it can be printed."""
-        return shown(str(Path(self.root, self.files[index])))
+        return printable(str(Path(self.root, self.files[index])))
 
     def read(self, index: int) -> Tensor:
         """Decode file `index`: see `decode`, and `Radiometry.decode` where the files have bands."""
         file, name = Path(self.root, self.files[index]), self.name(index)
         read = self.radiometry.decode if self.radiometry else decode
-        return unless_away(lambda: read(file, name, self.budget), file)
+        return read_unless_away(lambda: read(file, name, self.budget), file)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +110,7 @@ class Folder:
 
         Raises:
             Mistake: no such folder, a file, nothing in it, no picture in it, or a folder of pairs; see `read_list` and
-                `chosen` for those about a list.
+                `names_of_list` for those about a list.
         """
         if self.list is not None:
             return files_of(self.path, self.list, self.radiometry, budget)
@@ -132,7 +132,7 @@ def files_of(path: str, list_file: str | None, radiometry: Radiometry | None, bu
     listing = list_images(path, "path")
     if list_file is None:
         return files_below(path, "path", listing.files, radiometry, budget, listing.notes)
-    return files_below(path, "path", chosen(list_file, path, listing.files), radiometry, budget)
+    return files_below(path, "path", names_of_list(list_file, path, listing.files), radiometry, budget)
 
 
 def files_below(
@@ -145,7 +145,7 @@ def files_below(
 ) -> Files:
     """Picture files below a folder, for which each is asked for its size."""
     files = tuple(files)
-    return Files(f"folder {folder!r}", key, folder, files, of_files(folder, files), radiometry, budget, notes)
+    return Files(f"folder {folder!r}", key, folder, files, identity_of_files(folder, files), radiometry, budget, notes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,7 +181,7 @@ class Package:
         absent = ", ".join(file for file in self.files if not (root / file).is_file())
         if absent:
             raise Mistake(f"files: package {self.package!r} has no {absent} in its folder {self.folder!r}.")
-        identity = of_files(str(root), self.files)
+        identity = identity_of_files(str(root), self.files)
         return Files(f"package {self.package!r}", "files", str(root), self.files, identity, budget=budget)
 
     def _root(self) -> Path | None:

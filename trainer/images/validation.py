@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.files.paths import PathText
 from trainer.images.hub_dataset import HubDataset, Rows
-from trainer.images.identity import checksum
+from trainer.images.identity import sha256_of
 from trainer.images.lists import examples
 from trainer.images.matching import without_ending
 from trainer.images.opened import BUDGET, Budget, Unreadable
@@ -66,7 +66,7 @@ class ValidationImages:
     lq_multiple: int
     least: int = 1
     """The least side of ground truth that can be measured."""
-    alone: bool = False
+    lq_only: bool = False
     """The pictures are of low quality, and there is no ground truth."""
     content: str = ""
     """A checksum of the names and of all that is measured: pictures, as they were decoded and cut."""
@@ -79,14 +79,14 @@ class ValidationImages:
     @property
     def paired(self) -> bool:
         """Whether the low-quality pictures are given."""
-        return self.alone or isinstance(self.source, PairSource)
+        return self.lq_only or isinstance(self.source, PairSource)
 
     def name(self, index: int) -> str:
         """Picture `index` for a caption, without what only this machine knows: the end of its path, or its row."""
         pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
         return f"row {index}" if isinstance(pictures, Rows) else PurePosixPath(pictures.name(index)).name
 
-    def results(self) -> list[str]:
+    def result_names(self) -> list[str]:
         """What files of results are called, by the pictures' numbers: relative paths without an ending, no two alike.
 
         A low-quality picture that is given names its result.
@@ -105,8 +105,8 @@ class ValidationImages:
         Raises:
             Mistake: it cannot be decoded, is too small, or not a pair at this scale.
         """
-        if self.alone:
-            return self._alone(index)
+        if self.lq_only:
+            return self._lq_only(index)
         try:
             if isinstance(self.source, PairSource):
                 lq, whole = self.source.lq.read(index), self.source.gt.read(index)
@@ -125,7 +125,7 @@ class ValidationImages:
             raise Mistake(f"{self.source.key}: {name} has a side below {least}{cut}, too small to validate on.")
         return ValidationPair(self.name(index), lq, gt.contiguous(), is_cut)
 
-    def _alone(self, index: int) -> ValidationPair:
+    def _lq_only(self, index: int) -> ValidationPair:
         """Low-quality picture `index`."""
         assert not isinstance(self.source, PairSource)
         longest = None if self.max_side is None else max(self.max_side // self.scale, self.lq_multiple)
@@ -192,7 +192,7 @@ def open_validation(
             problems.append(str(mistake))
             continue
         parts = [part for part in (pair.gt, pair.lq) if part is not None]
-        checksums.append(checksum([pair.name, *(f"{part.shape}{part.dtype}" for part in parts), *map(_bytes, parts)]))
+        checksums.append(sha256_of([pair.name, *(f"{part.shape}{part.dtype}" for part in parts), *map(_bytes, parts)]))
         if pair.is_cut:
             cut.append(pair.name)
     if problems:
@@ -204,7 +204,7 @@ def open_validation(
             f"{len(cut)} of the {len(images)} pictures of ground truth have sides that are no multiples of {scale}: "
             f"what is over is cut off at the end, as benchmarks do (modcrop): {examples(cut)}",
         )
-    return replace(images, content=checksum(checksums), notes=said)
+    return replace(images, content=sha256_of(checksums), notes=said)
 
 
 def _bytes(image: Tensor) -> bytes:

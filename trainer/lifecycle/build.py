@@ -20,7 +20,7 @@ from trainer.lifecycle.check_folder import initial_weights
 from trainer.lifecycle.compare_ranks import facts_of
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import Discriminator, Generator
-from trainer.networks.keyed_rng import draws
+from trainer.networks.keyed_rng import uses_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.objective import Objective
 from trainer.optim.learner import Learner
@@ -59,7 +59,7 @@ def make_players(config: RunConfig, accelerator: Accelerator) -> tuple[Learner, 
         f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "
         f"batch.per_device, though not on the number of processes"
         for key, part in (("generator", net), ("adversarial.discriminator", critic))
-        if part is not None and draws(part)
+        if part is not None and uses_randomness(part)
     ]
     generator, game = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if critic is None or game is None:

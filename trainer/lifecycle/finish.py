@@ -109,7 +109,7 @@ def batch_provenance(x: Experiment, positions: Tensor) -> dict[str, Any]:
     source, config = x.source, x.config
     given = torch.zeros(len(positions), dtype=torch.bool)
     if isinstance(source, Mixture):
-        given = torch.tensor([source.gives(position, config.seed) for position in positions.tolist()])
+        given = torch.tensor([source.is_given(position, config.seed) for position in positions.tolist()])
     if given.all():
         return {"given": given}
     crop = torch.empty(config.images.crop_size, config.images.crop_size)

@@ -9,7 +9,7 @@ from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import on_main, once_per_machine
 from trainer.distributed.waiting import WATCH, say
 from trainer.files.paths import is_absent
-from trainer.images.away import why_away
+from trainer.images.away import reason_away
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import DatasetPairs
 from trainer.images.sources import ImageSource
@@ -61,7 +61,7 @@ def folder_away(config: RunConfig) -> str:
     validation = config.validation.source if config.validation else None
     for source in (config.images.source, config.images.pairs, validation):
         for path in (getattr(source, key, None) for key in ("path", "gt", "lq")):
-            if isinstance(path, str) and (Path(path).is_dir() or is_absent(path)) and (why := why_away(Path(path))):
+            if isinstance(path, str) and (Path(path).is_dir() or is_absent(path)) and (why := reason_away(Path(path))):
                 return why.removeprefix("its ")
     return ""
 

@@ -11,10 +11,10 @@ from trainer.images.levels import unit
 from trainer.images.machine import check_shared_memory, cores_of_a_process, local_processes, note_on_workers
 from trainer.images.mixture import Mixture, TrainingMixture
 from trainer.images.opened import Unreadable
-from trainer.images.reading import Images
+from trainer.images.reading import TrainingDataset
 from trainer.images.sources import ImageSource, first_readable
 from trainer.images.streaming.dataset import Shards, StreamedDataset
-from trainer.images.streaming.order import Deal, deal
+from trainer.images.streaming.order import ShardSchedule, shard_schedule
 from trainer.images.streaming.reader import TrainingStream
 from trainer.images.unreadable import share_of, too_many
 from trainer.images.validation import ValidationImages, open_validation
@@ -122,7 +122,7 @@ def names_of_old(source: ImageSource | Shards) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
-def samples_of(source: ImageSource | Shards, config: RunConfig, stream: Stream) -> Images:
+def samples_of(source: ImageSource | Shards, config: RunConfig, stream: Stream) -> TrainingDataset:
     """Training samples by position; of a streamed dataset `stream` has the lengths of the shards that were read."""
     if isinstance(source, Mixture):
         return TrainingMixture(source, config.images, config.seed)
@@ -131,9 +131,9 @@ def samples_of(source: ImageSource | Shards, config: RunConfig, stream: Stream) 
     return TrainingStream(source, order_of(source, config), config.images, config.seed, stream.lengths)
 
 
-def order_of(source: Shards, config: RunConfig) -> Deal:
+def order_of(source: Shards, config: RunConfig) -> ShardSchedule:
     """The order in which a streamed dataset is shown."""
-    return deal(len(source.names), source.logical_streams, config.batch.global_size, config.seed)
+    return shard_schedule(len(source.names), source.logical_streams, config.batch.global_size, config.seed)
 
 
 def notes_on_images(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:

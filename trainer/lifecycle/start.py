@@ -114,7 +114,7 @@ def check_stream(x: Experiment, saved: dict[str, Any]) -> None:
 def check_best(x: Experiment) -> None:
     """Forget the best so far where its figures do not compare with those to come, and say so."""
     best = x.state.best
-    if best is None or x.validator is None or best.measured.removesuffix(IN_PRETRAINING) == x.validator.measured:
+    if best is None or x.validator is None or best.measured.removesuffix(IN_PRETRAINING) == x.validator.fingerprint:
         return
     x.telemetry.say(
         "validation: the pictures, or how they are measured, are not those by which the best so far was found "

@@ -14,7 +14,7 @@ LABELLED = ("vanilla", "lsgan")  # the losses that compare with a label
 RELATIVISTIC = ("vanilla", "lsgan", "hinge")
 
 
-def judged(kind: GANType, logits: Tensor, label: float) -> Tensor:
+def gan_loss(kind: GANType, logits: Tensor, label: float) -> Tensor:
     """How far `logits`, float of any shape, are from saying `label` (1 is real, 0 is not): what D minimises, a scalar.
 
     `vanilla` is binary cross-entropy (Goodfellow et al. 2014), `lsgan` the squared distance (Mao et al. 2017), `hinge`
@@ -84,10 +84,10 @@ class AdversarialLoss:
         `real` may be computed without a graph: the generator has no part in it. ValueError where it is needed and None.
         """
         if not self.relativistic:
-            return -fake.float().mean() if self.type == "hinge" else judged(self.type, fake, 1)
+            return -fake.float().mean() if self.type == "hinge" else gan_loss(self.type, fake, 1)
         if real is None:
             raise ValueError("a relativistic loss needs the logits of the real pictures in the generator's step too")
-        return (self._against(fake, real, 1) + self._against(real, fake, 0)) / 2
+        return (self._relativistic(fake, real, 1) + self._relativistic(real, fake, 0)) / 2
 
     def discriminator(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's losses for D(y) and for D(G(x)), each times `discriminator_weight`; it minimises the sum.
@@ -96,14 +96,14 @@ class AdversarialLoss:
         """
         label = 1 - self.label_smoothing
         if self.relativistic:
-            on_real, on_fake = self._against(real, fake, label) / 2, self._against(fake, real, 0) / 2
+            on_real, on_fake = self._relativistic(real, fake, label) / 2, self._relativistic(fake, real, 0) / 2
         else:
-            on_real, on_fake = judged(self.type, real, label), judged(self.type, fake, 0)
+            on_real, on_fake = gan_loss(self.type, real, label), gan_loss(self.type, fake, 0)
         return self.discriminator_weight * on_real, self.discriminator_weight * on_fake
 
-    def _against(self, logits: Tensor, other: Tensor, label: float) -> Tensor:
+    def _relativistic(self, logits: Tensor, other: Tensor, label: float) -> Tensor:
         """The relativistic average (Jolicoeur-Martineau 2018, arXiv 1807.00734), with BasicSR's labels 1 and 0."""
-        return judged(self.type, logits.float() - other.float().mean(), label)
+        return gan_loss(self.type, logits.float() - other.float().mean(), label)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

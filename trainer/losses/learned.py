@@ -56,7 +56,7 @@ class LPIPSLoss(LearnedLoss):
     """The network whose features are compared; the guide's is alex."""
 
     def build(self, key: str) -> "LearnedDistance":
-        net = _built("lpips", "lpips", key, lambda package: package.LPIPS(net=self.net, verbose=False))
+        net = _import_and_build("lpips", "lpips", key, lambda package: package.LPIPS(net=self.net, verbose=False))
         return LearnedDistance(net, {"normalize": True}, self.fixed_idx)
 
 
@@ -67,7 +67,7 @@ class DISTSLoss(LearnedLoss):
     type: Literal["dists"] = "dists"
 
     def build(self, key: str) -> "LearnedDistance":
-        net = _built("DISTS_pytorch", "DISTS-pytorch", key, lambda package: package.DISTS())
+        net = _import_and_build("DISTS_pytorch", "DISTS-pytorch", key, lambda package: package.DISTS())
         return LearnedDistance(net, {"require_grad": True}, self.fixed_idx)
 
 
@@ -88,7 +88,7 @@ class LearnedDistance(nn.Module):
         return {"perceptual": distance}
 
 
-def _built(module: str, package: str, key: str, make: Callable[[Any], nn.Module]) -> nn.Module:
+def _import_and_build(module: str, package: str, key: str, make: Callable[[Any], nn.Module]) -> nn.Module:
     try:
         imported = importlib.import_module(module)
     except ImportError as error:

@@ -106,13 +106,13 @@ class PerceptualDistance(nn.Module):
 
     def _distance(self, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
         parts = [
-            weight * _apart(self.config.criterion, got[name], wanted[name])
+            weight * _distance_between(self.config.criterion, got[name], wanted[name])
             for name, weight in self.config.layer_weights.items()
         ]
         return torch.stack(parts).sum()
 
 
-def _apart(criterion: Criterion, got: Tensor, wanted: Tensor) -> Tensor:
+def _distance_between(criterion: Criterion, got: Tensor, wanted: Tensor) -> Tensor:
     """The distance of two tensors [B, ...], a scalar.
 
     `frobenius` is upstream's Frobenius norm of one picture's difference, averaged; upstream takes one norm of the whole

@@ -38,7 +38,7 @@ class ImportedNetwork(Network):
         multiple: int = 1,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        self.net = _built(path, arguments)
+        self.net = _build_module(path, arguments)
         self.register_state_dict_post_hook(_without_prefix)
         self.register_load_state_dict_pre_hook(_with_prefix)
 
@@ -69,7 +69,7 @@ def check_trust(path: Any, trust: Collection[str]) -> None:
         )
 
 
-def _built(path: str, arguments: dict[str, Any]) -> nn.Module:
+def _build_module(path: str, arguments: dict[str, Any]) -> nn.Module:
     module_path, _, name = path.rpartition(".")
     if not module_path:
         raise ValueError(f"path: got {path!r}; must be package.module.Class")
@@ -99,7 +99,7 @@ def _with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -
         state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)
 
 
-def _answer(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+def _output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
     """The shape of what `net` makes of zeros of `shape`, its mode and statistics untouched; ValueError if it fails."""
     modes = [(module, module.training) for module in net.modules()]
     try:
@@ -154,7 +154,7 @@ class ImportedGeneratorConfig:
         }
         net = ImportedNetwork(self.path, {**self.arguments, **sizes}, scale, bands, self.multiple)
         side = -(-16 // self.multiple) * self.multiple
-        answer, wanted = _answer(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
+        answer, wanted = _output_shape(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
         if answer != wanted:
             raise ValueError(
                 f"{self.path} makes {list(answer)} of an input of {[1, bands, side, side]}; x{scale} is {list(wanted)}"
@@ -181,7 +181,7 @@ class ImportedDiscriminatorConfig:
     def build(self, gt_size: int, bands: int) -> ImportedNetwork:
         """The module, tried once on a patch of `gt_size`; ValueError for what it cannot do."""
         net = ImportedNetwork(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
-        answer = _answer(net, (2, bands, gt_size, gt_size))
+        answer = _output_shape(net, (2, bands, gt_size, gt_size))
         if answer[:1] != (2,):
             raise ValueError(f"{self.path} makes {list(answer)} of two patches; the first size must be 2")
         return net

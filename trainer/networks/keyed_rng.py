@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-def key_generators(device: torch.device, seed: int, place: int, player: str) -> None:
+def seed_generators(device: torch.device, seed: int, place: int, player: str) -> None:
     """Set torch's generators, the CPU's and `device`'s, for the micro-batch whose first sample has `place` in the run.
 
     The place is that of `BatchPlan.places`: for any number of ranks with as many samples per device it is the same. The
@@ -23,7 +23,7 @@ def key_generators(device: torch.device, seed: int, place: int, player: str) -> 
         torch.cuda.manual_seed(number)
 
 
-def draws(net: nn.Module) -> bool:
+def uses_randomness(net: nn.Module) -> bool:
     """Whether a network is seen to draw while it learns: torch's Dropouts, and what carries a `drop_prob`."""
     return any(
         (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)

@@ -101,7 +101,7 @@ class StochasticSRResNet(ShuffleGenerator):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sizes(ShuffleGeneratorConfig):
+class _SRResNetSizes(ShuffleGeneratorConfig):
     """What both are made with; the defaults are the guide's."""
 
     large_kernel_size: int = 9
@@ -120,7 +120,7 @@ class _Sizes(ShuffleGeneratorConfig):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SRResNetConfig(_Sizes):
+class SRResNetConfig(_SRResNetSizes):
     """SRResNet's sizes."""
 
     type: Literal["SRResNet"] = "SRResNet"
@@ -133,7 +133,7 @@ class SRResNetConfig(_Sizes):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StochasticSRResNetConfig(_Sizes):
+class StochasticSRResNetConfig(_SRResNetSizes):
     """StochasticSRResNet's sizes."""
 
     type: Literal["StochasticSRResNet"] = "StochasticSRResNet"
@@ -141,7 +141,7 @@ class StochasticSRResNetConfig(_Sizes):
     """Length of a picture's noise vector."""
 
     def __post_init__(self) -> None:
-        _Sizes.__post_init__(self)
+        _SRResNetSizes.__post_init__(self)
         check_sizes(self, noise_dim=1)
 
     def build(self, scale: int, bands: int) -> StochasticSRResNet:

@@ -11,7 +11,7 @@ from trainer.networks.layers.icnr import icnr_
 from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
 
-Start = Literal["torch", "icnr", "residual"]
+InitScheme = Literal["torch", "icnr", "residual"]
 ActType = Literal["prelu", "relu", "leakyrelu"]
 SLOPES = {"prelu": 0.25, "relu": 0.0, "leakyrelu": 0.1}  # for PReLU the initial one
 
@@ -41,7 +41,7 @@ class SRVGGNetCompact(Network):
         num_feat: int = 64,
         num_conv: int = 16,
         act_type: ActType = "prelu",
-        init: Start = "torch",
+        init: InitScheme = "torch",
     ) -> None:
         super().__init__()
         if scale not in self.scales:
@@ -93,7 +93,7 @@ class SRVGGNetCompactConfig:
     """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
     act_type: ActType = "prelu"
     """After every convolution but the last."""
-    init: Start = "residual"
+    init: InitScheme = "residual"
     """`residual` starts from the nearest-upsampled input; `torch` starts as upstream does and learns later, `icnr` too,
     but without a checkerboard."""
 

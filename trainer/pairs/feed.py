@@ -10,7 +10,7 @@ from trainer.distributed.batch import BatchPlan
 from trainer.images.crops import ImageBatch
 from trainer.images.loader import ImageLoader
 from trainer.images.positions import Positions
-from trainer.images.reading import Images
+from trainer.images.reading import TrainingDataset
 from trainer.images.unreadable import UnreadableImages
 from trainer.pairs.pool import Pool
 from trainer.pairs.side_stream import SideStream
@@ -23,7 +23,7 @@ from trainer.telemetry.timers import Stopwatch
 class PairFactory:
     """What it takes to make the pairs of a rank."""
 
-    samples: Images
+    samples: TrainingDataset
     """Pictures by position."""
     stream: Stream
     batch: BatchPlan

@@ -107,10 +107,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def execute(options: argparse.Namespace) -> int:
     """Upscale; the exit status: 0, or 1 if a file failed. Raises Mistake for what a person can put right."""
-    from trainer.images.listing import shown
+    from trainer.images.listing import printable
     from trainer.upscale.files import find_jobs
 
-    check(options)
+    check_options(options)
     plan = find_jobs(options.input, options.output, options.suffix, options.format)
     fresh = [job for job in plan.jobs if options.overwrite or not job.is_made]
     there, made = len(plan.jobs) - len(fresh), list[Path]()
@@ -121,10 +121,10 @@ def execute(options: argparse.Namespace) -> int:
         print(f"stopped; {there + len(made)} of {len(plan.jobs)} made; {goes_on}.", file=sys.stderr)
         return INTERRUPTED
     already = f", {there} were there already" if there else ""
-    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {shown(str(options.output))}{already}")
+    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {printable(str(options.output))}{already}")
     if plan.left_out:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(plan.left_out.items()))
-        print(f"left out, for what they are or how their names end: {shown(endings)}")
+        print(f"left out, for what they are or how their names end: {printable(endings)}")
     if failed:
         print(f"error: {len(failed)} failed:", file=sys.stderr)
         for name, reason in failed.items():
@@ -132,7 +132,7 @@ def execute(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def check(options: argparse.Namespace) -> None:
+def check_options(options: argparse.Namespace) -> None:
     """Raise Mistake for options that do not go together."""
     from trainer.mistakes import Mistake
 
@@ -188,7 +188,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
     from trainer.images.opened import Budget, Unreadable
     from trainer.mistakes import Failure
     from trainer.upscale.files import read_picture, write_picture
-    from trainer.upscale.threads import convey
+    from trainer.upscale.threads import pipelined
     from trainer.upscale.upscaler import Upscaler, open_mixture
 
     check_device(options.device)
@@ -208,12 +208,12 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
         made.append(job.target)
 
     budget = Budget(options.max_picture_mib, "--max-picture-mib")
-    settled = convey(
+    settled = pipelined(
         plan.jobs,
         read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white, budget),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
         write=write,
-        forgiven=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
+        caught=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
     failed: dict[Path, str] = {}
     with (

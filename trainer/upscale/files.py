@@ -13,11 +13,11 @@ from trainer.files.paths import check_path
 from trainer.images.listing import IMAGE_SUFFIXES, find_images
 from trainer.images.opened import BUDGET, Budget, Unreadable, kind_of
 from trainer.mistakes import Failure, Mistake
-from trainer.upscale.photographs import FORMATS, read_photograph, write_photograph
+from trainer.upscale.photographs import WRITE_OPTIONS, read_photograph, write_photograph
 from trainer.upscale.picture import Picture
 from trainer.upscale.rasters import SUFFIXES, is_raster, read_raster, write_raster
 
-NOTES = ".upscaled"
+RESULT_LIST = ".upscaled"
 """A hidden list of the results in a folder, kept where results lie among inputs: there a result and an original can
 bear the same name, and nothing else tells them apart."""
 
@@ -67,18 +67,18 @@ def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str
     for entry in inputs:
         for root, file in _expanded(entry, left_out):
             kind = file.suffix.lower() if format_name == "same" else f".{format_name}"
-            kind = kind if kind in FORMATS else ".png"
+            kind = kind if kind in WRITE_OPTIONS else ".png"
             target = output / file.relative_to(root).with_name(f"{file.stem}{suffix}{kind}")
             jobs[file.parent.resolve() / file.name] = Job(file, target)
             roots.add(root.resolve())
-    jobs = _told_apart(jobs, suffix)
+    jobs = _with_distinct_targets(jobs, suffix)
     earlier = _results_of_earlier_runs(list(jobs.values()))
     here = output.resolve()
     fresh = [job for job in jobs.values() if _identity(job.source) not in earlier]
     return Plan(fresh, left_out, any(here.is_relative_to(root) for root in roots))
 
 
-def _told_apart(jobs: dict[Path, Job], suffix: str) -> dict[Path, Job]:
+def _with_distinct_targets(jobs: dict[Path, Job], suffix: str) -> dict[Path, Job]:
     """The jobs; where several have one target, those whose format changes keep the ending in their name: beside
     `a.png`, `a.avif` becomes `a.avif.png`."""
     shared = Counter(job.target for job in jobs.values())
@@ -120,7 +120,7 @@ def _note(target: Path, written: Path) -> str:
 
 def _noted_in(folder: Path) -> set[str]:
     """The notes of results in a folder."""
-    notes = folder / NOTES
+    notes = folder / RESULT_LIST
     return set(notes.read_text(errors="replace").splitlines()) if notes.is_file() else set()
 
 
@@ -191,14 +191,14 @@ def write_picture(path: Path, picture: Picture, note: bool = False) -> None:
         with atomically(path) as aside:
             _write(aside, path.suffix.lower(), picture)
             if note:
-                with (path.parent / NOTES).open("a") as notes:
+                with (path.parent / RESULT_LIST).open("a") as notes:
                     notes.write(_note(path, aside) + "\n")
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _write(path: Path, suffix: str, picture: Picture) -> None:
-    if picture.place is None:
+    if picture.georeference is None:
         write_photograph(path, suffix, picture)
     elif suffix in SUFFIXES:
         write_raster(path, picture)

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 JPEG: dict[str, Any] = {"format": "JPEG", "quality": 95, "subsampling": 0}
 TIFF: dict[str, Any] = {"format": "TIFF", "compression": "tiff_adobe_deflate"}
-FORMATS: dict[str, dict[str, Any]] = {
+WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".png": {"format": "PNG"},
     ".jpg": JPEG,
     ".jpeg": JPEG,
@@ -117,7 +117,7 @@ def _of_16_bits(planes: Numbers, info: dict[Any, Any]) -> Picture:
 
 def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
     """Write a picture in the format of `suffix`, whatever `path` is called; ValueError where that cannot hold it."""
-    options, planes = FORMATS[suffix], picture.planes()
+    options, planes = WRITE_OPTIONS[suffix], picture.planes()
     name = options["format"]
     if name == "PNG" and planes.dtype == np.uint16:
         png16.write(path, planes, picture.icc)

@@ -11,7 +11,7 @@ Numbers = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Georeference:
     """What a raster says of itself, for a copy of another size."""
 
     size: tuple[int, int]
@@ -40,7 +40,7 @@ class Picture:
     """[H, W] of the same type and range: 0 is transparent."""
     icc: bytes | None = None
     """The colour profile, as the file holds it."""
-    place: Place | None = None
+    georeference: Georeference | None = None
     """Of a raster."""
 
     def unit(self, numbers: Numbers) -> Tensor:

@@ -77,9 +77,9 @@ def write(path: Path, numbers: Numbers, icc: bytes | None) -> None:
         for begin in range(0, height, rows):
             samples = numbers[:, begin : begin + rows].transpose(1, 2, 0).astype(">u2", order="C")
             lines = samples.view(np.uint8).reshape(len(samples), -1)
-            risen = lines - np.concatenate((above, lines[:-1]))  # filter 2: each byte less the one above it
+            differences = lines - np.concatenate((above, lines[:-1]))  # filter 2: each byte less the one above it
             above = lines[-1:]
-            filtered = np.concatenate((np.full((len(lines), 1), 2, np.uint8), risen), axis=1)
+            filtered = np.concatenate((np.full((len(lines), 1), 2, np.uint8), differences), axis=1)
             if packed := packer.compress(filtered.tobytes()):
                 file.write(_chunk(b"IDAT", packed))
         file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))

@@ -8,7 +8,7 @@ from PIL import UnidentifiedImageError
 
 from trainer.images.opened import BUDGET, Budget, Unreadable, opened, reason_of
 from trainer.images.radiometry import describe, opened_raster
-from trainer.upscale.picture import Numbers, Picture, Place
+from trainer.upscale.picture import Georeference, Numbers, Picture
 
 SUFFIXES = frozenset({".tif", ".tiff"})
 GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
@@ -56,14 +56,14 @@ def read_raster(path: Path, bands: int, black: float | None, white: float | None
             numbers[absent] = low
         about = {key: getattr(file, key) for key in ABOUT} | {"crs": file.crs, "colorinterp": file.colorinterp}
         tags = [file.tags(), *(file.tags(band) for band in file.indexes)]
-        place = Place(size=file.shape, transform=file.transform, about=about, tags=tags, absent=absent)
+        georeference = Georeference(size=file.shape, transform=file.transform, about=about, tags=tags, absent=absent)
         has_alpha = file.count == bands + 1 and file.colorinterp[-1].name == "alpha" and numbers.dtype.kind in "iu"
     return Picture(
         numbers=numbers[:-1] if has_alpha else numbers,
         alpha=numbers[-1] if has_alpha else None,
         black=low,
         white=255.0 if white is None else white,
-        place=place,
+        georeference=georeference,
     )
 
 
@@ -76,32 +76,34 @@ def _absent(numbers: Numbers, nodata: float | None) -> Numbers | None:
 
 def write_raster(path: Path, picture: Picture) -> None:
     """Write a picture as a GeoTIFF that covers the ground which it covered when it was read, whatever its size is."""
-    place, planes = picture.place, picture.planes()
-    assert place is not None
-    (count, height, width), nodata = planes.shape, place.about["nodata"]
-    if place.absent is not None:
-        rows, columns = (np.arange(new) * old // new for new, old in zip((height, width), place.size, strict=True))
-        planes = np.where(place.absent[:, rows[:, None], columns], np.array(nodata, planes.dtype), planes)
+    georeference, planes = picture.georeference, picture.planes()
+    assert georeference is not None
+    (count, height, width), nodata = planes.shape, georeference.about["nodata"]
+    if georeference.absent is not None:
+        rows, columns = (
+            np.arange(new) * old // new for new, old in zip((height, width), georeference.size, strict=True)
+        )
+        planes = np.where(georeference.absent[:, rows[:, None], columns], np.array(nodata, planes.dtype), planes)
     profile = {
         "driver": "GTiff",
         "dtype": planes.dtype.name,
         "count": count,
         "height": height,
         "width": width,
-        "crs": place.about["crs"],
+        "crs": georeference.about["crs"],
         "nodata": nodata,
-        "transform": _finer(place.transform, place.size[1] / width, place.size[0] / height),
+        "transform": _finer(georeference.transform, georeference.size[1] / width, georeference.size[0] / height),
         "compress": "deflate",
         "predictor": 3 if planes.dtype.kind == "f" else 2,
         "tiled": True,
         "bigtiff": "if_safer",
     }
     with opened_raster(path, str(path), "--output", "w", **profile) as file:
-        file.colorinterp = place.about["colorinterp"]
+        file.colorinterp = georeference.about["colorinterp"]
         for key in ABOUT:
             if key != "nodata":
-                setattr(file, key, place.about[key])
-        for band, tags in enumerate(place.tags):
+                setattr(file, key, georeference.about[key])
+        for band, tags in enumerate(georeference.tags):
             file.update_tags(band, **tags)
         file.write(planes)
 

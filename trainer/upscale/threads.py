@@ -13,31 +13,31 @@ DEPTH = 2
 """How many files are read ahead, and how many written behind: a bound on the pictures in memory."""
 
 
-def convey(
+def pipelined(
     items: Iterable[Item],
     read: Callable[[Item], Read],
     work: Callable[[Read], Made],
     write: Callable[[Item, Made], None],
-    forgiven: tuple[type[Exception], ...],
+    caught: tuple[type[Exception], ...],
 ) -> Iterator[tuple[Item, Exception | None]]:
     """Read, work on and write each item, and yield it when it is written: with None, or with what went wrong.
 
-    `work` is called here, one item at a time; `read` and `write` in threads. Exceptions that are not `forgiven` end it.
+    `work` is called here, one item at a time; `read` and `write` in threads. Exceptions that are not `caught` end it.
     """
     with ThreadPoolExecutor(DEPTH) as readers, ThreadPoolExecutor(DEPTH) as writers:
         written: deque[tuple[Item, Future[None]]] = deque()
         for item, reading in _ahead(readers, read, items):
             try:
                 made = work(reading.result())
-            except forgiven as error:
+            except caught as error:
                 yield item, error
                 continue
             written.append((item, writers.submit(write, item, made)))
             del made  # the writer has it, and frees it when it is done
             while len(written) > DEPTH or (written and written[0][1].done()):
-                yield _settled(*written.popleft(), forgiven)
+                yield _settled(*written.popleft(), caught)
         while written:
-            yield _settled(*written.popleft(), forgiven)
+            yield _settled(*written.popleft(), caught)
 
 
 def _ahead(
@@ -52,9 +52,9 @@ def _ahead(
         yield started.popleft()
 
 
-def _settled(item: Item, writing: Future[None], forgiven: tuple[type[Exception], ...]) -> tuple[Item, Exception | None]:
+def _settled(item: Item, writing: Future[None], caught: tuple[type[Exception], ...]) -> tuple[Item, Exception | None]:
     try:
         writing.result()
-    except forgiven as error:
+    except caught as error:
         return item, error
     return item, None

@@ -90,7 +90,7 @@ def _cuts(length: int, side: int, multiple: int) -> Iterator[tuple[int, int]]:
         yield begin, min(step, length - begin)
 
 
-def weights(part: Part, kept: Part, whole: Part, fade: int) -> Tensor:
+def blend_weights(part: Part, kept: Part, whole: Part, fade: int) -> Tensor:
     """How much a part counts in what is kept of it, float32 [kept.height, kept.width]: 1 within, and a slope of `fade`
     to both sides of each inner border.
 
@@ -104,8 +104,8 @@ def weights(part: Part, kept: Part, whole: Part, fade: int) -> Tensor:
 def _slopes(begin: int, length: int, kept_begin: int, kept_length: int, whole: int, fade: int) -> Tensor:
     places = torch.arange(kept_begin, kept_begin + kept_length) + 0.5
 
-    def risen(border: int) -> Tensor:
+    def ramp(border: int) -> Tensor:
         return ((places - border) / (2 * fade) + 0.5).clamp(0, 1)
 
-    first = torch.ones_like(places) if begin == 0 else risen(begin)
-    return first if begin + length == whole else first - risen(begin + length)
+    first = torch.ones_like(places) if begin == 0 else ramp(begin)
+    return first if begin + length == whole else first - ramp(begin + length)

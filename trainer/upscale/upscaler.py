@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.images.crops import mirrored
+from trainer.images.crops import reflected_indices
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import Generator
 from trainer.networks.loading.generators import bands_of, multiple_of, open_generator, scale_of
 from trainer.upscale.photographs import from_pillow, to_pillow
 from trainer.upscale.picture import Numbers, Picture
-from trainer.upscale.tiles import Part, receptive_radius, weights
+from trainer.upscale.tiles import Part, blend_weights, receptive_radius
 
 WIDEST_OVERLAP = 96
 """Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
@@ -27,7 +27,7 @@ MOST_PIXELS = 2**32
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 log = logging.getLogger(__name__)
-Shown = TypeVar("Shown", Image.Image, Tensor)
+PictureLike = TypeVar("PictureLike", Image.Image, Tensor)
 
 
 class Upscaler:
@@ -64,17 +64,17 @@ class Upscaler:
         self.tile = tile or (1024 if on_gpu else 512)
         self.scale, self.bands, self.multiple = scale_of(net), bands_of(net), multiple_of(net)
         self.radius = receptive_radius(net.eval(), self.scale, self.bands, self.multiple)
-        sight = WIDEST_OVERLAP if self.radius is None else min(self.radius, WIDEST_OVERLAP)
-        self.overlap = -(-(sight if overlap is None else overlap) // self.multiple) * self.multiple
+        reach = WIDEST_OVERLAP if self.radius is None else min(self.radius, WIDEST_OVERLAP)
+        self.overlap = -(-(reach if overlap is None else overlap) // self.multiple) * self.multiple
         self.is_exact = self.radius is not None and self.overlap >= self.radius
         self.net = net.to(self.device)
 
     def __repr__(self) -> str:
-        sight = "without a known end" if self.radius is None else f"of {self.radius} px"
+        reach = "without a known end" if self.radius is None else f"of {self.radius} px"
         seams = "as the whole picture" if self.is_exact else "fading into each other"
         return (
             f"{type(self.net).__name__} x{self.scale} on {self.device}, {str(self.dtype).removeprefix('torch.')}; "
-            f"tiles of {self.tile} px, overlap {self.overlap} of a sight {sight}: {seams}"
+            f"tiles of {self.tile} px, overlap {self.overlap} of a sight {reach}: {seams}"
         )
 
     @classmethod
@@ -98,7 +98,7 @@ class Upscaler:
         """
         return cls(open_mixture(model, denoise_model, denoise_strength, trust=trust), **options)
 
-    def __call__(self, picture: Shown, outscale: float | None = None) -> Shown:
+    def __call__(self, picture: PictureLike, outscale: float | None = None) -> PictureLike:
         """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
 
         A PIL image may be gray, RGB, CMYK, a palette, or gray of 16 bits, with or without transparency; its EXIF
@@ -121,7 +121,7 @@ class Upscaler:
             raise Failure(f"it has {len(picture.numbers)} bands, and the network is for {self.bands}")
         size = self._size(picture, self.scale if outscale is None else outscale)
         try:
-            return self._of_size(picture, size)
+            return self._enlarge_to(picture, size)
         except (RuntimeError, MemoryError) as error:
             if not _is_shortage(error):
                 raise
@@ -139,17 +139,17 @@ class Upscaler:
             raise Failure(f"{made}, more than {MOST_PIXELS} pixels; cut it into tiles, or enlarge it less")
         return max(1, round(height * factor)), max(1, round(width * factor))
 
-    def _of_size(self, picture: Picture, size: tuple[int, int]) -> Picture:
-        numbers, alpha = _resized(picture, self._result(picture), size), picture.alpha
+    def _enlarge_to(self, picture: Picture, size: tuple[int, int]) -> Picture:
+        numbers, alpha = _resized(picture, self._network_result(picture), size), picture.alpha
         if alpha is not None and alpha.min() == alpha.max():
             alpha = np.full(size, alpha[0, 0])
         elif alpha is not None:
-            veil = Picture(numbers=alpha[None], white=np.iinfo(alpha.dtype).max)
-            alpha = _resized(veil, self._result(veil), size)[0]
+            alpha_picture = Picture(numbers=alpha[None], white=np.iinfo(alpha.dtype).max)
+            alpha = _resized(alpha_picture, self._network_result(alpha_picture), size)[0]
         return replace(picture, numbers=numbers, alpha=alpha)
 
     @torch.inference_mode()
-    def _result(self, picture: Picture) -> Numbers:
+    def _network_result(self, picture: Picture) -> Numbers:
         """The network's result of the whole picture, put together from those of tiles."""
         count, height, width = picture.numbers.shape
         whole = Part(0, 0, *(-(-side // self.multiple) * self.multiple for side in (height, width)))
@@ -159,7 +159,7 @@ class Upscaler:
             kept = part.grown(fade, whole).times(self.scale)
             values, place = values[:, *kept.within(seen.times(self.scale))], (slice(None), *kept.within(large))
             if fade:
-                share = weights(part.times(self.scale), kept, large, fade * self.scale)
+                share = blend_weights(part.times(self.scale), kept, large, fade * self.scale)
                 canvas[place] += values.cpu().mul_(share).numpy()
             else:
                 canvas[place] = picture.numbered(values)
@@ -170,8 +170,8 @@ class Upscaler:
         """Parts that cover `whole`, which is the picture mirrored to the network's multiple; for each what was seen,
         and the network's result of that."""
         numbers = picture.numbers
-        rows = mirrored(numbers.shape[1], whole.height).numpy()
-        columns = mirrored(numbers.shape[2], whole.width).numpy()
+        rows = reflected_indices(numbers.shape[1], whole.height).numpy()
+        columns = reflected_indices(numbers.shape[2], whole.width).numpy()
         waiting = [whole]
         while waiting:
             part = waiting.pop()

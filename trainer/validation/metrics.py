@@ -66,4 +66,4 @@ class MultibandMetrics:
         return means + psnrs.tolist() + ssims.tolist()
 
 
-Measure = PhotoMetrics | MultibandMetrics
+Metrics = PhotoMetrics | MultibandMetrics

@@ -12,19 +12,19 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from degradations.keyed_random import Keys
-from trainer.images.identity import checksum
+from trainer.images.identity import sha256_of
 from trainer.images.levels import quantised, unit
 from trainer.images.radiometry import Radiometry
 from trainer.images.validation import LowQuality, ValidationImages, ValidationSource
-from trainer.networks.layers.noise import noise_for
+from trainer.networks.layers.noise import noise_inputs
 from trainer.pairs.synthesis import Synthesis
-from trainer.validation.metrics import Measure, MultibandMetrics, PhotoMetrics
+from trainer.validation.metrics import Metrics, MultibandMetrics, PhotoMetrics
 from trainer.validation.psnr_ssim import band_shift
 from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
 
-Keep = Callable[[str, Tensor], None]
+SaveResult = Callable[[str, Tensor], None]
 """What takes the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
-Shift = tuple[int, list[float], list[float] | None]
+BandShifts = tuple[int, list[float], list[float] | None]
 """A picture's number, and how far its result, and its ground truth if there is one, are from the LQ in each band."""
 
 
@@ -73,18 +73,18 @@ class ValidationConfig:
         """Pixels left out at each side."""
         return scale if self.crop_border is None else self.crop_border
 
-    def measured_by(self, scale: int) -> Measure:
+    def metrics_for(self, scale: int) -> Metrics:
         """What is measured of each picture."""
         if (radiometry := self.source.radiometry) is None:
             return PhotoMetrics(self.border(scale), self.channel or "y")
         return MultibandMetrics(self.border(scale), scale, len(radiometry.bands))
 
-    def figures(self, scale: int) -> list[str]:
+    def metric_names(self, scale: int) -> list[str]:
         """The names under which a validation reports."""
-        measure, radiometry = self.measured_by(scale), self.source.radiometry
+        measure, radiometry = self.metrics_for(scale), self.source.radiometry
         bands = len(radiometry.bands) if radiometry else 3
         drift = ["", *(["_gt"] if self.has_gt else []), *(f"_band{number}" for number in range(1, bands + 1))]
-        measured = columns_of(measure) if self.has_gt else []
+        measured = column_names(measure) if self.has_gt else []
         return [f"validation/{name}" for name in [*measured, *(f"colour_drift{which}" for which in drift)]]
 
     def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
@@ -121,9 +121,9 @@ class ValidationConfig:
 class Validated:
     """One validation: mean figures, and on rank 0 the sheet uint8 [3, H, W] (None where no strips are wanted)."""
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     sheet: Tensor | None
-    undrawn: list[str] = field(default_factory=list)
+    drawing_errors: list[str] = field(default_factory=list)
     """Why strips of it are missing."""
 
 
@@ -137,19 +137,19 @@ class Validator:
     config: ValidationConfig
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> Metrics:
         """What is measured of each picture."""
-        return self.config.measured_by(self.synthesis.scale)
+        return self.config.metrics_for(self.synthesis.scale)
 
     @property
-    def measured(self) -> str:
+    def fingerprint(self) -> str:
         """A checksum of all that figures depend on, the generator apart: pictures and degradations by what they are."""
         config, synthesis = self.config, self.synthesis
         parts: list[object] = [self.images.content, synthesis.scale, config.border(synthesis.scale), config.channel]
         parts += [config.source.radiometry, config.best_by]
         if not self.images.paired:
             parts += [config.seed, config.draws, synthesis.degradation, synthesis.gt_usm, synthesis.degrade_gt_usm]
-        return checksum(parts)[:16]
+        return sha256_of(parts)[:16]
 
     def __len__(self) -> int:
         """Pictures times draws."""
@@ -162,36 +162,36 @@ class Validator:
 
     @torch.no_grad()
     def __call__(
-        self, generator: nn.Module, step: int, pairs: int | None = None, keep: Keep | None = None
+        self, generator: nn.Module, step: int, pairs: int | None = None, save_result: SaveResult | None = None
     ) -> Validated:
         """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks.
 
-        `pairs` measures the first few only, for a trial. `keep` is given each result of this rank, where they are to
-        be saved.
+        `pairs` measures the first few only, for a trial. `save_result` is called with each result of this rank, if
+        `save_images` is on.
         """
         count = len(self) if pairs is None else min(pairs, len(self))
         measure = self.measure
-        names = columns_of(measure) if self.config.has_gt else []
-        files = self.images.results() if keep and self.config.save_images else []
+        names = column_names(measure) if self.config.has_gt else []
+        files = self.images.result_names() if save_result and self.config.save_images else []
         table = torch.zeros(count, len(names), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
-        shifts: list[Shift] = []
-        undrawn: list[str] = []
+        shifts: list[BandShifts] = []
+        drawing_errors: list[str] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
             row = [*measure(result, gt), *measure(plain, gt)[: len(measure.summary)]] if gt is not None else []
             table[number] = torch.tensor(row, dtype=torch.float64)
             shifts.append((number, band_shift(result, lq), None if gt is None else band_shift(gt, lq)))
-            if files and keep:
+            if files and save_result:
                 draw, index = divmod(number, len(self.images))
-                keep(f"{files[index]}-draw{draw}" if self.draws > 1 else files[index], result.cpu())
+                save_result(f"{files[index]}-draw{draw}" if self.draws > 1 else files[index], result.cpu())
             if number < self.config.num_samples:
-                told = dict(zip(names, row, strict=True))
+                values = dict(zip(names, row, strict=True))
                 try:
-                    strips.append((number, self._strip(number, step, told, caption, (plain, result, gt))))
+                    strips.append((number, self._strip(number, step, values, caption, (plain, result, gt))))
                 except Exception as error:  # a picture to look at is no reason to leave the other ranks waiting
-                    undrawn.append(f"{type(error).__name__}: {error}")
+                    drawing_errors.append(f"{type(error).__name__}: {error}")
         if names:
             table = self.accelerator.reduce(table)  # every row was filled by one rank
         figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
@@ -199,7 +199,7 @@ class Validator:
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
         pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
         shown = sheet(pictures) if pictures and self.accelerator.is_main_process else None
-        return Validated(figures, shown, sorted(set(gather_object(undrawn))))
+        return Validated(figures, shown, sorted(set(gather_object(drawing_errors))))
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """LQ and GT uint8 on the device, and what was done to the LQ; the first draw of every picture comes first."""
@@ -212,16 +212,17 @@ class Validator:
         return lq, gt, recipe.caption(0)
 
     def _upscaled(self, generator: nn.Module, lq: Tensor, number: int) -> Tensor:
-        noise = noise_for(generator, Keys(self.config.seed, torch.tensor([number])))
+        noise = noise_inputs(generator, Keys(self.config.seed, torch.tensor([number])))
         with self.accelerator.autocast():
             return quantised(generator(unit(lq[None]), *noise)[0].float(), lq.dtype)
 
     def _strip(
-        self, number: int, step: int, told: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
+        self, number: int, step: int, values: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
     ) -> Tensor:
         """Bicubic, result and any ground truth: a strip, or one for each composite of multi-band pictures."""
         pictures = [picture for picture in shown if picture is not None]
-        texts = [_told("bicubic", told, "_bicubic"), _told(f"step {step}", told, ""), "ground truth"][: len(pictures)]
+        captions = _figure_caption("bicubic", values, "_bicubic"), _figure_caption(f"step {step}", values, "")
+        texts = [*captions, "ground truth"][: len(pictures)]
         title = self.images.name(number % len(self.images))
         if pictures[0].dtype == torch.uint8:
             return strip([Column(text, part.cpu()) for text, part in zip(texts, pictures, strict=True)], title, caption)
@@ -235,19 +236,19 @@ class Validator:
         return sheet(rows)
 
 
-def columns_of(measure: Measure) -> list[str]:
+def column_names(measure: Metrics) -> list[str]:
     """What is told of each picture that is measured."""
     return [*measure.names, *(f"{name}_bicubic" for name in measure.summary)]
 
 
-def _told(what: str, figures: Mapping[str, float], ending: str) -> str:
+def _figure_caption(what: str, figures: Mapping[str, float], ending: str) -> str:
     """The caption over a picture: "step 600 · PSNR 27.31 dB · SSIM 0.8012"."""
     parts = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
-    told = [text.format(figures[name + ending]) for name, text in parts.items() if name + ending in figures]
-    return " · ".join([what, *told])
+    values = [text.format(figures[name + ending]) for name, text in parts.items() if name + ending in figures]
+    return " · ".join([what, *values])
 
 
-def colour_drift(shifts: list[Shift]) -> dict[str, float]:
+def colour_drift(shifts: list[BandShifts]) -> dict[str, float]:
     """How far results have left the colours of their inputs, and how far the ground truth has (clipped noise does it).
 
     From the picture's number and the shifts of its result's and its ground truth's bands against the LQ. The one number

@@ -14,7 +14,7 @@ from trainer.images.hub_dataset import HubDataset
 from trainer.images.lists import read_list
 from trainer.losses.perceptual import PerceptualLoss
 from trainer.mistakes import Mistake
-from trainer.networks.loading.state_dicts import read
+from trainer.networks.loading.state_dicts import read_state_dict
 from trainer.run import parse
 
 LONG = "x" * 300
@@ -48,7 +48,7 @@ def test_a_folder_that_may_not_be_looked_into(tmp_path: Path) -> None:
             lambda: execute(parse([str(ROOT / "configs/quickstart.yaml"), "--check", "1", f"output_dir={LONG}"])),
             "output_dir",
         ),
-        (lambda: read(LONG, "init.generator"), "init.generator"),
+        (lambda: read_state_dict(LONG, "init.generator"), "init.generator"),
         (lambda: PerceptualLoss(weights=LONG).fetch("losses.perceptual"), "losses.perceptual.weights"),
         (lambda: read_list(LONG), "list"),
         (lambda: HubDataset(path=LONG).open(), "path"),

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from trainer.images.crops import (
     ATTEMPTS,
-    KeptImages,
+    ImageCache,
     TrainingImages,
     TrainingImagesConfig,
     collate,
-    cut,
-    mirrored,
+    reflected_indices,
+    square_at,
 )
 from trainer.images.opened import Unreadable
 from trainer.images.positions import image_at
@@ -97,18 +97,18 @@ def test_orientations_are_upstreams_and_equally_frequent(hflip: bool, rot: bool,
 
 def test_cut_takes_the_first_and_the_last_place() -> None:
     image = Maps(((20, 30),)).read(0)
-    assert cut(image, 0, 0, 16)[:2, 0, 0].tolist() == [0, 0]
-    assert cut(image, 2**32 - 1, 2**32 - 1, 16)[:2, -1, -1].tolist() == [19, 29]
+    assert square_at(image, 0, 0, 16)[:2, 0, 0].tolist() == [0, 0]
+    assert square_at(image, 2**32 - 1, 2**32 - 1, 16)[:2, -1, -1].tolist() == [19, 29]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 40, 63, 64])
 def test_small_pictures_are_mirrored_as_numpy_does(length: int) -> None:
     padded = np.pad(np.arange(length), (0, 64 - length), mode="reflect")
     expected = padded if length > 1 else np.zeros(64, dtype=int)
-    assert mirrored(length, 64).tolist() == expected.tolist()
+    assert reflected_indices(length, 64).tolist() == expected.tolist()
     image = Maps(((length, 100),)).read(0)
-    assert cut(image, 2**31, 0, 64)[0, :, 0].tolist() == expected.tolist()
-    assert cut(image, 0, 0, 64).shape == (3, 64, 64)
+    assert square_at(image, 2**31, 0, 64)[0, :, 0].tolist() == expected.tolist()
+    assert square_at(image, 0, 0, 64).shape == (3, 64, 64)
 
 
 def test_an_unreadable_picture_is_replaced_by_the_same_other_one() -> None:
@@ -148,7 +148,7 @@ def test_collate_stacks_in_order() -> None:
 
 def test_kept_images_are_read_once_and_bounded() -> None:
     maps = Maps(((20, 20),) * 10)  # 1200 bytes each
-    kept = KeptImages(limit=5000)
+    kept = ImageCache(limit=5000)
     for _ in range(3):
         for index in range(10):
             assert torch.equal(

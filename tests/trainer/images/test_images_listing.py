@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from trainer.config.schema import RunConfig
-from trainer.images.listing import list_images, shown
+from trainer.images.listing import list_images, printable
 from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder, why_unreadable
 from trainer.images.validation import open_validation
@@ -87,7 +87,7 @@ def test_names_that_are_no_text(tmp_path: Path, tiny: Callable[..., RunConfig]) 
         json.dumps(text).encode()
     picture = source.read(1)  # type: ignore[union-attr]
     assert strip([Column("bicubic", picture)], source.name(1), "").ndim == 3
-    assert shown("plain é.png") == "plain é.png"
+    assert printable("plain é.png") == "plain é.png"
 
 
 class TestSmallSets:

@@ -165,8 +165,8 @@ def read_stat(path: Path) -> str:
 
 
 def workers_of(batches: ImageLoader) -> list[int]:
-    assert batches.reading is not None
-    return [process.pid for process in batches.reading.workers if process.pid]
+    assert batches.reader is not None
+    return [process.pid for process in batches.reader.workers if process.pid]
 
 
 def test_a_killed_worker_is_replaced_and_the_stream_stays_what_it_is(
@@ -251,7 +251,7 @@ def test_a_folder_that_is_away_for_a_moment_is_waited_for(
     monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0.1))
     whole = joined(loader(folder, workers=0), 6)
     batches = loader(folder, workers=workers)
-    batches.images.kept.limit = 0
+    batches.images.cache.limit = 0
     first = joined(batches, 1)
     tmp_path.rename(away := tmp_path.with_name(f"{tmp_path.name}-away"))
     if workers == 0:

@@ -207,8 +207,8 @@ def test_clean_pictures_and_pairs_share_one_cache(config: TrainingImagesConfig) 
     mixed = mixture(config)
     for position in range(60):
         mixed[position]
-    sizes = [sum(part.nbytes for part in kept) for kept in mixed.kept.images.values()]
-    assert sorted(mixed.kept.images) == [0, 1, 2, 3, 4, 5]
-    assert mixed.kept.used == sum(sizes)
+    sizes = [sum(part.nbytes for part in kept) for kept in mixed.cache.images.values()]
+    assert sorted(mixed.cache.images) == [0, 1, 2, 3, 4, 5]
+    assert mixed.cache.used == sum(sizes)
     assert mixed.images is not None
-    assert mixed.images.kept is mixed.kept
+    assert mixed.images.cache is mixed.cache

@@ -79,7 +79,7 @@ def test_partners_by_a_template_of_their_names(tmp_path: Path) -> None:
 
 
 def test_results_are_named_by_the_poor_pictures(tmp_path: Path) -> None:
-    assert open_validation(div2k(tmp_path), 4, None).results() == ["0001x4", "0002x4", "sub/0003x4"]
+    assert open_validation(div2k(tmp_path), 4, None).result_names() == ["0001x4", "0002x4", "sub/0003x4"]
 
 
 def test_a_template_pairs_within_one_folder(tmp_path: Path) -> None:

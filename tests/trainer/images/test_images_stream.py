@@ -29,7 +29,7 @@ from trainer.images.loader import ImageLoader
 from trainer.images.opened import Unreadable
 from trainer.images.positions import Positions
 from trainer.images.streaming.dataset import ROWS, Shards, StreamedDataset
-from trainer.images.streaming.order import Deal, deal
+from trainer.images.streaming.order import ShardSchedule, shard_schedule
 from trainer.images.streaming.reader import TrainingStream
 from trainer.images.unreadable import LEAST, UnreadableImages
 from trainer.mistakes import Mistake
@@ -103,7 +103,8 @@ def training(
     config = TrainingImagesConfig(
         source=source, crop_size=SIDE, use_hflip=False, cache_mib=0, dataloader_num_workers=workers
     )
-    return TrainingStream(shards, deal(len(shards.names), shards.logical_streams, batch, 5), config, 5, lengths or {})
+    schedule = shard_schedule(len(shards.names), shards.logical_streams, batch, 5)
+    return TrainingStream(shards, schedule, config, 5, lengths or {})
 
 
 def seen(samples: TrainingStream, positions: Iterable[int]) -> list[bytes]:
@@ -139,7 +140,7 @@ def all_pictures(shards: Shards) -> Counter[bytes]:
 class TestOrder:
     @pytest.mark.parametrize(("shards", "streams"), [(7, 4), (12, 12), (5, 1), (48, 6)])
     def test_the_streams_share_every_epochs_shards(self, shards: int, streams: int) -> None:
-        order = Deal(shards, streams, block=1, seed=3)
+        order = ShardSchedule(shards, streams, block=1, seed=3)
         row = [order.shard(turn % streams, turn // streams) for turn in range(3 * shards)]
         epochs = [row[at : at + shards] for at in range(0, len(row), shards)]
         assert all(sorted(epoch) == list(range(shards)) for epoch in epochs)
@@ -147,13 +148,13 @@ class TestOrder:
 
     @pytest.mark.parametrize(("streams", "block"), [(1, 12), (4, 3), (12, 1)])
     def test_every_picture_of_every_stream_has_one_position(self, streams: int, block: int) -> None:
-        places = [Deal(20, streams, block, seed=0).place(position) for position in range(120)]
+        places = [ShardSchedule(20, streams, block, seed=0).place(position) for position in range(120)]
         assert len(set(places)) == 120
         for stream in range(streams):  # and it comes in its turn
             assert [number for own, number in places if own == stream] == list(range(120 // streams))
 
     def test_ranks_keep_to_their_own_streams(self) -> None:
-        order = deal(shards=100, logical_streams=48, global_size=96, seed=0)
+        order = shard_schedule(shards=100, logical_streams=48, global_size=96, seed=0)
         assert (order.streams, order.block) == (48, 2)
         for world in (1, 2, 3, 8):
             assert not order.shared(world)
@@ -167,7 +168,7 @@ class TestOrder:
         [(100, 48, 48, 48), (100, 48, 40, 40), (100, 48, 100, 25), (5, 48, 48, 4), (1, 48, 48, 1), (9, 2, 7, 1)],
     )
     def test_as_many_streams_as_divide_the_batch(self, shards: int, wanted: int, batch: int, streams: int) -> None:
-        order = deal(shards, wanted, batch, seed=0)
+        order = shard_schedule(shards, wanted, batch, seed=0)
         assert order.streams == streams
         assert order.streams * order.block == batch
 
@@ -183,7 +184,7 @@ class TestReading:
 
     def test_the_streams_of_an_epoch_together_show_every_picture_once(self, parquet: Path) -> None:
         shards = opened(parquet)
-        order = training(shards).deal
+        order = training(shards).schedule
         assert order.streams == 4
         rows: list[int] = []
         for stream in range(4):
@@ -229,7 +230,7 @@ class TestReading:
         """Only the shard that is wanted is opened."""
         shards = opened(parquet, logical_streams=1)
         late = training(shards, dict(enumerate(SIZES)))
-        order, total = late.deal, sum(SIZES)
+        order, total = late.schedule, sum(SIZES)
         reader = late._stream(0)
         stored = reader.picture(3 * total)
         assert stored.number == order.shard(0, 3 * len(SIZES)) * ROWS
@@ -251,7 +252,7 @@ class TestReading:
             *(f"a.parquet, row group {group}" for group in range(3)),
             *(f"b.parquet, row group {group}" for group in range(2)),
         ]
-        assert training(shards).deal.streams == 4
+        assert training(shards).schedule.streams == 4
         assert len(set(seen(training(shards), range(48)))) == 8
 
     def test_a_shard_that_became_shorter_is_noticed(self, parquet: Path) -> None:
@@ -328,7 +329,7 @@ class TestUnreadable:
         met: Counter[int] = Counter()
         for position in range(45):
             sample = samples[position]
-            stream, number = samples.deal.place(position)
+            stream, number = samples.schedule.place(position)
             wanted = [reader._stream(stream).picture(number + later).number for later in range(4)]
             good = next(picture for picture in wanted if picture not in bad)
             assert torch.equal(sample.pixels, torn.read(good))

@@ -98,7 +98,7 @@ from itertools import islice
 from trainer.images.crops import TrainingImagesConfig
 from trainer.images.loader import ImageLoader
 from trainer.images.streaming.dataset import StreamedDataset
-from trainer.images.streaming.order import deal
+from trainer.images.streaming.order import shard_schedule
 from trainer.images.streaming.reader import TrainingStream
 
 if __name__ == "__main__":
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     shards = source.open()
     print(shards.names[3], len(shards.names))
     config = TrainingImagesConfig(source=source, crop_size=8, dataloader_num_workers=1)
-    samples = TrainingStream(shards, deal(5, 2, 4, seed=0), config, 0, {})
+    samples = TrainingStream(shards, shard_schedule(5, 2, 4, seed=0), config, 0, {})
     loader = ImageLoader(samples, [list(range(0, 4)), list(range(4, 8))], pin_memory=False)
     for batch in loader:
         print(*(tuple(pixels[:, 0, 0].tolist()) for pixels in batch.pixels))

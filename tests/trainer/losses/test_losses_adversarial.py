@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.losses.adversarial import RELATIVISTIC, AdversarialLoss, GANType, R1Penalty, judged
+from trainer.losses.adversarial import RELATIVISTIC, AdversarialLoss, GANType, R1Penalty, gan_loss
 
 LOGITS = torch.linspace(-2, 2, 24).reshape(2, 1, 3, 4)
 
@@ -67,7 +67,7 @@ def test_the_relativistic_average_is_its_formula(kind: GANType, real: float, fak
     loss, y, gx = AdversarialLoss(type=kind, relativistic=True), torch.tensor([1.0, 3.0]), torch.tensor([-1.0, -1.0])
     on_real, on_fake = loss.discriminator(y, gx)
     assert (2 * on_real.item(), 2 * on_fake.item()) == pytest.approx((real, fake), abs=1e-6)
-    swapped = judged(kind, gx - 2, 1) + judged(kind, y + 1, 0)
+    swapped = gan_loss(kind, gx - 2, 1) + gan_loss(kind, y + 1, 0)
     assert loss.generator(gx, y).item() == pytest.approx(swapped.item() / 2, abs=1e-6)
 
 
@@ -81,7 +81,7 @@ def test_a_relativistic_generator_learns_through_the_mean_as_well() -> None:
     AdversarialLoss(relativistic=True).generator(fake, LOGITS + 1).backward()
     assert fake.grad is not None
     direct = fake.detach().clone().requires_grad_()
-    (judged("vanilla", direct - (LOGITS + 1).mean(), 1) / 2).backward()
+    (gan_loss("vanilla", direct - (LOGITS + 1).mean(), 1) / 2).backward()
     assert direct.grad is not None
     assert (fake.grad.sum() / direct.grad.sum()).item() > 1.5
 
@@ -161,7 +161,7 @@ def test_the_best_discriminators_probability_is_the_share_of_real_pictures() -> 
     for kind, exact in (("vanilla", True), ("wgan_softplus", True), ("lsgan", True), ("hinge", False)):
         loss = AdversarialLoss(type=kind)  # type: ignore[arg-type]
         logits = torch.linspace(-3, 3, 6001)
-        values = [2 / 3 * judged(loss.type, z, 1) + 1 / 3 * judged(loss.type, z, 0) for z in logits]
+        values = [2 / 3 * gan_loss(loss.type, z, 1) + 1 / 3 * gan_loss(loss.type, z, 0) for z in logits]
         best = loss.probability(logits[int(torch.stack(values).argmin())]).item()
         assert best == pytest.approx(2 / 3 if exact else 1.0, abs=1e-3)
 

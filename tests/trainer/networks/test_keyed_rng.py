@@ -14,7 +14,7 @@ from trainer.experiment import Experiment
 from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
-from trainer.networks.keyed_rng import draws, key_generators
+from trainer.networks.keyed_rng import seed_generators, uses_randomness
 from trainer.steps import train_step
 
 CPU = torch.device("cpu")
@@ -116,14 +116,14 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
 ) -> None:
     keyed: list[tuple[int, int, str]] = []
     monkeypatch.setattr(
-        "trainer.experiment.key_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
+        "trainer.experiment.seed_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))
     assert len([note for note in x.notes if "it draws while it learns" in note]) == 2
     ours = replace(x.batch, processes=2, accumulation=1)
     for number in range(2):  # micro-batches of one rank
-        x.key_generators(number, "generator")
+        x.seed_generators(number, "generator")
         assert keyed[-1] == (config.seed, ours.places(0, number, 0)[0], "generator")  # which are the ranks' of two
     state = torch.get_rng_state()
     assert x.validator is not None
@@ -135,17 +135,17 @@ def test_draws_differ_by_seed_place_and_player() -> None:
     drawn = set()
     for seed, place, player in ((1, 0, "generator"), (2, 0, "generator"), (1, 4, "generator"), (1, 0, "discriminator")):
         for _ in range(2):
-            key_generators(CPU, seed, place, player)
+            seed_generators(CPU, seed, place, player)
             drawn.add(torch.rand(1).item())
     assert len(drawn) == 4
 
 
 def test_who_draws_is_seen() -> None:
-    assert draws(Upscaler())
-    assert draws(nn.Sequential(nn.Conv2d(3, 3, 1), DropPath(0.1)))
-    assert draws(nn.MultiheadAttention(4, 1, dropout=0.1))
-    assert not draws(Upscaler(p=0.0))
-    assert not draws(nn.MultiheadAttention(4, 1))
+    assert uses_randomness(Upscaler())
+    assert uses_randomness(nn.Sequential(nn.Conv2d(3, 3, 1), DropPath(0.1)))
+    assert uses_randomness(nn.MultiheadAttention(4, 1, dropout=0.1))
+    assert not uses_randomness(Upscaler(p=0.0))
+    assert not uses_randomness(nn.MultiheadAttention(4, 1))
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
@@ -154,7 +154,7 @@ def test_each_micro_batch_of_each_player_has_its_key(
 ) -> None:
     keyed: list[tuple[int, str]] = []
     monkeypatch.setattr(
-        "trainer.experiment.key_generators", lambda _device, _seed, place, player: keyed.append((place, player))
+        "trainer.experiment.seed_generators", lambda _device, _seed, place, player: keyed.append((place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))

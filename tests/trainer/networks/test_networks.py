@@ -22,7 +22,7 @@ from trainer.networks import (
     SRVGGNetCompact,
     SRVGGNetCompactConfig,
 )
-from trainer.networks.layers.noise import noise_for
+from trainer.networks.layers.noise import noise_inputs
 
 WEIGHTS = Path(__file__).parents[3].parent / "shared" / "data" / "weights"
 
@@ -180,7 +180,7 @@ def test_the_smallest_sizes_make_one(config: type[Any]) -> None:
     if config in get_args(GeneratorConfig):
         net = config(**sizes).build(4, bands=3)
         keys = Keys(0, torch.arange(1))
-        assert net(torch.rand(1, 3, 8, 8), *noise_for(net, keys)).shape == (1, 3, 32, 32)
+        assert net(torch.rand(1, 3, 8, 8), *noise_inputs(net, keys)).shape == (1, 3, 32, 32)
     else:
         assert config(**sizes).build(128, bands=3)(torch.rand(2, 3, 128, 128)).isfinite().all()
 

@@ -15,7 +15,7 @@ from trainer.networks import (
     StochasticSRResNetConfig,
 )
 from trainer.networks.layers.icnr import icnr_
-from trainer.networks.layers.noise import noise_for, noise_of
+from trainer.networks.layers.noise import noise_inputs, standard_noise
 
 Config = SRResNetConfig | StochasticSRResNetConfig | ShuffleRRDBNetConfig
 SMALL: list[Config] = [
@@ -149,20 +149,20 @@ def test_the_noise_changes_the_picture_and_nothing_is_drawn_inside() -> None:
 
 
 def test_a_samples_noise_follows_from_its_position() -> None:
-    together = noise_of(Keys(7, torch.arange(4)), 128)
-    apart = torch.cat([noise_of(Keys(7, torch.tensor([p])), 128) for p in range(4)])
+    together = standard_noise(Keys(7, torch.arange(4)), 128)
+    apart = torch.cat([standard_noise(Keys(7, torch.tensor([p])), 128) for p in range(4)])
     assert together.shape == (4, 128)
     assert torch.equal(together, apart)
-    assert not torch.equal(together, noise_of(Keys(8, torch.arange(4)), 128))
+    assert not torch.equal(together, standard_noise(Keys(8, torch.arange(4)), 128))
     assert together.mean().abs() < 0.15
     assert together.std().item() == pytest.approx(1, abs=0.1)
 
 
 def test_noise_is_for_the_generators_that_take_it() -> None:
     keys = Keys(7, torch.arange(2))
-    assert noise_for(SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3), keys) == ()
-    (noise,) = noise_for(StochasticSRResNetConfig(n_channels=8, n_blocks=1, noise_dim=4).build(2, bands=3), keys)
-    assert torch.equal(noise, noise_of(keys, 4))
+    assert noise_inputs(SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3), keys) == ()
+    (noise,) = noise_inputs(StochasticSRResNetConfig(n_channels=8, n_blocks=1, noise_dim=4).build(2, bands=3), keys)
+    assert torch.equal(noise, standard_noise(keys, 4))
 
 
 def test_each_picture_has_its_own_noise() -> None:

@@ -26,7 +26,7 @@ from trainer.networks import (
     StochasticSRResNet,
 )
 from trainer.networks.loading.generators import bands_of, multiple_of, open_generator, scale_of
-from trainer.networks.loading.state_dicts import read
+from trainer.networks.loading.state_dicts import read_state_dict
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -205,10 +205,10 @@ def test_what_a_configuration_has_beside_ours_is_said_in_one_sentence(
 
 def test_a_configuration_without_end_is_none(tmp_path: Path) -> None:
     compact().save_pretrained(tmp_path)
-    assert read(str(tmp_path), "--model").config
+    assert read_state_dict(str(tmp_path), "--model").config
     written = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(" " * 2**20 + written)
-    assert read(str(tmp_path), "--model").config is None
+    assert read_state_dict(str(tmp_path), "--model").config is None
 
 
 def checkpoint_of(run: Path, step: int, parts: dict[str, dict[str, Any]]) -> Path:

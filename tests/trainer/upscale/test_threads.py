@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from trainer.upscale.threads import convey
+from trainer.upscale.threads import pipelined
 
 
 def test_everything_arrives_in_order() -> None:
     made: dict[int, int] = {}
-    settled = list(convey(range(10), lambda n: n + 1, lambda n: n * n, made.__setitem__, ()))
+    settled = list(pipelined(range(10), lambda n: n + 1, lambda n: n * n, made.__setitem__, ()))
     assert settled == [(n, None) for n in range(10)]
     assert made == {n: (n + 1) ** 2 for n in range(10)}
 
@@ -33,7 +33,7 @@ def test_the_next_is_read_and_the_last_is_written_while_one_is_worked_on() -> No
         read[number].set()
         return number
 
-    assert list(convey(range(4), opened, work, write, ())) == [(n, None) for n in range(4)]
+    assert list(pipelined(range(4), opened, work, write, ())) == [(n, None) for n in range(4)]
 
 
 @pytest.mark.parametrize("where", ["read", "work", "write"])
@@ -44,7 +44,7 @@ def test_what_is_forgiven_is_given_back_and_the_rest_goes_on(where: str) -> None
         return number
 
     settled = dict(
-        convey(
+        pipelined(
             range(5),
             lambda n: step("read", n),
             lambda n: step("work", n),
@@ -63,7 +63,7 @@ def test_what_is_not_forgiven_ends_it(where: str) -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(convey([1], lambda _: step("read"), lambda _: step("work"), lambda _, __: step("write"), (OSError,)))
+        list(pipelined([1], lambda _: step("read"), lambda _: step("work"), lambda _, __: step("write"), (OSError,)))
 
 
 def test_files_wait_in_a_short_queue() -> None:
@@ -82,5 +82,5 @@ def test_files_wait_in_a_short_queue() -> None:
         ahead.append(read - worked)
         return number
 
-    list(convey(range(50), opened, work, lambda *_: None, ()))
+    list(pipelined(range(50), opened, work, lambda *_: None, ()))
     assert max(ahead) <= 3

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from trainer.networks import RRDBNetConfig, ShuffleRRDBNetConfig, SRResNetConfig, SRVGGNetCompactConfig
-from trainer.upscale.tiles import Part, receptive_radius, weights
+from trainer.upscale.tiles import Part, blend_weights, receptive_radius
 
 
 @pytest.mark.parametrize("num_conv", [1, 4])
@@ -76,7 +76,7 @@ def test_weights_of_parts_sum_to_one_also_where_one_is_split_again(fade: int) ->
     total = torch.zeros(40, 53)
     for part in [*first.split(9, 1), *others]:
         kept = part.grown(fade, whole)
-        total[kept.within(whole)] += weights(part, kept, whole, fade)
+        total[kept.within(whole)] += blend_weights(part, kept, whole, fade)
     torch.testing.assert_close(total, torch.ones(40, 53), rtol=0, atol=1e-6)
 
 

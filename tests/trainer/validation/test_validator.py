@@ -31,7 +31,7 @@ from trainer.lifecycle.banner import banner
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.networks import SRVGGNetCompactConfig, StochasticSRResNetConfig
-from trainer.networks.layers.noise import noise_of
+from trainer.networks.layers.noise import standard_noise
 from trainer.optim.ema import EMAConfig, smoothed
 from trainer.pairs.synthesis import Synthesis
 from trainer.runs import summarize
@@ -86,8 +86,8 @@ def by_hand(net: nn.Module, source: PairFolders, border: int) -> tuple[float, fl
 @pytest.mark.parametrize("border", [None, 4])
 def test_figures_are_those_computed_by_hand(accelerator: Accelerator, pairs: PairFolders, border: int | None) -> None:
     net = network()
-    figures = validator(accelerator, pairs, channel="rgb", crop_border=border)(net, step=1).figures
-    assert list(figures) == ValidationConfig(source=pairs).figures(SCALE)
+    figures = validator(accelerator, pairs, channel="rgb", crop_border=border)(net, step=1).metrics
+    assert list(figures) == ValidationConfig(source=pairs).metric_names(SCALE)
     wanted = by_hand(net, pairs, border or SCALE)
     assert figures["validation/psnr"] == pytest.approx(wanted[0], abs=1e-6)
     assert figures["validation/psnr_bicubic"] == pytest.approx(wanted[1], abs=1e-6)
@@ -106,7 +106,7 @@ def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Acc
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return answers[int((x * 255).round().sum())][None].float() / 255
 
-    figures = validator(accelerator, pairs)(Oracle(), step=1).figures
+    figures = validator(accelerator, pairs)(Oracle(), step=1).metrics
     assert figures["validation/psnr"] == 100.0
     assert figures["validation/ssim"] == pytest.approx(1.0)
 
@@ -119,7 +119,7 @@ def test_colours_that_left_those_of_the_input_are_told_by_band(accelerator: Acce
             tint = torch.tensor([20, 0, -10]) / 255
             return nn.functional.interpolate(x, scale_factor=2, mode="nearest") + tint[:, None, None]
 
-    figures = validator(accelerator, pairs)(Tinting(), step=1).figures
+    figures = validator(accelerator, pairs)(Tinting(), step=1).metrics
     shifts, truths = [], []
     for file in sorted(Path(pairs.gt).iterdir()):
         lq = np.asarray(Image.open(Path(pairs.lq, file.name))).astype(np.float64)
@@ -147,8 +147,8 @@ def clean(pairs: PairFolders, accelerator: Accelerator, **settings: Any) -> Vali
 
 def test_clean_pictures_meet_the_same_degradations_at_every_step(accelerator: Accelerator, pairs: PairFolders) -> None:
     net = network()
-    assert clean(pairs, accelerator)(net, 1).figures == clean(pairs, accelerator)(net, 2).figures
-    assert clean(pairs, accelerator, seed=1)(net, 1).figures != clean(pairs, accelerator)(net, 1).figures
+    assert clean(pairs, accelerator)(net, 1).metrics == clean(pairs, accelerator)(net, 2).metrics
+    assert clean(pairs, accelerator, seed=1)(net, 1).metrics != clean(pairs, accelerator)(net, 1).metrics
 
 
 def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: PairFolders) -> None:
@@ -186,12 +186,12 @@ def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Acce
     there = validator(accelerator, alone, num_samples=3)
     outcome = there(network(), 1)
     assert (
-        list(outcome.figures)
-        == there.config.figures(SCALE)
+        list(outcome.metrics)
+        == there.config.metric_names(SCALE)
         == [f"validation/colour_drift{which}" for which in ("", "_band1", "_band2", "_band3")]
     )
     measured = validator(accelerator, pairs, num_samples=3)(network(), 1)
-    assert all(outcome.figures[name] == measured.figures[name] for name in outcome.figures)
+    assert all(outcome.metrics[name] == measured.metrics[name] for name in outcome.metrics)
     assert outcome.sheet is not None
     assert measured.sheet is not None
     assert outcome.sheet.shape[2] < 0.75 * measured.sheet.shape[2], "bicubic and the result, two columns of three"
@@ -215,15 +215,15 @@ def test_every_result_is_kept_whole_under_a_name_of_its_own(
     kept: dict[str, torch.Tensor] = {}
     draws = 2 if of == "clean" else 1
     there = validator(accelerator, sources[of], num_samples=0, save_images=True, draws=draws)
-    there(network(), 1, keep=kept.__setitem__)
+    there(network(), 1, save_result=kept.__setitem__)
     wanted = [str(number) for number in range(3)]
     assert list(kept) == (wanted if draws == 1 else [f"{name}-draw{draw}" for draw in range(2) for name in wanted])
     lq = there._pair(1)[0]
     assert torch.equal(kept["1-draw0" if draws == 2 else "1"], there._upscaled(network(), lq, 1))
-    there(network(), 1, pairs=1, keep=(only := {}).__setitem__)
+    there(network(), 1, pairs=1, save_result=(only := {}).__setitem__)
     assert len(only) == 1
     kept.clear()
-    validator(accelerator, sources[of])(network(), 1, keep=kept.__setitem__)
+    validator(accelerator, sources[of])(network(), 1, save_result=kept.__setitem__)
     assert not kept, "unless asked for"
 
 
@@ -231,7 +231,7 @@ def test_results_of_pictures_with_one_name_are_apart(pairs: PairFolders) -> None
     (Path(pairs.lq) / "sub").mkdir()
     for name in ("0.bmp", "sub/0.png"):
         (Path(pairs.lq) / name).write_bytes((Path(pairs.lq) / "0.png").read_bytes())
-    names = open_validation(LowQuality(path=pairs.lq), SCALE, None).results()
+    names = open_validation(LowQuality(path=pairs.lq), SCALE, None).result_names()
     assert names == ["0-00000000", "0-00000001", "1", "2", "sub/0"]
 
 
@@ -271,7 +271,7 @@ def test_a_run_on_pictures_without_truth_shows_and_saves_every_result(
     fit(x)
     lines = [json.loads(line) for line in x.folder.metrics.read_text().splitlines()]
     assert [{key for key in line if key.startswith("validation/")} for line in lines] == [
-        {*config.validation.figures(config.scale)}  # type: ignore[union-attr]
+        {*config.validation.metric_names(config.scale)}  # type: ignore[union-attr]
     ] * 2
     files = [str(path.relative_to(x.folder.samples)) for path in sorted(x.folder.samples.rglob("*.png"))]
     wanted = [f"step-{step:08d}{name}.png" for step in (1, 2) for name in ("", "/0", "/1", "/2")]
@@ -327,9 +327,9 @@ def test_a_stochastic_generator_is_measured_with_noise_that_never_changes(
 ) -> None:
     torch.manual_seed(0)
     net = StochasticSRResNetConfig(n_channels=4, n_blocks=1, noise_dim=3, large_kernel_size=3).build(SCALE, bands=3)
-    drawn, asked = noise_of(Keys(5, torch.arange(3)), 3), []
+    drawn, asked = standard_noise(Keys(5, torch.arange(3)), 3), []
     net.register_forward_pre_hook(lambda _, inputs: asked.append(inputs[1]))
-    first, second = (validator(accelerator, pairs, seed=5)(net, step).figures for step in (1, 2))
+    first, second = (validator(accelerator, pairs, seed=5)(net, step).metrics for step in (1, 2))
     assert first == second
     assert torch.equal(torch.cat(asked), torch.cat([drawn, drawn]))  # by the number of the pair: any rank may take it
 
@@ -373,4 +373,4 @@ def test_each_rank_measures_its_own_pairs_to_the_last(
     rows = [(table != 0).any(1).nonzero().flatten().tolist() for table in measured]
     assert rows == [[0, 2], [1, 3]]
     together = (measured[0] + measured[1]).mean(0)
-    assert whole(network(), 1).figures["validation/psnr"] == pytest.approx(together[0].item(), rel=1e-9)
+    assert whole(network(), 1).metrics["validation/psnr"] == pytest.approx(together[0].item(), rel=1e-9)

@@ -12,20 +12,20 @@ from typing import Any, Literal
 from torch import Tensor
 
 from trainer.files.paths import PathText
-from trainer.images.away import PASSING, Away, is_of_network
+from trainer.images.away import TRANSIENT_ERRNOS, Away, is_network_error
 from trainer.images.hub_dataset import (
     GLOB,
+    check_dataset_path,
     decode_stored,
     find_column,
     first_line,
     hint,
-    is_local,
+    is_local_path,
     key_of,
     listed,
-    prove_named,
     roots_of,
 )
-from trainer.images.identity import Identity, checksum
+from trainer.images.identity import Identity, sha256_of
 from trainer.images.opened import BUDGET, Budget, Unreadable
 from trainer.mistakes import Mistake
 
@@ -79,8 +79,8 @@ class Shards:
             for row in self.dataset.shard(num_shards=len(self.names), index=shard):
                 yield row[self.column]
         except Exception as error:  # hub, tar and arrow have no common type below Exception
-            is_of_disk = isinstance(error, OSError) and error.errno in {*PASSING, errno.ENOENT, errno.EIO}
-            if is_of_disk or is_of_network(error):
+            is_of_disk = isinstance(error, OSError) and error.errno in {*TRANSIENT_ERRNOS, errno.ENOENT, errno.EIO}
+            if is_of_disk or is_network_error(error):
                 raise Away(self.names[shard], first_line(error)) from error
             raise Mistake(f"{self.names[shard]} cannot be read: {first_line(error)}.") from error
 
@@ -150,7 +150,7 @@ class StreamedDataset:
         except Exception as error:  # hub, cache, tar and arrow raise OSError, ValueError, httpx errors ... alike
             reason = first_line(error) + hint(self.path)
             raise Mistake(f"{key_of(error)}: dataset {self.path!r} cannot be streamed: {reason}") from error
-        identity, roots = self._identity(files, len(names)), roots_of(self.path) if is_local(self.path) else ()
+        identity, roots = self._identity(files, len(names)), roots_of(self.path) if is_local_path(self.path) else ()
         shards = Shards(where, tuple(names), pictures, column, self.logical_streams, identity, roots, budget)
         _check_first(shards)
         return shards
@@ -181,12 +181,12 @@ class StreamedDataset:
             names.append(os.path.relpath(here.resolve(), root))
             sizes.append(here.stat().st_size)
             times.append(here.stat().st_mtime_ns)
-        return Identity(shards, checksum(names), checksum([shards, *names, *sizes]), checksum(times))
+        return Identity(shards, sha256_of(names), sha256_of([shards, *names, *sizes]), sha256_of(times))
 
     def _builder(self) -> Any:
         import datasets  # 0.5 s, and only runs with such a source need it
 
-        prove_named(self.path)
+        check_dataset_path(self.path)
         local = Path(self.path)
         if (local / "dataset_dict.json").is_file() or (local / "state.json").is_file():
             raise Mistake(f"path: {self.path!r} was written by save_to_disk, which is not streamed: `type: dataset`.")

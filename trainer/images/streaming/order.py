@@ -13,7 +13,7 @@ from trainer.images.positions import image_at
 
 
 @dataclass(frozen=True, slots=True)
-class Deal:
+class ShardSchedule:
     """How shards are dealt to logical streams, and positions to their pictures."""
 
     shards: int
@@ -38,8 +38,8 @@ class Deal:
         return self.streams % ranks != 0
 
 
-def deal(shards: int, logical_streams: int, global_size: int, seed: int) -> Deal:
+def shard_schedule(shards: int, logical_streams: int, global_size: int, seed: int) -> ShardSchedule:
     """The deal for a global batch: as many streams, up to `logical_streams` and `shards`, as divide it."""
     most = min(shards, logical_streams, global_size)
     streams = next(number for number in range(most, 0, -1) if global_size % number == 0)
-    return Deal(shards, streams, global_size // streams, seed)
+    return ShardSchedule(shards, streams, global_size // streams, seed)

@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from trainer.images.away import Away
-from trainer.images.crops import ATTEMPTS, ImageBatch, TrainingImage, TrainingImagesConfig, collate, crop
+from trainer.images.crops import ATTEMPTS, ImageBatch, TrainingImage, TrainingImagesConfig, collate, training_crop
 from trainer.images.opened import Unreadable
 from trainer.images.streaming.dataset import ROWS, Shards
-from trainer.images.streaming.order import Deal
+from trainer.images.streaming.order import ShardSchedule
 from trainer.mistakes import Mistake
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredPicture:
     """One picture of a shard, not decoded."""
 
     number: int
@@ -31,7 +31,7 @@ class Stored:
     content: Any
 
 
-class Lengths:
+class ShardLengths:
     """How many pictures shards hold, as far as they were read to their end."""
 
     def __init__(self, known: Mapping[int, int]) -> None:
@@ -48,7 +48,7 @@ class Lengths:
             )
         self.new[shard] = length
 
-    def taken(self) -> dict[int, int]:
+    def pop_new(self) -> dict[int, int]:
         """What was learnt since the last call."""
         new, self.new = self.new, {}
         return new
@@ -57,12 +57,12 @@ class Lengths:
 class LogicalStream:
     """The cursor in one logical stream."""
 
-    def __init__(self, shards: Shards, deal: Deal, stream: int, lengths: Lengths) -> None:
-        self.shards, self.deal, self.stream, self.lengths = shards, deal, stream, lengths
-        self.kept: dict[int, Stored] = {}
+    def __init__(self, shards: Shards, schedule: ShardSchedule, stream: int, lengths: ShardLengths) -> None:
+        self.shards, self.schedule, self.stream, self.lengths = shards, schedule, stream, lengths
+        self.kept: dict[int, StoredPicture] = {}
         self._restart()
 
-    def picture(self, number: int) -> Stored:
+    def picture(self, number: int) -> StoredPicture:
         """Picture `number` of the stream. To go back beyond what is kept means to begin again."""
         if number in self.kept:
             return self.kept[number]
@@ -85,7 +85,7 @@ class LogicalStream:
 
     @property
     def shard(self) -> int:
-        return self.deal.shard(self.stream, self.turn)
+        return self.schedule.shard(self.stream, self.turn)
 
     def _pass_over(self, number: int) -> None:
         """Skip shards, as far as their lengths are known, that end before picture `number`."""
@@ -98,7 +98,7 @@ class LogicalStream:
         self.first = self.next = first
         self.rows = None
 
-    def _read(self) -> Stored:
+    def _read(self) -> StoredPicture:
         """The next picture, of this shard or of those to come."""
         while True:
             shard = self.shard
@@ -106,7 +106,7 @@ class LogicalStream:
             try:
                 for row, content in self.rows:
                     self.next += 1
-                    return Stored(shard * ROWS + row, content)
+                    return StoredPicture(shard * ROWS + row, content)
             except Away:
                 self._restart()  # what broke off is no shard's end
                 raise
@@ -121,7 +121,12 @@ class TrainingStream(Dataset[TrainingImage]):
     """
 
     def __init__(
-        self, shards: Shards, deal: Deal, config: TrainingImagesConfig, seed: int, lengths: Mapping[int, int]
+        self,
+        shards: Shards,
+        schedule: ShardSchedule,
+        config: TrainingImagesConfig,
+        seed: int,
+        lengths: Mapping[int, int],
     ) -> None:
         """Cut `config.crop_size` squares from the pictures of `shards`.
 
@@ -132,8 +137,8 @@ class TrainingStream(Dataset[TrainingImage]):
             seed: the run's.
             lengths: the number of pictures in shards, where that is known.
         """
-        self.shards, self.deal, self.config, self.seed = shards, deal, config, seed
-        self.lengths = Lengths(lengths)
+        self.shards, self.schedule, self.config, self.seed = shards, schedule, config, seed
+        self.lengths = ShardLengths(lengths)
         self.streams: dict[int, LogicalStream] = {}
         self.reasons: dict[int, str] = {}
         self.threads: ThreadPoolExecutor | None = None  # made where it is used: it cannot go to a worker
@@ -150,7 +155,8 @@ class TrainingStream(Dataset[TrainingImage]):
     def __getitems__(self, positions: Sequence[int]) -> list[TrainingImage]:
         """The samples of a micro-batch, for which DataLoader asks at once: decoded while later ones are read."""
         self.threads = self.threads or ThreadPoolExecutor(max(1, self.config.dataloader_num_workers))
-        lowest = dict(sorted(map(self.deal.place, positions), reverse=True))  # of several numbers the last one stays
+        # of several numbers of one stream `dict` keeps the last, which is the lowest
+        lowest = dict(sorted(map(self.schedule.place, positions), reverse=True))
         for stream, number in lowest.items():
             self._stream(stream).forget(number)
         started = [
@@ -161,25 +167,25 @@ class TrainingStream(Dataset[TrainingImage]):
     def collate(self, samples: Sequence[TrainingImage]) -> ImageBatch:
         """The batch, with what was learnt on the way."""
         reasons, self.reasons = self.reasons, {}
-        return replace(collate(samples), reasons=reasons, lengths=self.lengths.taken())
+        return replace(collate(samples), reasons=reasons, lengths=self.lengths.pop_new())
 
-    def told(self, position: int) -> str:
+    def describe(self, position: int) -> str:
         """Where sample `position` comes from, for a person: which shard, only its reader knows."""
         return f"position {position} of {self.shards.where}"
 
     def _stream(self, stream: int) -> LogicalStream:
         if stream not in self.streams:
-            self.streams[stream] = LogicalStream(self.shards, self.deal, stream, self.lengths)
+            self.streams[stream] = LogicalStream(self.shards, self.schedule, stream, self.lengths)
         return self.streams[stream]
 
-    def _stored(self, position: int, later: int) -> Stored:
+    def _stored(self, position: int, later: int) -> StoredPicture:
         """The picture of a position, or the one of its logical stream that comes `later`."""
-        stream, number = self.deal.place(position)
+        stream, number = self.schedule.place(position)
         return self._stream(stream).picture(number + later)
 
-    def _sample(self, position: int, stored: Stored) -> Tensor:
+    def _sample(self, position: int, stored: StoredPicture) -> Tensor:
         image = self.shards.decode(stored.content, stored.number)
-        return crop(image, position, self.config, self.seed)
+        return training_crop(image, position, self.config, self.seed)
 
     def _settled(self, position: int, sample: "Future[Tensor]") -> TrainingImage:
         """The sample, of the next picture of the same stream that can be decoded where its own cannot."""

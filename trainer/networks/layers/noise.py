@@ -8,7 +8,7 @@ from trainer.networks.srresnet import StochasticSRResNet
 PURPOSE = 96  # of the noise among a sample's keyed draws; `trainer.images.positions` counts from 64
 
 
-def noise_of(keys: Keys, noise_dim: int) -> Tensor:
+def standard_noise(keys: Keys, noise_dim: int) -> Tensor:
     """The noise of each sample, standard normal float32 [B, noise_dim] on the keys' device.
 
     The position is that of a place in a step's global batch, step * B + place, also where a pool has mixed the pairs.
@@ -16,11 +16,11 @@ def noise_of(keys: Keys, noise_dim: int) -> Tensor:
     return normals(keys, PURPOSE, noise_dim)
 
 
-def noise_for(generator: nn.Module, keys: Keys) -> tuple[Tensor, ...]:
+def noise_inputs(generator: nn.Module, keys: Keys) -> tuple[Tensor, ...]:
     """What `generator`, a bare module, takes beside the pictures: the noise of `keys` if it is stochastic, or nothing.
 
     Drawn where the keys are: on the CPU the numbers are the same for any device that they go to.
     """
     if not isinstance(generator, StochasticSRResNet):
         return ()
-    return (noise_of(keys, generator.noise_dim).to(generator.device, non_blocking=True),)
+    return (standard_noise(keys, generator.noise_dim).to(generator.device, non_blocking=True),)

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from trainer.mistakes import Mistake
 from trainer.networks import Generator, ImportedNetwork, RRDBNet, ShuffleRRDBNet, SRResNet, SRVGGNetCompact
-from trainer.networks.loading.state_dicts import Stored, check_finite, read
+from trainer.networks.loading.state_dicts import LoadedWeights, check_finite, read_state_dict
 
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
 
 MOST_SCALE = 8
-UNFIT = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+SIZE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What is raised where sizes are read from tensors, or a network is built by sizes, that do not go together."""
 OF_THE_RUN = frozenset({"scale", "num_in_ch", "num_out_ch"})
 """Sizes that the run's scale and bands give."""
@@ -29,9 +29,9 @@ def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Genera
     where a weight is no finite number, or where it names a class that would have to be imported and neither that nor
     a module that it lies in is in `trust`.
     """
-    stored = read(origin, key)
+    stored = read_state_dict(origin, key)
     check_finite(stored, key)
-    net = _described(stored, key, trust) or _recognised(stored, key)
+    net = _from_config(stored, key, trust) or _from_shapes(stored, key)
     try:
         net.load_state_dict(stored.tensors)
     except RuntimeError as error:
@@ -58,7 +58,7 @@ def multiple_of(net: Generator) -> int:
     return int(net.config.multiple) if isinstance(net, ImportedNetwork) else 1
 
 
-def _described(stored: Stored, key: str, trust: Collection[str]) -> Generator | None:
+def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Generator | None:
     """The network that a configuration of ours speaks of; None without one."""
     config = stored.config or {}
     if (cls := CLASSES.get(str(config.get("_class_name")))) is None:
@@ -69,7 +69,7 @@ def _described(stored: Stored, key: str, trust: Collection[str]) -> Generator | 
         else:
             _check_sizes(config, stored.tensors)
             net = cls.from_config(config)
-    except UNFIT as error:
+    except SIZE_ERRORS as error:
         raise Mistake(f"{key}: the configuration of {stored.place} builds no {cls.__name__}: {error}.") from error
     return net
 
@@ -82,7 +82,7 @@ def _check_sizes(config: dict[str, Any], state: State) -> None:
             raise ValueError(f"its {name} is {value}, and its weights are {len(state)} tensors of at most {most} rows")
 
 
-def _recognised(stored: Stored, key: str) -> Generator:
+def _from_shapes(stored: LoadedWeights, key: str) -> Generator:
     """The network that the names and shapes of the tensors speak of."""
     state = stored.tensors
     known = f"{key}: {stored.place} is no generator that this program knows"
@@ -90,14 +90,14 @@ def _recognised(stored: Stored, key: str) -> Generator:
         if state.keys() >= signs:
             try:
                 net: Generator = cls(**sizes(state))
-            except UNFIT as error:
+            except SIZE_ERRORS as error:
                 reason = f"it lacks {error}" if isinstance(error, KeyError) else error
                 raise Mistake(f"{known}: {reason}.") from error
             return net
     raise Mistake(f"{known} ({', '.join(CLASSES)}); its tensors begin with {', '.join(list(state)[:3])}.")
 
 
-def section_of(stored: Stored) -> str | None:
+def generator_section(stored: LoadedWeights) -> str | None:
     """The `generator` section that stored weights are whole for, by their configuration or shapes; None if unknown."""
     config = stored.config or {}
     cls, sizes = config.get("_class_name"), {name: value for name, value in config.items() if name[0] != "_"}
@@ -105,7 +105,7 @@ def section_of(stored: Stored) -> str | None:
         try:
             cls, sizes = next((known.__name__, sizes_of(stored.tensors)) for known, signs, sizes_of in ARCHITECTURES
                               if stored.tensors.keys() >= signs)  # fmt: skip
-        except (StopIteration, *UNFIT):
+        except (StopIteration, *SIZE_ERRORS):
             return None
     elif cls == ImportedNetwork.__name__:
         cls, sizes = "module", {"path": config.get("path")}

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from trainer.files.paths import PathText
 from trainer.mistakes import Mistake
 from trainer.networks import ImportedNetwork
-from trainer.networks.loading.generators import section_of
-from trainer.networks.loading.state_dicts import Role, Stored, check_finite, read
+from trainer.networks.loading.generators import generator_section
+from trainer.networks.loading.state_dicts import LoadedWeights, Role, check_finite, read_state_dict
 
 SHOWN = 5
 
@@ -36,7 +36,7 @@ def load_weights(
     Raises Mistake, naming the configuration `key`, where nothing can be read or nothing fits, where a number is not
     finite, and, unless `partial`, where more than the network's `ends` begins anew or a tensor of its body is left.
     """
-    stored = read(origin, key, role)
+    stored = read_state_dict(origin, key, role)
     check_finite(stored, key)
     found, own = stored.tensors, net.state_dict()
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
@@ -80,7 +80,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-def _advice(stored: Stored, role: Role) -> str:
+def _advice(stored: LoadedWeights, role: Role) -> str:
     """The generator section that would take the whole file, where that is known."""
-    section = section_of(stored) if role == "generator" else None
+    section = generator_section(stored) if role == "generator" else None
     return f"; the file is of generator: {section}" if section else ""

@@ -54,7 +54,7 @@ OLD_NAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class LoadedWeights:
     """Weights as they were found."""
 
     tensors: dict[str, Tensor]
@@ -65,7 +65,7 @@ class Stored:
     """The file, or the hub id."""
 
 
-def read(origin: str, key: str, role: Role = "generator") -> Stored:
+def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWeights:
     """The weights at `origin`: a run folder, an export, a checkpoint, a file or a hub id.
 
     Raises Mistake, naming the configuration or command-line `key`, where nothing can be read.
@@ -77,10 +77,10 @@ def read(origin: str, key: str, role: Role = "generator") -> Stored:
     tensors = {_bare(name): value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
     if not tensors:
         raise Mistake(f"{key}: {place} holds no weights.")
-    return Stored(_renamed(tensors), _config(file, metadata), place)
+    return LoadedWeights(_renamed(tensors), _config(file, metadata), place)
 
 
-def check_finite(stored: Stored, key: str) -> None:
+def check_finite(stored: LoadedWeights, key: str) -> None:
     """Mistake, naming the first such tensor, where a weight is no finite number in float32."""
     for name, value in stored.tensors.items():
         if not value.float().isfinite().all():
@@ -198,10 +198,10 @@ def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     first, second = "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"
     if second not in tensors and not (first in tensors and "model.10.weight" in tensors):
         return tensors
-    return {_modern(name): value for name, value in tensors.items()}
+    return {_basicsr_name(name): value for name, value in tensors.items()}
 
 
-def _modern(name: str) -> str:
+def _basicsr_name(name: str) -> str:
     for pattern, replacement in OLD_NAMES:
         name, changed = pattern.subn(replacement, name)
         if changed:
