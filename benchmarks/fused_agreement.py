@@ -32,7 +32,7 @@ from degradations.fused.crops import crop
 from degradations.operations import pipeline_steps as steps
 from degradations.operations.operation import OperationContext
 from degradations.operations.resize import MODES
-from degradations.second_order import Recipe
+from degradations.second_order import SecondOrderRecipe
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SMALL, LARGE = (24, 400) if DEVICE.type == "cuda" else (24, 64)  # sides of images of the whole
@@ -52,13 +52,13 @@ def apart(got: list[Tensor], wanted: list[Tensor]) -> list[Tensor]:
 
 def alone() -> None:
     """A row for each operation."""
-    noise, resize = steps.Noise, steps.Resize(resize_range=(0.15, 1.5))
+    noise, resize = steps.NoiseStep, steps.ResizeStep(resize_range=(0.15, 1.5))
     cases: list[tuple[str, steps.Operation, dict[str, int]]] = [
-        ("blur", steps.Blur(sinc_prob=0.5), {}),
+        ("blur", steps.BlurStep(sinc_prob=0.5), {}),
         *((f"resize, {mode}", resize, {"mode": i}) for i, mode in enumerate(MODES)),
         ("noise, Gaussian", noise(gaussian_noise_prob=1.0), {}),
         ("noise, Poisson", noise(gaussian_noise_prob=0.0), {}),
-        ("JPEG, qualities 1 to 100", steps.Jpeg(jpeg_range=(1, 100)), {}),
+        ("JPEG, qualities 1 to 100", steps.JpegStep(jpeg_range=(1, 100)), {}),
     ]
     count, most = 12, LARGE
     print(f"\n| operation, 1, 3 and 4 bands | largest difference | values {LEAST} or more apart |\n|---|--:|--:|")
@@ -71,10 +71,10 @@ def alone() -> None:
         for name, operation, fixed in cases:
             recipe = operation.draw(uniforms(keys, 16, 12))
             recipe = replace(recipe, **{key: torch.full_like(recipe.mode, value) for key, value in fixed.items()})
-            scene, step = OperationContext(keys, 17, (1, 1)), fused_steps.of(operation)
-            got = fused_steps.run(operation, step, [image.to(DEVICE) for image in images], recipe, scene)
-            found[name] += apart(got, operation.apply(images, recipe, scene))
-        canvas = Canvas.of(whole)
+            context, step = OperationContext(keys, 17, (1, 1)), fused_steps.fused_form(operation)
+            got = fused_steps.run(operation, step, [image.to(DEVICE) for image in images], recipe, context)
+            found[name] += apart(got, operation.apply(images, recipe, context))
+        canvas = Canvas.from_images(whole)
         sharp = fused_sharpen.usm_sharpen(Canvas(canvas.pixels.round().byte().to(DEVICE), canvas.sizes.to(DEVICE)))
         found["USM"] += apart(sharp.images(sides), [usm_sharpen(image[None])[0] for image in whole])
     for name, differences in found.items():
@@ -93,12 +93,12 @@ class Batch:
     scale: int
     sharpen: bool
 
-    def drawn(self) -> tuple[Recipe, tuple[Tensor, Tensor]]:
+    def drawn(self) -> tuple[SecondOrderRecipe, tuple[Tensor, Tensor]]:
         """The recipe and the corners of crops, on the device."""
         there = Keys(self.keys.seed, self.keys.positions.to(DEVICE))
         return fused.draw(self.config, there, *self.clean.shape[-2:], self.scale, CROP)
 
-    def expected(self) -> tuple[Recipe, tuple[Tensor, Tensor]]:
+    def expected(self) -> tuple[SecondOrderRecipe, tuple[Tensor, Tensor]]:
         """The reference's."""
         height, width = self.clean.shape[-2:]
         corners = draw_crops(self.keys, height // self.scale, width // self.scale, CROP)

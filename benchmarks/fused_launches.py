@@ -136,9 +136,9 @@ def launch_all() -> None:
     for pairing, bands, size in pairings():
         pairing(torch.zeros(2, bands, size, size, dtype=torch.uint8), torch.arange(2))
     keys = Keys(0, torch.arange(2))
-    blurs = (steps.Blur(), steps.Blur(blur_kernel_size=33))
-    for operation in (*blurs, steps.Resize(), steps.Fit(), steps.Noise(), steps.Jpeg()):
-        step = fused_steps.of(operation)
+    blurs = (steps.BlurStep(), steps.BlurStep(blur_kernel_size=33))
+    for operation in (*blurs, steps.ResizeStep(), steps.FitStep(), steps.NoiseStep(), steps.JpegStep()):
+        step = fused_steps.fused_form(operation)
         assert step is not None, f"{operation} has no fused form"
         recipe = operation.draw(uniforms(keys, 16, NUMBERS))
         for bands in (3, 1, 4):

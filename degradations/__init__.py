@@ -6,7 +6,8 @@ from degradations.operations.jpeg import libjpeg
 from degradations.operations.sharpen import usm_sharpen
 from degradations.parse import Degradation, parse_degradation
 from degradations.pipeline import Pipeline, PipelineRecipe
-from degradations.second_order import Recipe, SecondOrder
+from degradations.recipes import Recipe
+from degradations.second_order import SecondOrder, SecondOrderRecipe
 
 __all__ = [
     "Degradation",
@@ -16,6 +17,7 @@ __all__ = [
     "Purpose",
     "Recipe",
     "SecondOrder",
+    "SecondOrderRecipe",
     "draw_crops",
     "libjpeg",
     "normal_fields",

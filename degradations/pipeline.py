@@ -20,14 +20,32 @@ from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.noise import quantise
 from degradations.operations.operation import NUMBERS, OperationContext
-from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+from degradations.operations.pipeline_steps import (
+    BlurStep,
+    DownsampleNearestStep,
+    FitStep,
+    JpegStep,
+    NoiseStep,
+    ResizeStep,
+)
 from degradations.operations.real_codecs import Codec
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 # Every operation there is: the registry, in the order of this documentation's table.
-Step = Blur | Resize | DownsampleNearest | Fit | Noise | CorrelatedNoise | Speckle | Jpeg | Codec | Camera
-_MOST = (64 - Purpose.PIPELINE) // 2
+Step = (
+    BlurStep
+    | ResizeStep
+    | DownsampleNearestStep
+    | FitStep
+    | NoiseStep
+    | CorrelatedNoise
+    | Speckle
+    | JpegStep
+    | Codec
+    | Camera
+)
+_MAX_OPERATIONS = (64 - Purpose.PIPELINE) // 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +84,7 @@ class Shuffle:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineRecipe(Drawn):
+class PipelineRecipe(Recipe):
     """What a pipeline does to a batch.
 
     Args:
@@ -79,7 +97,7 @@ class PipelineRecipe(Drawn):
 
     order: Tensor
     applied: Tensor
-    steps: tuple[Drawn, ...]
+    steps: tuple[Recipe, ...]
     positions: Tensor
     seed: int
     height: int
@@ -97,7 +115,7 @@ class Pipeline:
     """A list of operations. Every draw is made for each sample.
 
     Args:
-        steps: operations, choices (`OneOf`) and shuffled groups (`Shuffle`), at most 24 operations in all. One `Fit`
+        steps: operations, choices (`OneOf`) and shuffled groups (`Shuffle`), at most 24 operations in all. One `fit`
             must bring the image to its final size.
         value_range: the values of black and white in what `apply` takes and returns.
     """
@@ -109,12 +127,12 @@ class Pipeline:
     def __post_init__(self) -> None:
         check_value_range(self.value_range)
         count = len(self.operations())
-        if not 0 < count <= _MOST:
-            raise ValueError(f"steps must hold 1..{_MOST} operations, got {count}")
-        if not any(isinstance(unit, Fit) and unit.prob == 1 for _, unit in self._slots()):
+        if not 0 < count <= _MAX_OPERATIONS:
+            raise ValueError(f"steps must hold 1..{_MAX_OPERATIONS} operations, got {count}")
+        if not any(isinstance(unit, FitStep) and unit.prob == 1 for _, unit in self._units()):
             raise ValueError("steps must contain a `fit` of prob 1, which makes the final size")
 
-    def _slots(self) -> Iterator[tuple[int, Step | OneOf]]:
+    def _units(self) -> Iterator[tuple[int, Step | OneOf]]:
         """Units that are ordered, each with the number of its group; only those of one group change places."""
         for group, step in enumerate(self.steps):
             units = step.steps if isinstance(step, Shuffle) else (step,)
@@ -122,11 +140,11 @@ class Pipeline:
 
     def operations(self) -> list[Step]:
         """All operations, in the order of the configuration; alternatives and shuffled ones too."""
-        return [leaf for _, unit in self._slots() for leaf in (unit.steps if isinstance(unit, OneOf) else (unit,))]
+        return [leaf for _, unit in self._units() for leaf in (unit.steps if isinstance(unit, OneOf) else (unit,))]
 
     def _ranks(self, u: Tensor) -> Tensor:
         """Sort keys of the units, float32 [B, U], from uniform numbers of the same shape."""
-        groups = torch.tensor([group for group, _ in self._slots()]).to(u.device, non_blocking=True)
+        groups = torch.tensor([group for group, _ in self._units()]).to(u.device, non_blocking=True)
         ranks = u
         start = 0
         for step in self.steps:
@@ -142,7 +160,7 @@ class Pipeline:
 
     def _plan(self, keys: Keys) -> tuple[Tensor, Tensor]:
         """Order and presence of the operations, see `PipelineRecipe`."""
-        units = [unit for _, unit in self._slots()]
+        units = [unit for _, unit in self._units()]
         count = len(units)
         u = uniforms(keys, Purpose.ORDER, 2 * count + len(self.operations()))
         ranks, chance = self._ranks(u[:, :count]), iter(u[:, 2 * count :].unbind(1))
@@ -200,11 +218,11 @@ class Pipeline:
             for s, leaf in enumerate(self.operations()):
                 places = ((turn == s) & recipe.applied[:, s]).nonzero().flatten()
                 if len(places):
-                    scene = OperationContext(
+                    context = OperationContext(
                         Keys(recipe.seed, recipe.positions[places]), Purpose.PIPELINE + 2 * s + 1, size
                     )
                     chosen: Sequence[int] = places.tolist()
-                    done = apply_step(leaf, [out[i] for i in chosen], recipe.steps[s].select(places), scene)
+                    done = apply_step(leaf, [out[i] for i in chosen], recipe.steps[s].select(places), context)
                     for i, image in zip(chosen, done, strict=True):
                         out[i] = image
         wrong = [tuple(image.shape[-2:]) for image in out if tuple(image.shape[-2:]) != size]

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _PAPER, _INK, _FAINT = (250, 249, 246), (40, 40, 40), (120, 116, 108)
-_LONGEST, _DEEPEST = 2**20, 32
+_MAX_BYTES, _MAX_DEPTH = 2**20, 32
 _GAP, _LINE, _FONT = 14, 15, 12
 # the font that Pillow carries has no Greek
-_SPELT = str.maketrans(
+_TRANSLITERATION = str.maketrans(
     {"×": "x", "σ": "sigma ", "ω": "cut ", "π": " pi", "β": "beta ", "ρ": "corr ", "γ": "gamma ", "–": "-"}
 )
 
@@ -63,7 +63,7 @@ class Setting:
 
 def read_setting(path: Path) -> Setting:
     """A degradation from a YAML file: a config of its own, or the `degradation` section of a training config."""
-    tree = _yaml(path)
+    tree = _read_yaml(path)
     if not isinstance(tree, dict):
         raise ValueError(f"{path} must hold keys and values, got {type(tree).__name__}")
     if "degradation" in tree or "type" not in tree:
@@ -72,7 +72,7 @@ def read_setting(path: Path) -> Setting:
     return Setting(parse_degradation(tree))
 
 
-def _yaml(path: Path) -> Any:
+def _read_yaml(path: Path) -> Any:
     """What a YAML file holds, bounded as whatever a stranger wrote: no pipe, no text without end, no tower of aliases.
 
     ValueError where it is none, or more than a person would write.
@@ -82,15 +82,15 @@ def _yaml(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"{path} is no file" if path.exists() else f"{path} does not exist")
     with path.open("rb") as file:
-        content = file.read(_LONGEST + 1)
-    if len(content) > _LONGEST:
-        raise ValueError(f"{path} is larger than {_LONGEST // 2**20} MiB, which no config is")
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{path} is larger than {_MAX_BYTES // 2**20} MiB, which no config is")
     depth = 0
     try:
         for event in yaml.parse(content):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise ValueError(f"{path} is nested more than {_DEEPEST} deep")
+            if depth > _MAX_DEPTH:
+                raise ValueError(f"{path} is nested more than {_MAX_DEPTH} deep")
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"{path} repeats a part by '*{event.anchor}'; write it out")
         return yaml.safe_load(content)
@@ -200,7 +200,7 @@ def _enlarged(picture: Tensor, side: int) -> Tensor:
 def _wrap(text: str, font: Any, width: int) -> Iterator[str]:
     """Break a caption between its parts so that every line fits."""
     line = ""
-    for word in text.translate(_SPELT).split(" · "):
+    for word in text.translate(_TRANSLITERATION).split(" · "):
         longer = f"{line} · {word}" if line else word
         if line and font.getlength(longer) > width:
             yield line
@@ -232,7 +232,7 @@ def make_sheet(tiles: Sequence[Tile], title: str, side: int) -> Image:
     ]
     paper = Image.new("RGB", (columns * (side + _GAP) + _GAP, sum(heights) + 3 * _GAP), _PAPER)
     pen = ImageDraw.Draw(paper)
-    pen.text((_GAP, _GAP), title.translate(_SPELT), fill=_INK, font=headline)
+    pen.text((_GAP, _GAP), title.translate(_TRANSLITERATION), fill=_INK, font=headline)
     top = 3 * _GAP
     for span, height in zip(spans, heights, strict=True):
         for column, (picture, lines, tile) in enumerate(zip(pictures[span], captions[span], tiles[span], strict=True)):
@@ -274,14 +274,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; see the module. The exit status: 0, or 2 for what a sentence on stderr explains."""
     options = _arguments(arguments)
     try:
-        print(f"{options.out}: {_make(options)} tiles", flush=True)
+        print(f"{options.out}: {_write_sheet(options)} tiles", flush=True)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _make(options: argparse.Namespace) -> int:
+def _write_sheet(options: argparse.Namespace) -> int:
     """Write the sheet; how many tiles it has."""
     setting = read_setting(options.config) if options.config else Setting(SecondOrder())
     if options.scale:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Recipe:
     """Base of every recipe: tensors whose first axis is the sample, other recipes (or tuples of them), plain values."""
 
     def __len__(self) -> int:
         """Number of samples."""
         for _, value in self._parts():
-            if isinstance(value, Tensor | Drawn):
+            if isinstance(value, Tensor | Recipe):
                 return len(value)
         raise ValueError(f"{type(self).__name__} holds no tensor")
 
@@ -47,7 +47,7 @@ class Drawn:
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         def mapped(value: Any) -> Any:
-            if isinstance(value, Drawn):
+            if isinstance(value, Recipe):
                 return value._map(change)
             return change(value) if isinstance(value, Tensor) else value
 
@@ -69,7 +69,7 @@ class Drawn:
         """Flat ``{"resize1.scale": tensor, ...}``; `load` reverses it."""
         flat: dict[str, Any] = {}
         for name, value in self._parts():
-            if isinstance(value, Drawn):
+            if isinstance(value, Recipe):
                 flat |= {f"{name}.{inner}": item for inner, item in value.as_dict().items()}
             else:
                 flat[name] = value
@@ -86,7 +86,7 @@ class Drawn:
             raise ValueError(f"recipe entries differ from the structure: {sorted(flat.keys() ^ wanted)}")
         parts: dict[str, Any] = {}
         for name, value in self._parts():
-            if isinstance(value, Drawn):
+            if isinstance(value, Recipe):
                 prefix = name + "."
                 parts[name] = value.load({k.removeprefix(prefix): v for k, v in flat.items() if k.startswith(prefix)})
             else:

@@ -22,7 +22,7 @@ from degradations.operations.jpeg import Arithmetic, Jpeg, JpegRecipe
 from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
 from degradations.operations.noise import Noise, NoiseRecipe, quantise
 from degradations.operations.resize import Geometry, Resize, ResizeRecipe, draw_mode
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 STAGES = (
@@ -44,7 +44,7 @@ _SHARED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe(Drawn):
+class SecondOrderRecipe(Recipe):
     """Everything that `SecondOrder.apply` does to a batch: `apply(images, recipe)` can be repeated at will.
 
     Args:
@@ -79,10 +79,10 @@ class Recipe(Drawn):
     def caption(self, i: int) -> str:
         """What sample `i` got, in words: one part for each order and one for the end, separated by ``|``."""
         jpeg_last = bool(self.jpeg_last[i])
-        end: tuple[Drawn, ...] = (
+        end: tuple[Recipe, ...] = (
             (self.resize3, self.sinc, self.jpeg2) if jpeg_last else (self.jpeg2, self.resize3, self.sinc)
         )
-        orders: tuple[tuple[Drawn, ...], ...] = (
+        orders: tuple[tuple[Recipe, ...], ...] = (
             (self.blur1, self.resize1, self.noise1, self.jpeg1),
             (self.blur2, self.resize2, self.noise2),
             end,
@@ -211,7 +211,7 @@ class SecondOrder:
             SincKernels(final_sinc_prob=self.final_sinc_prob, blur_kernel_size=self.blur_kernel_size2),
         )
 
-    def draw(self, keys: Keys, height: int, width: int, scale: int) -> Recipe:
+    def draw(self, keys: Keys, height: int, width: int, scale: int) -> SecondOrderRecipe:
         """Draw the recipe of a batch.
 
         Args:
@@ -233,7 +233,7 @@ class SecondOrder:
         blur1, resize1, noise1, jpeg1 = self.first()
         blur2, resize2, noise2, jpeg2, sinc = self.second()
         lq = constant((height // scale, width // scale), table.device)
-        return Recipe(
+        return SecondOrderRecipe(
             blur1=blur1.draw(u[Purpose.BLUR_1]),
             resize1=resize1.draw(u[Purpose.RESIZE_1], height, width),
             noise1=noise1.draw(u[Purpose.NOISE_1]),
@@ -256,7 +256,7 @@ class SecondOrder:
             scale=scale,
         )
 
-    def apply(self, images: Tensor, recipe: Recipe) -> Tensor:
+    def apply(self, images: Tensor, recipe: SecondOrderRecipe) -> Tensor:
         """Degrade images.
 
         Args:
@@ -289,13 +289,13 @@ class SecondOrder:
         out = noise2.apply(out, recipe.noise2, recipe.keys, Purpose.NOISE_2_FIELD)
 
         jpeg_last = recipe.jpeg_last
-        out = _where(~jpeg_last, out, recipe.jpeg2, jpeg2.apply)
+        out = _apply_to_chosen(~jpeg_last, out, recipe.jpeg2, jpeg2.apply)
         out = blur(resize2.apply(out, recipe.resize3), recipe.sinc)
-        out = _where(jpeg_last, out, recipe.jpeg2, jpeg2.apply)
+        out = _apply_to_chosen(jpeg_last, out, recipe.jpeg2, jpeg2.apply)
         return from_unit(torch.stack([quantise(image) for image in out]), self.value_range)
 
 
-def _where(
+def _apply_to_chosen(
     chosen: Tensor,
     images: list[Tensor],
     recipe: JpegRecipe,

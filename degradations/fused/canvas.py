@@ -42,7 +42,7 @@ class Canvas:
         return cls(pixels.contiguous(), sizes)
 
     @classmethod
-    def of(cls, images: Sequence[Tensor]) -> Canvas:
+    def from_images(cls, images: Sequence[Tensor]) -> Canvas:
         """Images float32 [C, H, W] in [0, 1], of any sizes; their sizes are known to the host."""
         height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
         pixels = torch.zeros(len(images), images[0].shape[0], height, width, device=images[0].device)

@@ -19,44 +19,44 @@ log = logging.getLogger(__name__)
 
 
 def apply_step(
-    operation: Operation[Any], images: Sequence[Tensor], recipe: Any, scene: OperationContext
+    operation: Operation[Any], images: Sequence[Tensor], recipe: Any, context: OperationContext
 ) -> list[Tensor]:
     """`operation.apply`, on a GPU by fused kernels where there are some; where there are none, that is said once."""
     device = images[0].device
-    if device.type != "cuda" or step_obstacle(operation, device, images[0].shape[0]):
-        applied: list[Tensor] = operation.apply(images, recipe, scene)
+    if device.type != "cuda" or unsupported_step_reason(operation, device, images[0].shape[0]):
+        applied: list[Tensor] = operation.apply(images, recipe, context)
         return applied
     from degradations.fused import steps  # needs Triton
 
-    step = steps.of(operation)
+    step = steps.fused_form(operation)
     assert step is not None
-    return steps.run(operation, step, images, recipe, scene)
+    return steps.run(operation, step, images, recipe, context)
 
 
-def rehearsed(device: torch.device, work: Callable[[], object]) -> str:
+def failure_of(device: torch.device, work: Callable[[], object]) -> str:
     """Why a piece of work with the kernels failed on `device`, in words; empty where it did not.
 
     Raises:
-        Unusable: see `trial.excuse`.
+        KernelsUnusable: see `trial.explain_failure`.
     """
-    from degradations.fused.trial import excuse  # needs Triton
+    from degradations.fused.trial import explain_failure  # needs Triton
 
     try:
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
     except Exception as error:
-        return excuse(error, device)
+        return explain_failure(error, device)
     return ""
 
 
-def step_obstacle(operation: Operation[Any], device: torch.device, bands: int) -> str:
+def unsupported_step_reason(operation: Operation[Any], device: torch.device, bands: int) -> str:
     """Why an operation does not run on a fused kernel on `device`, in words; empty where it does. Said once."""
-    return _step_obstacle(operation, device, bands, unavailable())
+    return _unsupported_step_reason(operation, device, bands, unavailable())
 
 
 @lru_cache(maxsize=64)
-def _step_obstacle(operation: Operation[Any], device: torch.device, bands: int, reason: str) -> str:
+def _unsupported_step_reason(operation: Operation[Any], device: torch.device, bands: int, reason: str) -> str:
     if not reason:
         reason = _reason(operation, device, bands)
     if reason:
@@ -66,6 +66,6 @@ def _step_obstacle(operation: Operation[Any], device: torch.device, bands: int, 
 
 def _reason(operation: Operation[Any], device: torch.device, bands: int) -> str:
     from degradations.fused import steps  # needs Triton
-    from degradations.fused.trial import trial_of_step
+    from degradations.fused.trial import try_step
 
-    return trial_of_step(operation, device, bands) if steps.of(operation) else "there is no kernel for it"
+    return try_step(operation, device, bands) if steps.fused_form(operation) else "there is no kernel for it"

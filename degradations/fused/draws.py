@@ -27,7 +27,7 @@ def seed_words(seed: int) -> tuple[int, int]:
 
 @triton.jit
 def words(block, seed_low, seed_high, position, purpose):
-    """Four words of Philox 4x32-10 for each block of a stream, as `draws.philox`: uint32, in the shape of `block`."""
+    """`keyed_random.philox` of a stream: four words for each block, uint32 in the shape of `block`."""
     block = block.to(tl.uint32)
     nothing = block * 0
     low, high = (position & 0xFFFFFFFF).to(tl.uint32), (position >> 32).to(tl.uint32)
@@ -43,7 +43,7 @@ def words(block, seed_low, seed_high, position, purpose):
 
 @lru_cache(maxsize=8)
 def _sines(side: int, device: torch.device) -> Tensor:
-    """Sines of the quadrature angles of `kernels._ripple`, float32 [Q]."""
+    """Sines of the quadrature angles of `kernels._low_pass_filters`, float32 [Q]."""
     count = 13 + math.ceil(math.pi * math.hypot(side // 2, side // 2) / 4)
     angles = (torch.arange(count, dtype=torch.float64) + 0.5) * (math.pi / 2 / count)
     return resident(angles.sin().float(), device)

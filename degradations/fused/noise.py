@@ -1,8 +1,7 @@
 """Gaussian and Poisson noise from keyed normal numbers, made where they are used.
 
-The numbers are those of `draws.normal_fields`: the same words of the same generator, with logarithm, cosine and root
-rounded as this device does. What Poisson noise must know of the whole image, the number of its 8-bit levels, is counted
-by a pass before it.
+The numbers are those of `keyed_random.normal_fields`: the same words of the same generator, with logarithm, cosine and
+root rounded as this device rounds them. A first pass counts the 8-bit levels of each image, which Poisson noise needs.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def _cosine(quarter):
 
 @triton.jit
 def normals(element, seed_low, seed_high, position, purpose):
-    """Element of the field of `draws.normal_fields`: two for each word of Philox 4x32-10, eight for a block."""
+    """Element of the field of `keyed_random.normal_fields`: two for each word of Philox 4x32-10, eight for a block."""
     a, b, c, d = words(element >> 3, seed_low, seed_high, position, purpose)
     lane = element & 7
     word = tl.where(lane < 4, tl.where(lane < 2, a, b), tl.where(lane < 6, c, d))

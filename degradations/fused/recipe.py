@@ -23,7 +23,7 @@ from degradations.operations.jpeg import Jpeg, JpegRecipe
 from degradations.operations.kernels import FAMILIES, PULSE, SINC, SMALLEST, BlurKernels, KernelRecipe
 from degradations.operations.noise import GAUSSIAN, NONE, POISSON, Noise, NoiseRecipe
 from degradations.operations.resize import Resize, ResizeRecipe
-from degradations.second_order import Recipe, SecondOrder
+from degradations.second_order import SecondOrder, SecondOrderRecipe
 
 _PI = tl.constexpr(math.pi)
 _SMALLEST, _SINC, _PULSE = tl.constexpr(SMALLEST), tl.constexpr(SINC), tl.constexpr(PULSE)
@@ -204,7 +204,7 @@ def _sizes(canvas: int) -> int:
     return (canvas - SMALLEST) // 2 + 1
 
 
-def _of_blur(kernels: BlurKernels) -> tuple[float, ...]:
+def _blur_options(kernels: BlurKernels) -> tuple[float, ...]:
     """Options of `_blur`; families with the number from which on each is chosen."""
     total, running = math.fsum(kernels.kernel_prob), accumulate(kernels.kernel_prob[:-1])
     starts = (-1.0, *(weight / total for weight in running))
@@ -216,18 +216,18 @@ def _of_blur(kernels: BlurKernels) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def _of_resize(resize: Resize, height: int, width: int) -> tuple[float, ...]:
+def _resize_options(resize: Resize, height: int, width: int) -> tuple[float, ...]:
     up, down, _ = resize.resize_prob
     total = math.fsum(resize.resize_prob)
     return (up / total, (up + down) / total, *resize.resize_range, height, width)
 
 
-def _of_noise(noise: Noise) -> tuple[float, ...]:
+def _noise_options(noise: Noise) -> tuple[float, ...]:
     ranges = (*_span(*noise.noise_range), *_span(*noise.poisson_scale_range))
     return (noise.gaussian_noise_prob, *ranges, noise.gray_noise_prob, noise.noise_prob)
 
 
-def _of_jpeg(jpeg: Jpeg) -> tuple[float, ...]:
+def _jpeg_options(jpeg: Jpeg) -> tuple[float, ...]:
     low, high = (round(quality) for quality in jpeg.jpeg_range)
     return low, high - low + 1, high
 
@@ -241,16 +241,17 @@ def _options(
     blur2, resize2, noise2, jpeg2, sinc = config.second()
     lq = (height // scale, width // scale)
     options = (
-        *_of_resize(resize1, height, width), *_of_resize(resize2, *lq), *_of_noise(noise1), *_of_noise(noise2),
-        *_of_jpeg(jpeg1), *_of_jpeg(jpeg2), sinc.final_sinc_prob, _sizes(sinc.blur_kernel_size),
+        *_resize_options(resize1, height, width), *_resize_options(resize2, *lq),
+        *_noise_options(noise1), *_noise_options(noise2), *_jpeg_options(jpeg1), *_jpeg_options(jpeg2),
+        sinc.final_sinc_prob, _sizes(sinc.blur_kernel_size),
         *_span(math.pi / 3, math.pi), 1 / scale, *lq, *(length - side + 1 for length in lq),
     )  # fmt: skip
-    return options, _of_blur(blur1), _of_blur(blur2)
+    return options, _blur_options(blur1), _blur_options(blur2)
 
 
 def draw(
     config: SecondOrder, keys: Keys, height: int, width: int, scale: int, side: int
-) -> tuple[Recipe, tuple[Tensor, Tensor]]:
+) -> tuple[SecondOrderRecipe, tuple[Tensor, Tensor]]:
     """`SecondOrder.draw` and `draw_crops` on the device of the keys; kernels agree to 1e-6, all else to the last bit.
 
     Args:
@@ -277,7 +278,7 @@ def draw(
     w, n, f = whole[:, :count], numbers[:, :count], flags[:, :count]
     resizes = [ResizeRecipe(*part) for part in zip(scales[:, :count], sizes[:, :count], w[6:9], strict=True)]
     noises = [NoiseRecipe(*part) for part in zip(w[9:11], n[15:17], f[:2], strict=True)]
-    recipe = Recipe(
+    recipe = SecondOrderRecipe(
         blur1=blur1[0],
         resize1=resizes[0],
         noise1=noises[0],

@@ -86,13 +86,15 @@ def _resize(
         tl.store(place, total, mask=(y < target_h)[:, None] & (x < target_w)[None, :])
 
 
-def resize(canvas: Canvas, sizes: Tensor, mode: Tensor, most: tuple[int, int], steps: Tensor | None = None) -> Canvas:
+def resize(
+    canvas: Canvas, sizes: Tensor, mode: Tensor, canvas_size: tuple[int, int], steps: Tensor | None = None
+) -> Canvas:
     """Interpolate each image, as `resize.resize` without antialiasing.
 
     Args:
         sizes: int64 [B, 2], heights and widths of the results.
         mode: [B], indices into `resize.MODES`.
-        most: height and width of the new canvas, at least those of any result.
+        canvas_size: height and width of the new canvas, at least those of any result.
         steps: float32 [B], source pixels between target pixels in bilinear and bicubic modes, for upstream's geometry;
             by default the ratio of the sizes.
 
@@ -101,10 +103,10 @@ def resize(canvas: Canvas, sizes: Tensor, mode: Tensor, most: tuple[int, int], s
     """
     batch, bands, height, width = canvas.pixels.shape
     sizes = sizes.contiguous()
-    out = canvas.like(*most, sizes)
+    out = canvas.like(*canvas_size, sizes)
     _resize[tiles(out, _ROWS, _COLUMNS, batch * bands)](
         canvas.pixels, canvas.sizes, out.pixels, sizes, mode.contiguous(), canvas.sizes if steps is None else steps,
-        bands, height, width, *most, STEPPED=steps is not None, ROWS=_ROWS, COLUMNS=_COLUMNS,
+        bands, height, width, *canvas_size, STEPPED=steps is not None, ROWS=_ROWS, COLUMNS=_COLUMNS,
         **PLAIN,  # or a coordinate is rounded differently, and a sharp edge moves
     )  # fmt: skip
     return out

@@ -21,11 +21,11 @@ from degradations.fused.recipe import draw
 from degradations.fused.resize import resize
 from degradations.fused.sharpen import usm_sharpen
 from degradations.keyed_random import Keys, Purpose
-from degradations.second_order import Recipe, SecondOrder
+from degradations.second_order import SecondOrder, SecondOrderRecipe
 from degradations.values import UNIT
 
 
-def obstacle(config: SecondOrder) -> str:
+def unsupported_reason(config: SecondOrder) -> str:
     """The option that these kernels do not know, in words; empty where there is none."""
     if config.jpeg != "libjpeg":
         return f"jpeg: {config.jpeg}"
@@ -36,7 +36,7 @@ def obstacle(config: SecondOrder) -> str:
     return "" if config.value_range == UNIT else f"value_range: {list(config.value_range)}"
 
 
-def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
+def apply(config: SecondOrder, canvas: Canvas, recipe: SecondOrderRecipe) -> Canvas:
     """`SecondOrder.apply` up to its last rounding.
 
     Args:
@@ -51,15 +51,15 @@ def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
     steps = (1 / recipe.resize1.scale).float() if config.resize == "realesrgan" else None
 
     out = blur(canvas, recipe.blur1, whole=canvas.pixels.dtype == torch.uint8)
-    most = _most(recipe.height, recipe.width, config.resize_range[1])
-    out = resize(out, recipe.resize1.size, recipe.resize1.mode, most, steps)
+    canvas_size = _largest_size(recipe.height, recipe.width, config.resize_range[1])
+    out = resize(out, recipe.resize1.size, recipe.resize1.mode, canvas_size, steps)
     noise = recipe.noise1
     out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_1_FIELD)
     out = jpeg(out, recipe.jpeg1.quality)
 
     out = blur(out, recipe.blur2, whole=True)
-    most = _most(*lq, config.resize_range2[1])
-    out = resize(out, recipe.resize2.size, recipe.resize2.mode, most)
+    canvas_size = _largest_size(*lq, config.resize_range2[1])
+    out = resize(out, recipe.resize2.size, recipe.resize2.mode, canvas_size)
     noise = recipe.noise2
     out = add_noise(out, noise.kind, noise.strength, noise.gray, keys, Purpose.NOISE_2_FIELD)
 
@@ -69,7 +69,7 @@ def apply(config: SecondOrder, canvas: Canvas, recipe: Recipe) -> Canvas:
     return jpeg(out, recipe.jpeg2.quality, recipe.jpeg_last)
 
 
-def _most(height: int, width: int, factor: float) -> tuple[int, int]:
+def _largest_size(height: int, width: int, factor: float) -> tuple[int, int]:
     """The largest result of a random resize."""
     return max(math.floor(height * factor), 1), max(math.floor(width * factor), 1)
 
@@ -79,7 +79,7 @@ class Pairing:
     """From clean crops to training pairs: sharpen, degrade, cut.
 
     Args:
-        config: of the degradation, one without an `obstacle`.
+        config: of the degradation, one without an `unsupported_reason`.
         seed: of the draws. scale: ground truth pixels for one low-quality pixel. side: of the cut, low-quality pixels.
         sharpen: what is degraded. sharpen_gt: what is the ground truth; it implies the other.
     """
@@ -92,7 +92,7 @@ class Pairing:
     sharpen_gt: bool = False
 
     def __post_init__(self) -> None:
-        if reason := obstacle(self.config):
+        if reason := unsupported_reason(self.config):
             raise ValueError(f"no fused kernel for {reason}")
 
     def __call__(self, pictures: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,55 +23,55 @@ from degradations.operations.kernels import KernelRecipe
 from degradations.operations.noise import NoiseRecipe
 from degradations.operations.operation import Operation, OperationContext
 
-Step = Callable[[Canvas, Any, OperationContext], Canvas]
+FusedStep = Callable[[Canvas, Any, OperationContext], Canvas]
 
 
-def of(operation: Operation[Any]) -> Step | None:
+def fused_form(operation: Operation[Any]) -> FusedStep | None:
     """The fused form of an operation with these options; None where there is none."""
     match operation:
-        case steps.Blur() if operation.blur_kernel_size <= LARGEST:
+        case steps.BlurStep() if operation.blur_kernel_size <= LARGEST:
             return _blur
-        case steps.Resize() | steps.Fit() if not operation.antialias:
+        case steps.ResizeStep() | steps.FitStep() if not operation.antialias:
             return _resize
-        case steps.Noise():
+        case steps.NoiseStep():
             return _noise
-        case steps.Jpeg() if operation.subsampling == "4:2:0":
+        case steps.JpegStep() if operation.subsampling == "4:2:0":
             return _jpeg
     return None
 
 
 def run(
-    operation: Operation[Any], step: Step, images: Sequence[Tensor], recipe: Any, scene: OperationContext
+    operation: Operation[Any], step: FusedStep, images: Sequence[Tensor], recipe: Any, context: OperationContext
 ) -> list[Tensor]:
     """`operation.apply` by its fused form `step`."""
     sizes: list[tuple[int, int]] = [(image.shape[-2], image.shape[-1]) for image in images]
-    if isinstance(operation, steps.Resize | steps.Fit):
-        sizes = operation.sizes(images, recipe, scene)
+    if isinstance(operation, steps.ResizeStep | steps.FitStep):
+        sizes = operation.sizes(images, recipe, context)
         recipe = (sizes, recipe.mode)
-    return step(Canvas.of(images), recipe, scene).images(sizes)
+    return step(Canvas.from_images(images), recipe, context).images(sizes)
 
 
-def _blur(canvas: Canvas, recipe: KernelRecipe, scene: OperationContext) -> Canvas:
-    del scene
+def _blur(canvas: Canvas, recipe: KernelRecipe, context: OperationContext) -> Canvas:
+    del context
     return blur(canvas, recipe.to(canvas.pixels.device))
 
 
-def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], scene: OperationContext) -> Canvas:
-    del scene
+def _resize(canvas: Canvas, recipe: tuple[list[tuple[int, int]], Tensor], context: OperationContext) -> Canvas:
+    del context
     sizes, mode = recipe
     device = canvas.pixels.device
-    most = max(h for h, _ in sizes), max(w for _, w in sizes)
+    canvas_size = max(h for h, _ in sizes), max(w for _, w in sizes)
     targets = torch.tensor(sizes).to(device, non_blocking=True)
-    return resize(canvas, targets, mode.to(device, non_blocking=True), most)
+    return resize(canvas, targets, mode.to(device, non_blocking=True), canvas_size)
 
 
-def _noise(canvas: Canvas, recipe: NoiseRecipe, scene: OperationContext) -> Canvas:
+def _noise(canvas: Canvas, recipe: NoiseRecipe, context: OperationContext) -> Canvas:
     device = canvas.pixels.device
     moved = recipe.to(device)
-    keys = Keys(scene.keys.seed, scene.keys.positions.to(device, non_blocking=True))
-    return add_noise(canvas, moved.kind, moved.strength, moved.gray, keys, scene.purpose)
+    keys = Keys(context.keys.seed, context.keys.positions.to(device, non_blocking=True))
+    return add_noise(canvas, moved.kind, moved.strength, moved.gray, keys, context.purpose)
 
 
-def _jpeg(canvas: Canvas, recipe: Any, scene: OperationContext) -> Canvas:
-    del scene
+def _jpeg(canvas: Canvas, recipe: Any, context: OperationContext) -> Canvas:
+    del context
     return jpeg(canvas, recipe.quality.to(canvas.pixels.device, non_blocking=True))

@@ -12,11 +12,11 @@ _off: list[str] = []
 """Why they are off in this process, though the environment leaves them on."""
 
 
-class Unusable(RuntimeError):
+class KernelsUnusable(RuntimeError):
     """The kernels do not compile here, or they broke the device: a person must say that the reference is to be used."""
 
 
-class Broken(Unusable):
+class DeviceBroken(KernelsUnusable):
     """The device computes nothing more for this process."""
 
 

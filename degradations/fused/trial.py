@@ -10,7 +10,7 @@ from torch import Tensor
 
 from degradations.fused import steps
 from degradations.fused.second_order import Pairing
-from degradations.fused.switch import SWITCH, Broken, Unusable
+from degradations.fused.switch import SWITCH, DeviceBroken, KernelsUnusable
 from degradations.keyed_random import Keys, Purpose, uniforms
 from degradations.operations.crops import draw_crops, paired_crop
 from degradations.operations.operation import NUMBERS, Operation, OperationContext
@@ -30,64 +30,62 @@ def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8)
     It compiles them, which takes a minute where that was never done, and waits for the device.
 
     Raises:
-        Unusable: see `excuse`.
+        KernelsUnusable: see `explain_failure`.
     """
     pictures, positions = _pictures(count, bands), torch.arange(count)
     try:
         maker = Pairing(config=config, seed=0, scale=SCALE, side=SIDE, sharpen_gt=True)
         made = [part.cpu() for part in maker(pictures.to(device), positions.to(device))]
     except Exception as error:
-        return excuse(error, device)
+        return explain_failure(error, device)
     keys, sharp = Keys(0, positions), usm_sharpen(pictures / 255)
     degraded = config.apply(sharp, config.draw(keys, HEIGHT, WIDTH, SCALE))
     cut = draw_crops(keys, HEIGHT // SCALE, WIDTH // SCALE, SIDE)
     wanted = paired_crop(degraded, sharp, *cut, SIDE, SCALE)
-    return doubt([_levels(part) for part in wanted], made)
+    return compare([_levels(part) for part in wanted], made)
 
 
-def trial_of_step(operation: Operation[Any], device: torch.device, bands: int, count: int = 8) -> str:
+def try_step(operation: Operation[Any], device: torch.device, bands: int, count: int = 8) -> str:
     """`trial` of one operation of a general pipeline, which has a fused form."""
-    step, keys = steps.of(operation), Keys(0, torch.arange(count))
+    step, keys = steps.fused_form(operation), Keys(0, torch.arange(count))
     assert step is not None
-    images, scene = (
-        list(_pictures(count, bands) / 255),
-        OperationContext(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2)),
-    )
+    images = list(_pictures(count, bands) / 255)
+    context = OperationContext(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2))
     recipe = operation.draw(uniforms(keys, Purpose.PIPELINE, NUMBERS))
     try:
         there = [image.to(device) for image in images]
-        made = [_levels(image.cpu()).flatten() for image in steps.run(operation, step, there, recipe, scene)]
+        made = [_levels(image.cpu()).flatten() for image in steps.run(operation, step, there, recipe, context)]
     except Exception as error:
-        return excuse(error, device)
-    wanted = [_levels(image).flatten() for image in operation.apply(images, recipe, scene)]
-    return doubt([torch.cat(wanted)], [torch.cat(made)])
+        return explain_failure(error, device)
+    wanted = [_levels(image).flatten() for image in operation.apply(images, recipe, context)]
+    return compare([torch.cat(wanted)], [torch.cat(made)])
 
 
-def excuse(error: Exception, device: torch.device) -> str:
+def explain_failure(error: Exception, device: torch.device) -> str:
     """A failure of the device or its driver in words: the reference can still make the pairs.
 
     Raises:
-        Broken: if the device computes nothing more.
-        Unusable: if it was not the device that failed. What fails before a kernel is on the device (its binder, the
-            compiler, the assembler, a resource that is too small) is a fault of this program or of the Triton
-            installed, for which nobody should train slowly unawares.
+        DeviceBroken: if the device computes nothing more.
+        KernelsUnusable: if the failure is not the device's. A failure before the launch (Triton's binder, the compiler,
+            the assembler, too little of a resource) is a fault of this program or of the Triton installed: falling back
+            to the reference would hide it, and training would be slow.
     """
-    failure = _in_a_line(error)
+    failure = _one_line(error)
     again = f"with {SWITCH}=0 in the environment: the reference then makes the pairs"
-    if not _answers(device):
-        raise Broken(
+    if not _device_computes(device):
+        raise DeviceBroken(
             f"No fused kernels for the degradation: in a trial on {device} they failed: {failure}. After that {device} "
             f"computes nothing more for this process. Start it again {again}."
         ) from error
-    if not _of_device(error):
-        raise Unusable(
+    if not _is_device_error(error):
+        raise KernelsUnusable(
             f"The fused kernels of the degradation cannot be compiled or launched for {device} by Triton "
             f"{triton.__version__}: {failure}. Until that is mended, start again {again}."
         ) from error
     return f"in a trial on {device} they failed: {failure}"
 
 
-def _in_a_line(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     """Kind and reason of a failure; Triton reports each function that a fault lies in as caused by the next one."""
     while error.__cause__:
         error = error.__cause__
@@ -96,13 +94,13 @@ def _in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1 if lines[0].startswith('at ') else 0].strip()}"
 
 
-def _of_device(error: Exception) -> bool:
+def _is_device_error(error: Exception) -> bool:
     """Whether it was the device or its driver that refused: of that PyTorch has types, and Triton a beginning."""
     refusals = (torch.AcceleratorError, torch.OutOfMemoryError)
     return isinstance(error, refusals) or (isinstance(error, RuntimeError) and str(error).startswith("Triton Error ["))
 
 
-def _answers(device: torch.device) -> bool:
+def _device_computes(device: torch.device) -> bool:
     """Whether the device still computes. After an illegal access to memory, CUDA refuses a process all that follows."""
     try:
         return torch.ones(1, device=device).add(1).item() == 2
@@ -115,7 +113,7 @@ def _levels(pictures: Tensor) -> Tensor:
     return (255 * pictures).round().clamp(0, 255).to(torch.uint8)
 
 
-def doubt(wanted: list[Tensor], made: list[Tensor]) -> str:
+def compare(wanted: list[Tensor], made: list[Tensor]) -> str:
     """What is wrong with the pictures `made`, uint8 as those `wanted`; empty where it is not more than rounding."""
     off = max(float(((one.int() - two.int()).abs() > 1).float().mean()) for one, two in zip(wanted, made, strict=True))
     return f"in a trial {100 * off:.0f} % of the values were not the reference's" if off > LIMIT else ""

@@ -13,11 +13,11 @@ from degradations.checks import check_range
 from degradations.keyed_random import between
 from degradations.operations.noise import to_gray
 from degradations.operations.operation import Operation, OperationContext
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class CameraRecipe(Drawn):
+class CameraRecipe(Recipe):
     """What a camera does to colours, float32 [B] each: exponent, factors on brightness, contrast and saturation."""
 
     gamma: Tensor
@@ -57,9 +57,9 @@ class Camera(Operation[CameraRecipe]):
         ranges = (self.gamma_range, self.brightness_range, self.contrast_range, self.saturation_range)
         return CameraRecipe(*(between(u[:, i], *bounds) for i, bounds in enumerate(ranges)))
 
-    def apply(self, images: Sequence[Tensor], recipe: CameraRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: CameraRecipe, context: OperationContext) -> list[Tensor]:
         """Change each image's colours and clamp it to [0, 1]."""
-        del scene
+        del context
         changed = []
         for i, image in enumerate(images):
             gamma, brightness, contrast, saturation = (

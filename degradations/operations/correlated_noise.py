@@ -13,11 +13,11 @@ from torch import Tensor
 from degradations.checks import check_range
 from degradations.keyed_random import Keys, between, normal_fields
 from degradations.operations.operation import Operation, OperationContext
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class StrengthRecipe(Drawn):
+class StrengthRecipe(Recipe):
     """Noise of a batch: sigma in 8-bit levels, float32 [B], and the correlation of channels, float32 [B] in [0, 1]."""
 
     sigma: Tensor
@@ -28,15 +28,15 @@ class StrengthRecipe(Drawn):
         return f"noise {float(self.sigma[i]):.0f} ρ{float(self.correlation[i]):.1f}"
 
 
-def _fields(images: Sequence[Tensor], correlations: Sequence[float], scene: OperationContext) -> list[Tensor]:
+def _fields(images: Sequence[Tensor], correlations: Sequence[float], context: OperationContext) -> list[Tensor]:
     """Standard normal fields [C, H, W] whose channels have the pairwise correlations given.
 
     One field more than there are channels is drawn, and mixed into all: sqrt(rho) common + sqrt(1 - rho) own.
     """
     device = images[0].device
-    keys = Keys(scene.keys.seed, scene.keys.positions.to(device, non_blocking=True))
+    keys = Keys(context.keys.seed, context.keys.positions.to(device, non_blocking=True))
     shapes = [(image.shape[0] + 1, *image.shape[-2:]) for image in images]
-    fields = normal_fields(keys, scene.purpose, [math.prod(shape) for shape in shapes])
+    fields = normal_fields(keys, context.purpose, [math.prod(shape) for shape in shapes])
     mixed = []
     for field, shape, rho in zip(fields, shapes, correlations, strict=True):
         own = field.view(shape)
@@ -68,9 +68,9 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
         """Two numbers: sigma, correlation."""
         return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, context: OperationContext) -> list[Tensor]:
         """Add noise to each image and clamp it to [0, 1]."""
-        fields = _fields(images, recipe.correlation.tolist(), scene)
+        fields = _fields(images, recipe.correlation.tolist(), context)
         return [
             torch.add(image, field, alpha=sigma / 255).clamp_(0, 1)
             for image, field, sigma in zip(images, fields, recipe.sigma.tolist(), strict=True)
@@ -98,9 +98,9 @@ class Speckle(Operation[StrengthRecipe]):
         """Two numbers: sigma, correlation."""
         return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, context: OperationContext) -> list[Tensor]:
         """Scale each pixel at random and clamp it to [0, 1]."""
-        fields = _fields(images, recipe.correlation.tolist(), scene)
+        fields = _fields(images, recipe.correlation.tolist(), context)
         return [
             torch.addcmul(image, image, field, value=sigma / 255).clamp_(0, 1)
             for image, field, sigma in zip(images, fields, recipe.sigma.tolist(), strict=True)

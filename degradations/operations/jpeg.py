@@ -26,7 +26,7 @@ from degradations.keyed_random import between
 from degradations.operations.diffjpeg import diffjpeg
 from degradations.operations.jpeg_tables import CHROMA, ISLOW_DCT, LUMA
 from degradations.precision import no_autocast, unrounded
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 Arithmetic = Literal["libjpeg", "realesrgan"]
 Subsampling = Literal["4:2:0", "4:4:4"]
@@ -112,7 +112,7 @@ def _pad_to(planes: Tensor, height: int, width: int) -> Tensor:
     return F.pad(planes, extra, mode="replicate") if any(extra) else planes
 
 
-def _up(length: int, multiple: int) -> int:
+def _round_up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
@@ -121,7 +121,7 @@ def _halve(planes: Tensor, height: int, width: int) -> Tensor:
 
     libjpeg fills the right margin with pixels before the mean, and the bottom margin with rows after it.
     """
-    planes = _pad_to(planes, _up(planes.shape[-2], 2), 2 * width)
+    planes = _pad_to(planes, _round_up(planes.shape[-2], 2), 2 * width)
     rows = planes[..., 0::2, :] + planes[..., 1::2, :]
     sums = rows[..., 0::2] + rows[..., 1::2]
     sums[..., 0::2] += 1
@@ -143,7 +143,7 @@ def _double(planes: Tensor) -> Tensor:
 def _code_gray(levels: Tensor, tables: Tensor) -> Tensor:
     """Single-channel JPEG of each plane: [N, P, H, W], whole levels 0..255 in float32."""
     height, width = levels.shape[-2:]
-    padded = _pad_to(levels - 128, _up(height, 8), _up(width, 8))
+    padded = _pad_to(levels - 128, _round_up(height, 8), _round_up(width, 8))
     return _code_planes(padded, tables[:, 0])[..., :height, :width] + 128
 
 
@@ -156,14 +156,14 @@ def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Te
     )
     halved = subsampling == "4:2:0"
     unit = 16 if halved else 8
-    full = (_up(height, unit), _up(width, unit))
+    full = (_round_up(height, unit), _round_up(width, unit))
 
     ycc = torch.matmul(to_ycc, rgb).add_(offset).floor_().float().view(levels.shape)
     y = _code_planes(_pad_to(ycc[:, :1], *full), tables[:, 0])
     if halved:
         colour = _code_planes(_halve(ycc[:, 1:], full[0] // 2, full[1] // 2), tables[:, 1])
         # the upsampling filter sees the real chroma size, not the padded one
-        colour = _double(colour[..., : _up(height, 2) // 2, : _up(width, 2) // 2])
+        colour = _double(colour[..., : _round_up(height, 2) // 2, : _round_up(width, 2) // 2])
     else:
         colour = _code_planes(_pad_to(ycc[:, 1:], *full), tables[:, 1])
     colour = unrounded(colour[..., :height, :width].reshape(count, 2, -1))
@@ -198,7 +198,7 @@ def libjpeg(
 
 
 @dataclass(frozen=True, slots=True)
-class JpegRecipe(Drawn):
+class JpegRecipe(Recipe):
     """Compression of a batch.
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor
 from degradations.checks import check_probability, check_range, check_weights
 from degradations.constants import constant, resident
 from degradations.keyed_random import between, choose
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 FAMILIES = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 SINC, PULSE = 6, 7  # kinds after the six families
@@ -32,7 +32,7 @@ _NAMES = ("iso", "aniso", "gen. iso", "gen. aniso", "plateau iso", "plateau anis
 
 
 @dataclass(frozen=True, slots=True)
-class KernelRecipe(Drawn):
+class KernelRecipe(Recipe):
     """Blur kernels of a batch and what they were made from.
 
     Args:
@@ -68,7 +68,7 @@ class KernelRecipe(Drawn):
 
 
 @lru_cache(maxsize=8)
-def _rings(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _radii_and_angles(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct radii [R], the index of each pixel's radius [canvas, canvas], and sines of quadrature angles [Q]."""
     axis = [(i - canvas // 2) ** 2 for i in range(canvas)]
     squares = sorted({a + b for a in axis for b in axis})
@@ -82,14 +82,14 @@ def _rings(canvas: int, device: torch.device, dtype: torch.dtype) -> tuple[Tenso
     return radii, index, sines
 
 
-def _ripple(omega: Tensor, canvas: int) -> Tensor:
+def _low_pass_filters(omega: Tensor, canvas: int) -> Tensor:
     """Circular low-pass filters [B, canvas, canvas] of cut-offs [B, 1, 1], up to pi, before normalisation.
 
     J1(z) is the mean of sin(t) sin(z sin(t)) over a quarter of the period, and the midpoint rule is exact to rounding
     once it has more than about z / 4 + 9 points. (`torch.special.bessel_j1` is off by 5e-7 near z = 5, even in
     float64.) Radii repeat: a 21 x 21 kernel has 66.
     """
-    radii, index, sines = _rings(canvas, omega.device, omega.dtype)
+    radii, index, sines = _radii_and_angles(canvas, omega.device, omega.dtype)
     # not a matrix product: the order of its sums depends on the batch
     bessel = (torch.sin(omega * (radii[:, None] * sines)) * sines).mean(-1)
     omega = omega[:, :, 0]
@@ -127,7 +127,7 @@ def build_kernels(
     bell = torch.where(kind // 2 == 2, 1 / (1 + m), torch.exp(-m / 2))
 
     pulse = ((x == 0) & (y == 0)).to(m.dtype)
-    values = torch.where(kind == SINC, _ripple(omega, canvas), torch.where(kind == PULSE, pulse, bell))
+    values = torch.where(kind == SINC, _low_pass_filters(omega, canvas), torch.where(kind == PULSE, pulse, bell))
     inside = torch.maximum(x.abs(), y.abs()) <= size // 2
     values = torch.where(inside, values, 0.0)
     return values / values.sum((1, 2), keepdim=True)
@@ -194,7 +194,7 @@ class BlurKernels:
         lowest = torch.where(size < 13, math.pi / 3, math.pi / 5)
         kind = torch.where(u[:, 1] < self.sinc_prob, SINC, kind)
         kind = torch.where(u[:, 9] < self.blur_prob, kind, PULSE)
-        return _built(
+        return _build_recipe(
             kind,
             size,
             sigma_x=between(u[:, 3], *self.blur_sigma),
@@ -225,7 +225,7 @@ class SincKernels:
     def draw(self, u: Tensor) -> KernelRecipe:
         """Kernels from uniform numbers, float32 [B, 3] or more columns in (0, 1)."""
         one = torch.ones_like(u[:, 0])
-        return _built(
+        return _build_recipe(
             torch.where(u[:, 1] < self.final_sinc_prob, SINC, PULSE),
             _draw_size(u[:, 0], self.blur_kernel_size),
             sigma_x=one,
@@ -237,7 +237,7 @@ class SincKernels:
         )
 
 
-def _built(
+def _build_recipe(
     kind: Tensor,
     size: Tensor,
     *,

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from degradations.checks import check_probability, check_range
 from degradations.keyed_random import Keys, between, normal_fields
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 GAUSSIAN, POISSON, NONE = 0, 1, 2
 _LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale, which upstream calls
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseRecipe(Drawn):
+class NoiseRecipe(Recipe):
     """Noise of a batch.
 
     Args:

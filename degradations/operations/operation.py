@@ -11,16 +11,16 @@ from torch import Tensor
 
 from degradations.checks import check_probability
 from degradations.keyed_random import Keys
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 NUMBERS = 12  # uniform numbers that an operation may use for its parameters
 
-R = TypeVar("R", bound=Drawn)
+R = TypeVar("R", bound=Recipe)
 
 
 @dataclass(frozen=True, slots=True)
 class OperationContext:
-    """What an operation may know besides its recipe.
+    """What an operation is given besides its recipe.
 
     Args:
         keys: of the samples that it is applied to.
@@ -51,5 +51,5 @@ class Operation(ABC, Generic[R]):
         """Parameters from uniform numbers, float32 [B, NUMBERS] in (0, 1)."""
 
     @abstractmethod
-    def apply(self, images: Sequence[Tensor], recipe: R, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: R, context: OperationContext) -> list[Tensor]:
         """Operate on image `i`, float32 [C, H, W] in [0, 1], as sample `i` of the recipe says."""

@@ -14,11 +14,11 @@ from degradations.keyed_random import between
 from degradations.operations import blur, jpeg, noise, resize
 from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe
 from degradations.operations.operation import Operation, OperationContext
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Blur(Operation[KernelRecipe]):
+class BlurStep(Operation[KernelRecipe]):
     """Blur with a random kernel; options as in `BlurKernels`."""
 
     type: Literal["blur"] = "blur"
@@ -49,14 +49,14 @@ class Blur(Operation[KernelRecipe]):
         """See `BlurKernels.draw`."""
         return self._kernels().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, context: OperationContext) -> list[Tensor]:
         """See `blur.blur`."""
-        del scene
+        del context
         return blur.blur(images, recipe)
 
 
 @dataclass(frozen=True, slots=True)
-class ScaleRecipe(Drawn):
+class ScaleRecipe(Recipe):
     """A factor, float64 [B], on the size that the image then has, and a filter, int64 [B], index into `MODES`."""
 
     scale: Tensor
@@ -68,7 +68,7 @@ class ScaleRecipe(Drawn):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Resize(Operation[ScaleRecipe]):
+class ResizeStep(Operation[ScaleRecipe]):
     """Resize by a factor on the present size; options as in `resize.Resize`. Sides are at least 8 pixels."""
 
     type: Literal["resize"] = "resize"
@@ -85,13 +85,13 @@ class Resize(Operation[ScaleRecipe]):
         drawn = resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range).draw(u, 1, 1)
         return ScaleRecipe(drawn.scale, drawn.mode)
 
-    def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, context: OperationContext) -> list[Tensor]:
         """Resize each image; the content stays in place."""
-        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+        return _resize_each(images, self.sizes(images, recipe, context), recipe.mode, self.antialias)
 
-    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, scene: OperationContext) -> list[tuple[int, int]]:
+    def sizes(self, images: Sequence[Tensor], recipe: ScaleRecipe, context: OperationContext) -> list[tuple[int, int]]:
         """Height and width of each result."""
-        del scene
+        del context
         scaled = []
         for image, scale in zip(images, recipe.scale.tolist(), strict=True):
             height, width = (max(int(side * scale), min(side, 8)) for side in image.shape[-2:])
@@ -99,7 +99,7 @@ class Resize(Operation[ScaleRecipe]):
         return scaled
 
 
-def _resized(
+def _resize_each(
     images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], modes: Tensor, antialias: bool
 ) -> list[Tensor]:
     return [
@@ -109,7 +109,7 @@ def _resized(
 
 
 @dataclass(frozen=True, slots=True)
-class FitRecipe(Drawn):
+class FitRecipe(Recipe):
     """A filter, int64 [B], index into `MODES`."""
 
     mode: Tensor
@@ -120,7 +120,7 @@ class FitRecipe(Drawn):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fit(Operation[FitRecipe]):
+class FitStep(Operation[FitRecipe]):
     """Resize to the final size, 1 / scale of the clean image, with a random filter. A pipeline needs one."""
 
     type: Literal["fit"] = "fit"
@@ -130,18 +130,18 @@ class Fit(Operation[FitRecipe]):
         """Each filter is equally likely."""
         return FitRecipe(resize.draw_mode(u[:, 0]))
 
-    def apply(self, images: Sequence[Tensor], recipe: FitRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: FitRecipe, context: OperationContext) -> list[Tensor]:
         """Resize each image."""
-        return _resized(images, self.sizes(images, recipe, scene), recipe.mode, self.antialias)
+        return _resize_each(images, self.sizes(images, recipe, context), recipe.mode, self.antialias)
 
-    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, scene: OperationContext) -> list[tuple[int, int]]:
+    def sizes(self, images: Sequence[Tensor], recipe: FitRecipe, context: OperationContext) -> list[tuple[int, int]]:
         """Height and width of each result."""
         del recipe
-        return [scene.size] * len(images)
+        return [context.size] * len(images)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Noise(Operation[noise.NoiseRecipe]):
+class NoiseStep(Operation[noise.NoiseRecipe]):
     """Gaussian or Poisson noise, gray or coloured; options as in `noise.Noise`."""
 
     type: Literal["noise"] = "noise"
@@ -166,13 +166,13 @@ class Noise(Operation[noise.NoiseRecipe]):
         """See `noise.Noise.draw`."""
         return self._noise().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: noise.NoiseRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: noise.NoiseRecipe, context: OperationContext) -> list[Tensor]:
         """See `noise.Noise.apply`."""
-        return self._noise().apply(images, recipe, scene.keys, scene.purpose)
+        return self._noise().apply(images, recipe, context.keys, context.purpose)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Jpeg(Operation[jpeg.JpegRecipe]):
+class JpegStep(Operation[jpeg.JpegRecipe]):
     """Exact JPEG; options as in `jpeg.Jpeg`."""
 
     type: Literal["jpeg"] = "jpeg"
@@ -190,14 +190,14 @@ class Jpeg(Operation[jpeg.JpegRecipe]):
         """See `jpeg.Jpeg.draw`."""
         return self._jpeg().draw(u)
 
-    def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: jpeg.JpegRecipe, context: OperationContext) -> list[Tensor]:
         """See `jpeg.Jpeg.apply`."""
-        del scene
+        del context
         return self._jpeg().apply(images, recipe)
 
 
 @dataclass(frozen=True, slots=True)
-class NearestRecipe(Drawn):
+class NearestRecipe(Recipe):
     """Width of the blur before sampling, float32 [B], pixels."""
 
     sigma: Tensor
@@ -208,7 +208,7 @@ class NearestRecipe(Drawn):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DownsampleNearest(Operation[NearestRecipe]):
+class DownsampleNearestStep(Operation[NearestRecipe]):
     """Blur, then keep every `factor`-th pixel (BSRGAN: `utils_blindsr.py`, `downsample2`).
 
     The Gaussian is centred (factor - 1) / 2 pixels to the lower right of the pixel that is kept, so that the content
@@ -236,9 +236,9 @@ class DownsampleNearest(Operation[NearestRecipe]):
         """One number: sigma."""
         return NearestRecipe(between(u[:, 0], *self.sigma_range))
 
-    def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: NearestRecipe, context: OperationContext) -> list[Tensor]:
         """Blur and sample each image, to sides of ``round(side / factor)``."""
-        del scene
+        del context
         sampled = []
         for image, sigma in zip(images, recipe.sigma, strict=True):
             offset = torch.arange(self.kernel_size) - self.kernel_size // 2 - (self.factor - 1) / 2
@@ -248,11 +248,11 @@ class DownsampleNearest(Operation[NearestRecipe]):
             row = (row / row.sum()).to(image.device, non_blocking=True)
             blurred = blur.filter2d(image, torch.outer(row, row))
             for axis in (1, 2):
-                blurred = blurred.index_select(axis, self._kept(image.shape[axis], image.device))
+                blurred = blurred.index_select(axis, self._sampled_pixels(image.shape[axis], image.device))
             sampled.append(blurred.clamp(0, 1))
         return sampled
 
-    def _kept(self, length: int, device: torch.device) -> Tensor:
+    def _sampled_pixels(self, length: int, device: torch.device) -> Tensor:
         """Pixels that are kept: every factor-th, or nearest to an even spacing where the factor does not divide."""
         count = max(round(length / self.factor), 1)
         centre = (torch.arange(count, device=device) + 0.5) * (length / count) - 0.5

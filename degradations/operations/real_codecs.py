@@ -13,11 +13,11 @@ from torch import Tensor
 
 from degradations.checks import check_range
 from degradations.operations.operation import Operation, OperationContext
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class CodecRecipe(Drawn):
+class CodecRecipe(Recipe):
     """First quality and step between saves, and how often, int64 [B]; `step` is added before each further save."""
 
     quality: Tensor
@@ -82,13 +82,13 @@ class Codec(Operation[CodecRecipe]):
             self.format,
         )
 
-    def apply(self, images: Sequence[Tensor], recipe: CodecRecipe, scene: OperationContext) -> list[Tensor]:
+    def apply(self, images: Sequence[Tensor], recipe: CodecRecipe, context: OperationContext) -> list[Tensor]:
         """Code each image; the result is k / 255.
 
         Raises:
             ValueError: where images are not on the CPU.
         """
-        del scene
+        del context
         low, width = self.quality_range[0], self.quality_range[1] - self.quality_range[0] + 1
         coded = []
         for i, image in enumerate(images):

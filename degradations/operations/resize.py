@@ -16,14 +16,14 @@ from torch import Tensor
 
 from degradations.checks import check_range, check_weights
 from degradations.keyed_random import between, choose
-from degradations.recipes import Drawn
+from degradations.recipes import Recipe
 
 MODES = ("area", "bilinear", "bicubic")
 Geometry = Literal["aligned", "realesrgan"]
 
 
 @dataclass(frozen=True, slots=True)
-class ResizeRecipe(Drawn):
+class ResizeRecipe(Recipe):
     """What each image is resized to.
 
     Args:
@@ -106,9 +106,9 @@ class Resize:
     def apply(self, images: Sequence[Tensor], recipe: ResizeRecipe) -> list[Tensor]:
         """Resize image `i`, float32 [C, H, W], to the size and with the mode of sample `i`."""
         sizes, modes, scales = recipe.size.tolist(), recipe.mode.tolist(), recipe.scale.tolist()
-        apply_step = self.geometry == "realesrgan"
+        by_step = self.geometry == "realesrgan"
         return [
-            resize(image, (h, w), MODES[m], antialias=self.antialias and m > 0, scale=s if apply_step else None)
+            resize(image, (h, w), MODES[m], antialias=self.antialias and m > 0, scale=s if by_step else None)
             for image, (h, w), m, s in zip(images, sizes, modes, scales, strict=True)
         ]
 

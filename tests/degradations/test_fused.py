@@ -45,7 +45,7 @@ def images(bands: int, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[Tenso
 
 def canvas(pictures: list[Tensor], device: torch.device) -> Canvas:
     """The images on a canvas with poison around them."""
-    made = Canvas.of(pictures)
+    made = Canvas.from_images(pictures)
     for place, picture in zip(made.pixels, pictures, strict=True):
         place[:, picture.shape[1] :] = torch.nan
         place[:, :, picture.shape[2] :] = torch.nan

@@ -28,7 +28,7 @@ from degradations.fused import dispatch, switch
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
-from degradations.fused.trial import doubt, excuse, trial, trial_of_step
+from degradations.fused.trial import compare, explain_failure, trial, try_step
 from degradations.operations import pipeline_steps as steps
 from degradations.operations.camera import Camera
 from degradations.operations.operation import Operation, OperationContext
@@ -140,12 +140,12 @@ def test_the_recipe_is_the_references(
 
 @pytest.mark.parametrize("bands", [1, 3])
 def test_which_pictures_are_taken(bands: int, fused_device: torch.device) -> None:
-    assert not eligible.takes(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
+    assert not eligible.supports(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
     assert trial(SecondOrder(), fused_device, bands, count=1) == ""
 
 
 def test_a_step_of_a_pipeline_is_tried(fused_device: torch.device) -> None:
-    assert trial_of_step(steps.Resize(resize_range=(0.2, 1.0)), fused_device, 1, count=1) == ""
+    assert try_step(steps.ResizeStep(resize_range=(0.2, 1.0)), fused_device, 1, count=1) == ""
 
 
 def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device) -> None:
@@ -154,7 +154,7 @@ def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device)
         rf"^The fused kernels .* cannot be compiled or launched for {fused_device} by Triton [\d.]+: ValueError: no "
         r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
     )
-    with pytest.raises(switch.Unusable, match=sentence):
+    with pytest.raises(switch.KernelsUnusable, match=sentence):
         trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
 
 
@@ -176,12 +176,12 @@ FAULT = CompilationError("def f():\n    x", ast.parse("def f():\n    x").body[0]
     ],
 )
 def test_a_compilers_failure_is_no_excuse(error: Exception, reason: str) -> None:
-    with pytest.raises(switch.Unusable, match=reason):
-        excuse(error, CPU)
+    with pytest.raises(switch.KernelsUnusable, match=reason):
+        explain_failure(error, CPU)
     nested = RuntimeError("at 7:3:\n    f()\n    ^")
     nested.__cause__ = error
-    with pytest.raises(switch.Unusable, match=reason):
-        excuse(nested, CPU)
+    with pytest.raises(switch.KernelsUnusable, match=reason):
+        explain_failure(nested, CPU)
 
 
 @pytest.mark.parametrize(
@@ -202,31 +202,34 @@ def test_a_devices_failure_leaves_the_reference(error: Exception, reason: str) -
     def work() -> None:
         raise error
 
-    assert excuse(error, CPU).startswith(f"in a trial on cpu they failed: {reason}")
-    assert dispatch.rehearsed(CPU, work) == excuse(error, CPU)
-    assert dispatch.rehearsed(CPU, lambda: None) == ""
+    assert explain_failure(error, CPU).startswith(f"in a trial on cpu they failed: {reason}")
+    assert dispatch.failure_of(CPU, work) == explain_failure(error, CPU)
+    assert dispatch.failure_of(CPU, lambda: None) == ""
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="pointers of meta tensors are 0: all that follows would fail")
 def test_kernels_that_break_the_device() -> None:
     """A device that computes nothing after the failure, as a GPU after an illegal access."""
     sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
-    with pytest.raises(switch.Broken, match=sentence):
+    with pytest.raises(switch.DeviceBroken, match=sentence):
         trial(SecondOrder(), torch.device("meta"), 3)
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    device, blur = torch.device("cpu"), steps.Blur(prob=0.654)
+    device, blur = torch.device("cpu"), steps.BlurStep(prob=0.654)
     monkeypatch.setenv("WILDSR_FUSED", "0")
-    assert eligible.obstacle(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
-    assert dispatch.step_obstacle(blur, device, 3) == "WILDSR_FUSED=0"
-    assert eligible.account(SecondOrder(), torch.uint8, torch.device("cuda"), 3) == "by the reference: WILDSR_FUSED=0"
+    assert eligible.unsupported_reason(SecondOrder(), torch.uint8, device, 3) == "WILDSR_FUSED=0"
+    assert dispatch.unsupported_step_reason(blur, device, 3) == "WILDSR_FUSED=0"
+    assert (
+        eligible.describe_path(SecondOrder(), torch.uint8, torch.device("cuda"), 3)
+        == "by the reference: WILDSR_FUSED=0"
+    )
     monkeypatch.setenv("WILDSR_FUSED", "off")
     with pytest.raises(ValueError, match="WILDSR_FUSED must be 0 or 1, got 'off'"):
-        eligible.obstacle(SecondOrder(), torch.uint8, device, 3)
+        eligible.unsupported_reason(SecondOrder(), torch.uint8, device, 3)
     monkeypatch.setenv("WILDSR_FUSED", "1")
     without = SecondOrder(antialias=True, sinc_prob=0.3)  # which no other test asks for: each is said once
-    assert eligible.obstacle(without, torch.uint8, device, 3) == "there is no kernel for antialias: true"
+    assert eligible.unsupported_reason(without, torch.uint8, device, 3) == "there is no kernel for antialias: true"
 
 
 @pytest.fixture
@@ -240,16 +243,16 @@ def _turned_on() -> Iterator[None]:
 @pytest.mark.usefixtures("_turned_on")
 def test_kernels_turned_off() -> None:
     """In the middle of a process, whatever was known of them before."""
-    gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.Fit(antialias=True), Camera(prob=0.7), Camera()))
+    gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.FitStep(antialias=True), Camera(prob=0.7), Camera()))
     said = "step by step: fit, camera by the reference (there is no kernel for it)"
-    assert eligible.account(pipeline, torch.uint8, gpu, 3) == said
+    assert eligible.describe_path(pipeline, torch.uint8, gpu, 3) == said
     switch.turn_off("rank 1 cannot")
     for config in (pipeline, SecondOrder()):
-        assert eligible.account(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
+        assert eligible.describe_path(config, torch.uint8, gpu, 3) == "by the reference: rank 1 cannot"
 
 
 def test_what_a_cpu_does_is_said() -> None:
-    said = eligible.account(SecondOrder(), torch.uint8, CPU, 3)
+    said = eligible.describe_path(SecondOrder(), torch.uint8, CPU, 3)
     assert said == "by the reference: fused kernels are for GPUs, and this is cpu"
 
 
@@ -258,14 +261,14 @@ def test_a_trial_forgives_rounding_and_nothing_more() -> None:
     rounded, spoilt = ([part.clone() for part in wanted] for _ in range(2))
     rounded[0][0], rounded[1] = 9, rounded[1] + 1
     spoilt[1][:, 1] = 98
-    assert doubt(wanted, rounded) == ""
-    assert doubt(wanted, spoilt) == "in a trial 33 % of the values were not the reference's"
+    assert compare(wanted, rounded) == ""
+    assert compare(wanted, spoilt) == "in a trial 33 % of the values were not the reference's"
 
 
 def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "triton", None)
-    assert eligible.obstacle(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
-    assert dispatch.step_obstacle(steps.Blur(prob=0.321), CPU, 3) == "Triton is not installed"
+    assert eligible.unsupported_reason(SecondOrder(), torch.uint8, torch.device("cpu"), 3) == "Triton is not installed"
+    assert dispatch.unsupported_step_reason(steps.BlurStep(prob=0.321), CPU, 3) == "Triton is not installed"
 
 
 @pytest.mark.parametrize(
@@ -276,7 +279,7 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
         (SecondOrder(blur_kernel_size2=35), torch.uint8, "blur kernels above 33 pixels"),
         (SecondOrder(value_range=(0, 10000)), torch.uint8, r"value_range: \[0, 10000\]"),
         (SecondOrder(), torch.uint16, "uint16"),
-        (Pipeline(steps=(steps.Fit(),)), torch.uint8, "type: pipeline"),
+        (Pipeline(steps=(steps.FitStep(),)), torch.uint8, "type: pipeline"),
     ],
 )
 def test_what_is_not_taken_is_said_once(
@@ -284,7 +287,7 @@ def test_what_is_not_taken_is_said_once(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert eligible.obstacle(config, dtype, torch.device("cpu"), 3)
+            assert eligible.unsupported_reason(config, dtype, torch.device("cpu"), 3)
     assert len(caplog.messages) == 1
     assert re.search(reason, caplog.messages[0])
     if isinstance(config, SecondOrder) and dtype == torch.uint8:
@@ -292,25 +295,31 @@ def test_what_is_not_taken_is_said_once(
             batched.Pairing(config=config, seed=0, scale=4, side=8)
 
 
-STEPS = (steps.Blur(sinc_prob=0.5), steps.Resize(resize_range=(0.4, 1.4)), steps.Fit(), steps.Noise(), steps.Jpeg())
+STEPS = (
+    steps.BlurStep(sinc_prob=0.5),
+    steps.ResizeStep(resize_range=(0.4, 1.4)),
+    steps.FitStep(),
+    steps.NoiseStep(),
+    steps.JpegStep(),
+)
 
 
 @pytest.mark.parametrize("operation", STEPS, ids=lambda operation: operation.type)
 def test_steps_of_a_pipeline(operation: Operation[Any], picture: Tensor, fused_device: torch.device) -> None:
     images = [picture[:, :24, :30] * 0.99, picture[:, 20:37, 5:27]]
     recipe = operation.draw(uniforms(Keys(2, torch.arange(2)), 16, 12))
-    scene = OperationContext(Keys(2, torch.arange(2)), 17, (7, 9))
-    step = fused_steps.of(operation)
+    context = OperationContext(Keys(2, torch.arange(2)), 17, (7, 9))
+    step = fused_steps.fused_form(operation)
     assert step is not None
-    got = fused_steps.run(operation, step, [image.to(fused_device) for image in images], recipe, scene)
-    for image, wanted in zip(got, operation.apply(images, recipe, scene), strict=True):
+    got = fused_steps.run(operation, step, [image.to(fused_device) for image in images], recipe, context)
+    for image, wanted in zip(got, operation.apply(images, recipe, context), strict=True):
         assert ((image.cpu() - wanted).abs() * 255 > 2e-3).float().mean() < 2e-3
 
 
 def test_steps_without_kernels_are_said_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        for operation in (Camera(prob=0.123), steps.Jpeg(subsampling="4:4:4"), steps.Fit(antialias=True)) * 2:
-            assert dispatch.step_obstacle(operation, CPU, 3) == "there is no kernel for it"
+        for operation in (Camera(prob=0.123), steps.JpegStep(subsampling="4:4:4"), steps.FitStep(antialias=True)) * 2:
+            assert dispatch.unsupported_step_reason(operation, CPU, 3) == "there is no kernel for it"
     assert len(caplog.messages) == 3
     assert "Camera" in caplog.messages[0]
 
@@ -319,11 +328,11 @@ def test_steps_without_kernels_are_said_once(caplog: pytest.LogCaptureFixture) -
 @on_gpu
 def test_a_general_pipeline(picture: Tensor) -> None:
     """By fused steps and, for the camera, by the reference."""
-    blurred = (steps.Blur(), steps.Resize(), Camera(), steps.Noise(), steps.Fit(), steps.Jpeg())
+    blurred = (steps.BlurStep(), steps.ResizeStep(), Camera(), steps.NoiseStep(), steps.FitStep(), steps.JpegStep())
     pipeline, clean = Pipeline(steps=blurred), crops(picture, 16, 3, 64, 96) / 255
     recipe = pipeline.draw(Keys(1, torch.arange(16)), 64, 96, 4)
     got = (pipeline.apply(clean.cuda(), recipe) * 255).round()
-    assert eligible.account(pipeline, torch.uint8, torch.device("cuda"), 3) == (
+    assert eligible.describe_path(pipeline, torch.uint8, torch.device("cuda"), 3) == (
         "step by step: blur, resize, noise, fit, jpeg by fused kernels; "
         "camera by the reference (there is no kernel for it)"
     )

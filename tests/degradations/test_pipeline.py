@@ -21,7 +21,14 @@ from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.kernels import BlurKernels
 from degradations.operations.operation import NUMBERS, Operation, OperationContext
-from degradations.operations.pipeline_steps import Blur, DownsampleNearest, Fit, Jpeg, Noise, Resize
+from degradations.operations.pipeline_steps import (
+    BlurStep,
+    DownsampleNearestStep,
+    FitStep,
+    JpegStep,
+    NoiseStep,
+    ResizeStep,
+)
 from degradations.operations.real_codecs import Codec, CodecRecipe
 from degradations.parse import parse_degradation
 from degradations.pipeline import OneOf, Pipeline, Shuffle, Step
@@ -82,8 +89,8 @@ def test_bsrgan_config(picture: Tensor) -> None:
 
 
 def test_shuffled_groups_stay_in_their_place_and_keep_order() -> None:
-    inner = (Blur(), Noise(), Fit(), Jpeg())
-    config = Pipeline(steps=(Camera(), Shuffle(steps=inner, keep=(0, 2)), Jpeg()))
+    inner = (BlurStep(), NoiseStep(), FitStep(), JpegStep())
+    config = Pipeline(steps=(Camera(), Shuffle(steps=inner, keep=(0, 2)), JpegStep()))
     order = config.draw(keys(3000), 64, 64, 4).order
     assert (order[:, 0] == 0).all()
     assert (order[:, 5] == 5).all()
@@ -95,22 +102,27 @@ def test_shuffled_groups_stay_in_their_place_and_keep_order() -> None:
 
 
 def test_probabilities_and_choices() -> None:
-    config = Pipeline(steps=(Blur(prob=0.3), OneOf(steps=(Jpeg(), Noise()), weights=(1, 3), prob=0.5), Fit()))
+    config = Pipeline(
+        steps=(BlurStep(prob=0.3), OneOf(steps=(JpegStep(), NoiseStep()), weights=(1, 3), prob=0.5), FitStep())
+    )
     applied = config.draw(keys(8000), 64, 64, 4).applied
     assert torch.allclose(applied.float().mean(0), torch.tensor([0.3, 0.125, 0.375, 1.0]), atol=0.02)
     assert not (applied[:, 1] & applied[:, 2]).any()
 
 
 def test_an_alternative_has_a_probability_of_its_own() -> None:
-    config = Pipeline(steps=(OneOf(steps=(Jpeg(prob=0.5), Noise()), weights=(1, 3), prob=0.5), Fit()))
+    config = Pipeline(steps=(OneOf(steps=(JpegStep(prob=0.5), NoiseStep()), weights=(1, 3), prob=0.5), FitStep()))
     applied = config.draw(keys(8000), 64, 64, 4).applied
     assert torch.allclose(applied.float().mean(0), torch.tensor([0.0625, 0.375, 1.0]), atol=0.015)
 
 
 def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
     """Operation s draws with purpose 16 + 2 s, its noise field with the one behind it."""
-    images, grain = picture[None, :, :32, :40].repeat(4, 1, 1, 1), Noise(noise_range=(20, 20), gaussian_noise_prob=1.0)
-    config = Pipeline(steps=(grain, grain, Fit()))
+    images, grain = (
+        picture[None, :, :32, :40].repeat(4, 1, 1, 1),
+        NoiseStep(noise_range=(20, 20), gaussian_noise_prob=1.0),
+    )
+    config = Pipeline(steps=(grain, grain, FitStep()))
     recipe = config.draw(keys(4), 32, 40, 1)
     out = list(images)
     for s in (0, 1):
@@ -122,8 +134,8 @@ def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
 
 
 def test_two_groups_keep_their_orders() -> None:
-    inner = (Blur(), Noise(), Jpeg())
-    config = Pipeline(steps=(Shuffle(steps=inner, keep=(0, 1)), Shuffle(steps=inner, keep=(1, 2)), Fit()))
+    inner = (BlurStep(), NoiseStep(), JpegStep())
+    config = Pipeline(steps=(Shuffle(steps=inner, keep=(0, 1)), Shuffle(steps=inner, keep=(1, 2)), FitStep()))
     place = config.draw(keys(400), 64, 64, 4).order.argsort(dim=1)
     assert (place[:, 0] < place[:, 1]).all()
     assert (place[:, 4] < place[:, 5]).all()
@@ -150,9 +162,9 @@ NOISES = {
 @pytest.mark.parametrize(
     ("step", "operation"),
     [
-        (Blur(**BLURS), BlurKernels(**BLURS)),
-        (Noise(**NOISES), noise.Noise(**NOISES)),
-        (Jpeg(jpeg_range=(7, 9)), jpeg.Jpeg(jpeg_range=(7, 9))),
+        (BlurStep(**BLURS), BlurKernels(**BLURS)),
+        (NoiseStep(**NOISES), noise.Noise(**NOISES)),
+        (JpegStep(jpeg_range=(7, 9)), jpeg.Jpeg(jpeg_range=(7, 9))),
     ],
 )
 def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation: noise.Noise) -> None:
@@ -164,16 +176,16 @@ def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation
 
 def test_a_resize_leaves_eight_pixels_a_side() -> None:
     images = [torch.zeros(3, 40, 12), torch.zeros(3, 5, 200)]
-    step, scene = Resize(), OperationContext(keys(2), 17, (1, 1))
+    step, context = ResizeStep(), OperationContext(keys(2), 17, (1, 1))
     recipe = replace(step.draw(torch.full((2, NUMBERS), 0.5)), scale=torch.tensor([0.1, 0.1], dtype=torch.float64))
-    assert step.sizes(images, recipe, scene) == [(8, 8), (5, 20)]
+    assert step.sizes(images, recipe, context) == [(8, 8), (5, 20)]
 
 
 def test_sampling_by_nearest_keeps_content_in_place() -> None:
     y, x = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
     dot = torch.exp(-((y - 60) ** 2 + (x - 36) ** 2) / (2 * 8**2))[None]
     for factor, sigma in ((4, 2.0), (3, 1.0), (2, 0.1), (4, 0.1)):
-        small = run(DownsampleNearest(factor=factor, sigma_range=(sigma, sigma)), dot[None])[0][0]
+        small = run(DownsampleNearestStep(factor=factor, sigma_range=(sigma, sigma)), dot[None])[0][0]
         row, column = (torch.arange(n) + 0.5 for n in small.shape)
         centre = torch.stack([(small.sum(1) * row).sum(), (small.sum(0) * column).sum()]) / small.sum()
         assert torch.allclose(centre * factor, torch.tensor([60.0, 36.0]), atol=0.02 + (sigma < 0.5) * 0.5)
@@ -248,15 +260,15 @@ def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
     step = Codec(format=codec, quality_range=(60, 60))
     assert torch.equal(run(step, picture[None])[0], expected)
     if codec == "jpeg":
-        exact = run(Jpeg(jpeg_range=(60, 60)), picture[None])[0]
+        exact = run(JpegStep(jpeg_range=(60, 60)), picture[None])[0]
         assert torch.equal(exact, expected)
-        assert not torch.equal(run(Jpeg(jpeg_range=(60, 60), subsampling="4:4:4"), picture[None])[0], expected)
+        assert not torch.equal(run(JpegStep(jpeg_range=(60, 60), subsampling="4:4:4"), picture[None])[0], expected)
         again = run(replace(step, saves=(3, 3)), picture[None])[0]
         assert not torch.equal(again, expected)
 
 
 def test_a_codec_draws_whole_ranges_and_steps_through_them(picture: Tensor) -> None:
-    codec, scene = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), OperationContext(keys(1), 17, (8, 8))
+    codec, context = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), OperationContext(keys(1), 17, (8, 8))
     drawn = codec.draw(uniforms(keys(200), 16, NUMBERS))
     assert drawn.quality.unique().tolist() == [30, 31, 32]
     assert drawn.step.unique().tolist() == [0, 1, 2]
@@ -265,16 +277,16 @@ def test_a_codec_draws_whole_ranges_and_steps_through_them(picture: Tensor) -> N
     wanted = picture
     for quality in (31, 32, 30):  # from the end of the range it begins anew
         once = CodecRecipe(torch.tensor([quality]), torch.tensor([0]), torch.tensor([1]), "jpeg")
-        (wanted,) = codec.apply([wanted], once, scene)
-    assert torch.equal(codec.apply([picture], recipe, scene)[0], wanted)
+        (wanted,) = codec.apply([wanted], once, context)
+    assert torch.equal(codec.apply([picture], recipe, context)[0], wanted)
 
 
 def test_mistakes_are_named(picture: Tensor) -> None:
     with pytest.raises(ValueError, match="`fit` of prob 1"):
-        Pipeline(steps=(Blur(),))
+        Pipeline(steps=(BlurStep(),))
     with pytest.raises(ValueError, match="keep"):
-        Shuffle(steps=(Blur(), Fit()), keep=(0, 2))
-    config = Pipeline(steps=(Fit(), Resize(resize_prob=(0, 1, 0))))
+        Shuffle(steps=(BlurStep(), FitStep()), keep=(0, 2))
+    config = Pipeline(steps=(FitStep(), ResizeStep(resize_prob=(0, 1, 0))))
     with pytest.raises(ValueError, match="put `fit` after"):
         config.apply(picture[None], config.draw(keys(1), 120, 160, 4))
     with pytest.raises(ValueError, match="multiples"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from degradations import Keys, SecondOrder
 from degradations.keyed_random import normals, uniforms
-from degradations.second_order import Recipe
+from degradations.second_order import SecondOrderRecipe
 
 # nothing left to do but the last resize
 NOTHING = {
@@ -215,7 +215,7 @@ def test_captions_and_dict() -> None:
     captions = [recipe.caption(i) for i in range(12)]
     assert len(set(captions)) == 12
     assert all(caption.count(" | ") == 2 and "JPEG" in caption and "×0.25" in caption for caption in captions)
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, SecondOrderRecipe)
     assert len(recipe) == 12
     assert len(recipe.select(slice(2, 5))) == 3
     assert recipe.select(-1).positions.tolist() == recipe.positions[-1:].tolist()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from degradations import Keys, Pipeline, SecondOrder
-from degradations.operations.pipeline_steps import Fit, Noise
+from degradations.operations.pipeline_steps import FitStep, NoiseStep
 
 
 @pytest.mark.parametrize("value_range", [(0.0, 255.0), (-1.0, 1.0), (0.0, 10000.0)])
@@ -15,7 +15,7 @@ def test_the_range_changes_the_numbers_and_nothing_else(value_range: tuple[float
     keys = Keys(5, torch.arange(2))
     for plain, ranged in (
         (SecondOrder(), SecondOrder(value_range=value_range)),
-        (Pipeline(steps=(Noise(), Fit())), Pipeline(steps=(Noise(), Fit()), value_range=value_range)),
+        (Pipeline(steps=(NoiseStep(), FitStep())), Pipeline(steps=(NoiseStep(), FitStep()), value_range=value_range)),
     ):
         recipe = plain.draw(keys, 48, 48, 4)
         expected = plain.apply(images, recipe)  # type: ignore[arg-type]

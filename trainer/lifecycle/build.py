@@ -134,7 +134,7 @@ def make_synthesis(config: RunConfig, accelerator: Accelerator) -> Synthesis:
 
 def path(config: RunConfig, device: torch.device) -> str:
     """What degrades the pictures of this run on `device`, and why, in words."""
-    return eligible.account(config.degradation, picture_type(config), device, config.images.bands)
+    return eligible.describe_path(config.degradation, picture_type(config), device, config.images.bands)
 
 
 def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) -> str:
@@ -142,7 +142,7 @@ def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) ->
     if path(config, device) == eligible.WHOLE:
         side, position = config.images.crop_size, torch.zeros(1, dtype=torch.int64)
         crop = torch.zeros(1, config.images.bands, side, side, dtype=torch.uint8, device=device)
-        if reason := dispatch.rehearsed(device, lambda: synthesis.fused(crop, position)):
+        if reason := dispatch.failure_of(device, lambda: synthesis.fused(crop, position)):
             switch.turn_off(reason)
     return path(config, device)
 
@@ -157,9 +157,9 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
     with WATCH.phase(what, grace=GRACE):
         try:
             told = ask()
-        except switch.Broken as error:
+        except switch.DeviceBroken as error:
             raise Failure(str(error)) from error  # and could not say so to the others
-        except switch.Unusable as error:
+        except switch.KernelsUnusable as error:
             fault = str(error)
     meet(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
     ranks: list[tuple[str, str]] = gather_object([(told, fault)])

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from degradations.eligible import takes
+from degradations.eligible import supports
 from degradations.keyed_random import Keys
 from degradations.operations.crops import draw_crops, paired_crop
 from degradations.operations.sharpen import usm_sharpen
 from degradations.parse import Degradation
 from degradations.pipeline import PipelineRecipe
-from degradations.second_order import Recipe, SecondOrder
+from degradations.second_order import SecondOrder, SecondOrderRecipe
 from trainer.images.crops import GivenPairs, ImageBatch
 from trainer.images.levels import bits, quantised, unit
 
-AnyRecipe = Recipe | PipelineRecipe
+AnyRecipe = SecondOrderRecipe | PipelineRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Synthesis:
         Pictures may be on any device. The draws are made where the positions are: on the CPU, as they come, no device
         waits for them.
         """
-        if takes(self.degradation, pictures):
+        if supports(self.degradation, pictures):
             return self.fused(pictures, positions)
         clean = unit(pictures)
         sharp = usm_sharpen(clean) if self.gt_usm or self.degrade_gt_usm else clean

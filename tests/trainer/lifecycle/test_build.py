@@ -22,11 +22,11 @@ OTHER = "by the reference: in a trial on cuda:1 they failed: RuntimeError: Trito
 
 
 def unusable() -> str:
-    raise switch.Unusable("The fused kernels cannot be compiled.")
+    raise switch.KernelsUnusable("The fused kernels cannot be compiled.")
 
 
 def broken() -> str:
-    raise switch.Broken("cuda:0 computes nothing more.")
+    raise switch.DeviceBroken("cuda:0 computes nothing more.")
 
 
 def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
