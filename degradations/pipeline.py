@@ -50,16 +50,15 @@ _MAX_OPERATIONS = (64 - Purpose.PIPELINE) // 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OneOf:
-    """One of several operations for each sample.
-
-    Args:
-        steps: the alternatives. weights: of each, relative. prob: that any of them is applied.
-    """
+    """One of several operations for each sample."""
 
     type: Literal["one_of"] = "one_of"
     steps: tuple[Step, ...]
+    """The alternatives."""
     weights: tuple[float, ...]
+    """The relative weight of each alternative."""
     prob: float = 1.0
+    """Probability that any of them is applied."""
 
     def __post_init__(self) -> None:
         check_weights("weights", self.weights, len(self.steps))
@@ -68,15 +67,13 @@ class OneOf:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shuffle:
-    """Operations in a random order, drawn for each sample.
-
-    Args:
-        steps: the operations. keep: places in `steps`, from 0, that stay in this order among each other.
-    """
+    """Operations in a random order, drawn for each sample."""
 
     type: Literal["shuffle"] = "shuffle"
     steps: tuple[Step | OneOf, ...]
+    """The operations that change places."""
     keep: tuple[int, ...] = ()
+    """Places in `steps`, from 0, that stay in this order among each other."""
 
     def __post_init__(self) -> None:
         if len(set(self.keep)) != len(self.keep) or not all(0 <= i < len(self.steps) for i in self.keep):
@@ -112,17 +109,14 @@ class PipelineRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pipeline:
-    """A list of operations. Every draw is made for each sample.
-
-    Args:
-        steps: operations, choices (`OneOf`) and shuffled groups (`Shuffle`), at most 24 operations in all. One `fit`
-            must bring the image to its final size.
-        value_range: the values of black and white in what `apply` takes and returns.
-    """
+    """A list of operations. Every draw is made for each sample."""
 
     type: Literal["pipeline"] = "pipeline"
     steps: tuple[Step | OneOf | Shuffle, ...]
+    """Operations, choices (`one_of`) and shuffled groups (`shuffle`), at most 24 operations in all; one `fit`
+    of `prob` 1 makes the final size."""
     value_range: tuple[float, float] = UNIT
+    """The values of black and white that are taken and returned, such as [0, 10000] for reflectance."""
 
     def __post_init__(self) -> None:
         check_value_range(self.value_range)

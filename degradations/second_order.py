@@ -93,60 +93,84 @@ class SecondOrderRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SecondOrder:
-    """The degradation of Real-ESRGAN. Names and numbers of its x4plus and x2plus options; ``...2``: second order.
-
-    Args:
-        resize_prob, resize_range: see `Resize`. The second factor multiplies the final size, 1 / scale.
-        noise_prob, gaussian_noise_prob, noise_range, poisson_scale_range, gray_noise_prob: see `Noise`.
-        jpeg_range: see `Jpeg`. second_blur_prob: probability of the second blur.
-        blur_kernel_size, kernel_list, kernel_prob, sinc_prob, blur_sigma, betag_range, betap_range: see `BlurKernels`.
-        final_sinc_prob: see `SincKernels`; its largest kernel is `blur_kernel_size2`.
-        draws: "sample" draws everything for each sample; "batch" shares both resizes, the noise families, the second
-            blur, the last filter and the order over the batch, as upstream (a sample then depends on its batch).
-        jpeg: "libjpeg" is exact; "realesrgan" is upstream's DiffJPEG.
-        resize: "aligned" keeps content in place; "realesrgan" is upstream's first resize, which drifts.
-        antialias: filter bilinear and bicubic resizing when shrinking. Upstream does not, nor do many real devices.
-        value_range: the values of black and white that `apply` takes and returns, such as (0, 10000) for reflectance.
-    """
+    """The degradation of Real-ESRGAN. Names and numbers of its x4plus and x2plus options; ``...2``: second order."""
 
     type: Literal["second_order"] = "second_order"
     resize_prob: tuple[float, float, float] = (0.2, 0.7, 0.1)
+    """Weights of enlarging, shrinking and keeping the size."""
     resize_range: tuple[float, float] = (0.15, 1.5)
+    """Smallest factor on the size, at most 1, and largest, at least 1."""
     noise_prob: float = 1.0
+    """Probability of any noise (upstream: always)."""
     gaussian_noise_prob: float = 0.5
+    """Probability that the noise is Gaussian, else Poisson."""
     noise_range: tuple[float, float] = (1.0, 30.0)
+    """Standard deviation of Gaussian noise, 8-bit levels."""
     poisson_scale_range: tuple[float, float] = (0.05, 3.0)
+    """Factor on Poisson noise."""
     gray_noise_prob: float = 0.4
+    """Probability that all channels share one noise field."""
     jpeg_range: tuple[float, float] = (30.0, 95.0)
+    """Lowest and highest JPEG quality, both included."""
     second_blur_prob: float = 0.8
+    """Probability of the second blur."""
     resize_prob2: tuple[float, float, float] = (0.3, 0.4, 0.3)
+    """`resize_prob` of the second order."""
     resize_range2: tuple[float, float] = (0.3, 1.2)
+    """`resize_range` of the second order; the factor multiplies the final size, 1 / scale."""
     noise_prob2: float = 1.0
+    """`noise_prob` of the second order."""
     gaussian_noise_prob2: float = 0.5
+    """`gaussian_noise_prob` of the second order."""
     noise_range2: tuple[float, float] = (1.0, 25.0)
+    """`noise_range` of the second order."""
     poisson_scale_range2: tuple[float, float] = (0.05, 2.5)
+    """`poisson_scale_range` of the second order."""
     gray_noise_prob2: float = 0.4
+    """`gray_noise_prob` of the second order."""
     jpeg_range2: tuple[float, float] = (30.0, 95.0)
+    """`jpeg_range` of the second order."""
     blur_kernel_size: int = 21
+    """The largest kernel's side, pixels, odd; sizes 7, 9, ... up to it are equally likely."""
     kernel_list: tuple[str, ...] = FAMILIES
+    """Families of kernels: iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso."""
     kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    """The weight of each family in `kernel_list`."""
     sinc_prob: float = 0.1
+    """Probability of a sinc kernel in place of a family."""
     blur_sigma: tuple[float, float] = (0.2, 3.0)
+    """Standard deviation along each axis of a kernel, pixels."""
     betag_range: tuple[float, float] = (0.5, 4.0)
+    """Shape of generalised kernels; half of the draws fall below 1, half above."""
     betap_range: tuple[float, float] = (1.0, 2.0)
+    """Shape of plateau kernels; half of the draws fall below 1, half above."""
     blur_kernel_size2: int = 21
+    """`blur_kernel_size` of the second order, and of the final sinc filter."""
     kernel_list2: tuple[str, ...] = FAMILIES
+    """`kernel_list` of the second order."""
     kernel_prob2: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    """`kernel_prob` of the second order."""
     sinc_prob2: float = 0.1
+    """`sinc_prob` of the second order."""
     blur_sigma2: tuple[float, float] = (0.2, 1.5)
+    """`blur_sigma` of the second order."""
     betag_range2: tuple[float, float] = (0.5, 4.0)
+    """`betag_range` of the second order."""
     betap_range2: tuple[float, float] = (1.0, 2.0)
+    """`betap_range` of the second order."""
     final_sinc_prob: float = 0.8
+    """Probability of the final sinc filter (ringing and overshoot)."""
     draws: Literal["sample", "batch"] = "sample"
+    """`sample` draws everything for each sample; `batch` shares both resizes, the noise families, the second blur,
+    the last filter and the order over the batch, as upstream (a sample then depends on its batch)."""
     jpeg: Arithmetic = "libjpeg"
+    """`libjpeg` is exact; `realesrgan` is upstream's DiffJPEG."""
     resize: Geometry = "aligned"
+    """`aligned` keeps content in place; `realesrgan` is upstream's first resize, which drifts."""
     antialias: bool = False
+    """Filter bilinear and bicubic resizing when shrinking; upstream does not, nor do many real devices."""
     value_range: tuple[float, float] = UNIT
+    """The values of black and white that are taken and returned, such as [0, 10000] for reflectance."""
 
     def __post_init__(self) -> None:
         check_value_range(self.value_range)

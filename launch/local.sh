@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on this machine:  ./launch/local.sh CONFIG [key=value ...] [--fresh | --dry-run | --print]
+# Trains on this machine:  ./launch/local.sh CONFIG [key=value ...] [--fresh | --dry-run | --print]   or   --explain [KEY]
 #
 # One process per GPU, or two on the CPU where there is none. PROCESSES=n overrides the number; CUDA_VISIBLE_DEVICES
 # chooses the GPUs. Running the same command again resumes the run.
@@ -16,7 +16,7 @@ export PATH="$VENV/bin:$PATH"
 
 for argument in "$@"; do
     case "$argument" in
-    --help | -h | --print) exec python "$ROOT/trainer/run.py" "$@" ;;
+    --help | -h | --print | --explain*) exec python "$ROOT/trainer/run.py" "$@" ;;
     esac
 done
 

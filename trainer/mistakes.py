@@ -1,5 +1,6 @@
 """What went wrong, said in one sentence: by a person (status 2), or in the run (status 1)."""
 
+import difflib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -46,6 +47,13 @@ def gather(*works: Callable[[], Any]) -> list[Any]:
     if found:
         raise Mistakes(found) if len(found) > 1 else Mistake(found[0])
     return results
+
+
+def suggestion(got: str, allowed: list[str]) -> str:
+    """The end of a sentence about a name that does not exist: the nearest that does, and all of them."""
+    near = difflib.get_close_matches(got, allowed, 1, 0.6)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}allowed: {', '.join(allowed)}"
 
 
 class Failure(Exception):

@@ -22,8 +22,9 @@ examples:
   accelerate launch trainer/run.py configs/quickstart.yaml
   accelerate launch trainer/run.py configs/realesrnet_x4plus.yaml images.source.path=/data/DF2K batch.per_device=24
   python trainer/run.py configs/quickstart.yaml --print
+  python trainer/run.py --explain optimizer
 
-Running the same command again resumes the run. Every key and its default: --print.
+Running the same command again resumes the run. Every key, its values and what it is for: --explain.
 """
 
 
@@ -48,6 +49,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument(
         "--dry-run", action="store_true", help="build everything, take a step of each phase, write nothing, and exit"
     )
+    what.add_argument(
+        "--explain",
+        nargs="?",
+        const="",
+        metavar="KEY",
+        help="what the configuration's keys mean, all or those below KEY: their values and defaults; and exit",
+    )
     what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
     options, unknown = parser.parse_known_intermixed_args(arguments)  # overrides may come before and after options
     if unknown:
@@ -55,6 +63,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         following = [word for word in [*unknown[1:], *options.overrides] if "=" not in word and word[:1] != "-"]
         written = f"{name.replace('-', '_')}={value if equals else next(iter(following), '...')}"
         parser.error(f"unknown option {unknown[0]}; settings are given without dashes, as in {written}")
+    if options.explain is not None:
+        if options.config is not None:
+            parser.error(f"--explain takes one key and no CONFIG, got {options.config} too")
+        return options
     if options.config is None:
         parser.error(f"CONFIG must be given; there are {shipped()}")
     options.shipped = shipped()
@@ -100,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from trainer.console import guard
 
         guard()  # before anything is said
+        if options.explain is not None:
+            return print_reference(options.explain)
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
         from trainer.distributed.ranks import leave, stop_together, telling_of_lost_ranks
         from trainer.distributed.waiting import WATCH, Stopped
@@ -130,6 +144,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     leave()
     WATCH.stop()
     return status
+
+
+def print_reference(key: str) -> int:
+    """Print what the keys of the configuration mean, on rank 0; the exit status. Imports no torch."""
+    from trainer.config.reference import explain
+    from trainer.console import give
+    from trainer.mistakes import Mistake
+
+    try:
+        text = explain(key)
+        if says_it(everywhere=True):
+            give(text)
+    except Mistake as mistake:
+        if says_it(everywhere=True):
+            print(f"error: {mistake}", file=sys.stderr, flush=True)
+        return 2
+    return 0
 
 
 def end(status: int) -> NoReturn:

@@ -36,16 +36,17 @@ class Camera(Operation[CameraRecipe]):
 
     In order: brightness scales, contrast stretches about the image's mean, saturation moves bands from or to their
     gray (`noise.to_gray`; nothing for one band), gamma raises to a power.
-
-    Args:
-        gamma_range, brightness_range, contrast_range, saturation_range: positive, 1 changes nothing.
     """
 
     type: Literal["camera"] = "camera"
     gamma_range: tuple[float, float] = (0.9, 1.1)
+    """The power that values are raised to; positive, 1 changes nothing."""
     brightness_range: tuple[float, float] = (0.95, 1.05)
+    """Factor on all values; positive, 1 changes nothing."""
     contrast_range: tuple[float, float] = (0.95, 1.05)
+    """Factor on the distance from the image's mean; positive, 1 changes nothing."""
     saturation_range: tuple[float, float] = (0.9, 1.1)
+    """Factor on the distance of each band from gray; positive, 1 changes nothing."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)

@@ -50,14 +50,13 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
 
     BSRGAN draws a random 3 x 3 covariance (`utils_blindsr.py`, `add_Gaussian_noise`); a single correlation keeps what
     matters, that channels are neither independent nor equal, and has a meaning that can be read off a recipe.
-
-    Args:
-        noise_range: sigma, 8-bit levels. correlation_range: within [0, 1].
     """
 
     type: Literal["correlated_noise"] = "correlated_noise"
     noise_range: tuple[float, float] = (2.0, 25.0)
+    """Standard deviation, 8-bit levels."""
     correlation_range: tuple[float, float] = (0.0, 1.0)
+    """Correlation between channels, within [0, 1]."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
@@ -79,15 +78,13 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Speckle(Operation[StrengthRecipe]):
-    """Multiplicative noise, image * (1 + sigma n), as of coherent light or radar (`add_speckle_noise` of BSRGAN).
-
-    Args:
-        noise_range: sigma at white, 8-bit levels. correlation_range: of the channels, within [0, 1].
-    """
+    """Multiplicative noise, image * (1 + sigma n), as of coherent light or radar (`add_speckle_noise` of BSRGAN)."""
 
     type: Literal["speckle"] = "speckle"
     noise_range: tuple[float, float] = (2.0, 25.0)
+    """Standard deviation at white, 8-bit levels."""
     correlation_range: tuple[float, float] = (0.0, 1.0)
+    """Correlation between channels, within [0, 1]."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)

@@ -35,13 +35,10 @@ class OperationContext:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation(ABC, Generic[R]):
-    """A step of a pipeline. A new one is a file with a subclass, a line in `pipeline.Step`, and a test.
-
-    Args:
-        prob: probability that a sample gets the operation, drawn by the pipeline.
-    """
+    """A step of a pipeline. A new one is a file with a subclass, a line in `pipeline.Step`, and a test."""
 
     prob: float = 1.0
+    """Probability that a sample gets the operation."""
 
     def __post_init__(self) -> None:
         check_probability("prob", self.prob)

@@ -19,16 +19,23 @@ from degradations.recipes import Recipe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BlurStep(Operation[KernelRecipe]):
-    """Blur with a random kernel; options as in `BlurKernels`."""
+    """Blur with a random kernel."""
 
     type: Literal["blur"] = "blur"
     blur_kernel_size: int = 21
+    """The largest kernel's side, pixels, odd; sizes 7, 9, ... up to it are equally likely."""
     kernel_list: tuple[str, ...] = FAMILIES
+    """Families of kernels: iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso."""
     kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    """The weight of each family in `kernel_list`."""
     sinc_prob: float = 0.1
+    """Probability of a sinc kernel in place of a family."""
     blur_sigma: tuple[float, float] = (0.2, 3.0)
+    """Standard deviation along each axis of a kernel, pixels."""
     betag_range: tuple[float, float] = (0.5, 4.0)
+    """Shape of generalised kernels; half of the draws fall below 1, half above."""
     betap_range: tuple[float, float] = (1.0, 2.0)
+    """Shape of plateau kernels; half of the draws fall below 1, half above."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
@@ -69,12 +76,15 @@ class ScaleRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResizeStep(Operation[ScaleRecipe]):
-    """Resize by a factor on the present size; options as in `resize.Resize`. Sides are at least 8 pixels."""
+    """Resize by a factor on the present size. Sides are at least 8 pixels."""
 
     type: Literal["resize"] = "resize"
     resize_prob: tuple[float, float, float] = (0.2, 0.7, 0.1)
+    """Weights of enlarging, shrinking and keeping the size."""
     resize_range: tuple[float, float] = (0.15, 1.5)
+    """Smallest factor on the size, at most 1, and largest, at least 1."""
     antialias: bool = False
+    """Filter bilinear and bicubic resizing when shrinking; upstream does not, nor do many real devices."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
@@ -125,6 +135,7 @@ class FitStep(Operation[FitRecipe]):
 
     type: Literal["fit"] = "fit"
     antialias: bool = False
+    """Filter bilinear and bicubic resizing when shrinking; upstream does not, nor do many real devices."""
 
     def draw(self, u: Tensor) -> FitRecipe:
         """Each filter is equally likely."""
@@ -142,13 +153,17 @@ class FitStep(Operation[FitRecipe]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoiseStep(Operation[noise.NoiseRecipe]):
-    """Gaussian or Poisson noise, gray or coloured; options as in `noise.Noise`."""
+    """Gaussian or Poisson noise, gray or coloured."""
 
     type: Literal["noise"] = "noise"
     gaussian_noise_prob: float = 0.5
+    """Probability that the noise is Gaussian, else Poisson."""
     noise_range: tuple[float, float] = (1.0, 30.0)
+    """Standard deviation of Gaussian noise, 8-bit levels."""
     poisson_scale_range: tuple[float, float] = (0.05, 3.0)
+    """Factor on Poisson noise."""
     gray_noise_prob: float = 0.4
+    """Probability that all channels share one noise field."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
@@ -173,11 +188,13 @@ class NoiseStep(Operation[noise.NoiseRecipe]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JpegStep(Operation[jpeg.JpegRecipe]):
-    """Exact JPEG; options as in `jpeg.Jpeg`."""
+    """Exact JPEG, as libjpeg writes and reads it."""
 
     type: Literal["jpeg"] = "jpeg"
     jpeg_range: tuple[float, float] = (30, 95)
+    """Lowest and highest quality, both included."""
     subsampling: jpeg.Subsampling = "4:2:0"
+    """Subsampling of the chroma; `4:2:0` is the default of encoders."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
@@ -213,16 +230,15 @@ class DownsampleNearestStep(Operation[NearestRecipe]):
 
     The Gaussian is centred (factor - 1) / 2 pixels to the lower right of the pixel that is kept, so that the content
     stays in place. BSRGAN interpolates a shifted kernel; here the formula itself is shifted.
-
-    Args:
-        factor: pixels a side for one that is kept.
-        sigma_range: of the Gaussian, pixels (BSRGAN: 0.1 to 0.6 times the factor).
     """
 
     type: Literal["downsample_nearest"] = "downsample_nearest"
     factor: int = 4
+    """Pixels a side for one that is kept."""
     sigma_range: tuple[float, float] = (0.1, 2.4)
+    """Standard deviation of the Gaussian, pixels (BSRGAN: 0.1 to 0.6 times the factor)."""
     kernel_size: int = 25
+    """Side of the Gaussian's kernel, pixels, odd and at least the factor."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)

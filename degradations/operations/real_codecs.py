@@ -54,17 +54,15 @@ class Codec(Operation[CodecRecipe]):
     """Save and load with a real encoder.
 
     Three bands are RGB; any other number is coded band by band. Sizes are those of the format (WebP: up to 16383).
-
-    Args:
-        format: "jpeg" or "webp" (lossy).
-        quality_range: of the first save, whole numbers in 1..100, both ends included.
-        saves: fewest and most saves in a row, as of a picture that is passed on; each draws its own quality.
     """
 
     type: Literal["codec"] = "codec"
     format: Literal["jpeg", "webp"] = "webp"
+    """The encoder; webp is lossy."""
     quality_range: tuple[int, int] = (30, 95)
+    """Quality of the first save, whole numbers in 1..100, both ends included."""
     saves: tuple[int, int] = (1, 1)
+    """Fewest and most saves in a row, as of a picture that is passed on; each draws its own quality."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)

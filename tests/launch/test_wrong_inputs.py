@@ -345,13 +345,20 @@ def test_the_programs_own_status_is_2_and_its_stderr_one_sentence(tmp_path: Path
 
 
 @pytest.mark.launch
-def test_help_answers_at_once_and_without_torch() -> None:
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [
+        ("--help", "accelerate launch trainer/run.py configs/quickstart.yaml"),
+        ("--explain", "optimizer.learning_rate: number; default 0.0002\n    The full rate, before the schedule.\n"),
+    ],
+)
+def test_help_and_explain_answer_at_once_and_without_torch(option: str, shown: str) -> None:
     """Its time is the processor's, lest a busy machine fail it; where no import of torch can succeed there is none."""
     before = os.times()
-    done = by_python("--help")
+    done = by_python(option)
     after = os.times()
     assert done.returncode == 0
-    assert "accelerate launch trainer/run.py configs/quickstart.yaml" in done.stdout
+    assert shown in done.stdout
     assert after.children_user + after.children_system - before.children_user - before.children_system < 1
-    program = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['run.py', '--help']; runpy.run_path({str(RUN)!r}, run_name='__main__')"  # noqa: E501
+    program = f"import sys, runpy; sys.modules['torch'] = None; sys.argv = ['run.py', '{option}']; runpy.run_path({str(RUN)!r}, run_name='__main__')"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment()).returncode == 0

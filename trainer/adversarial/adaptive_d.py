@@ -18,7 +18,7 @@ class AdaptiveDConfig:
     threshold: float = 0.8
     """The lead above which it waits; 0 is a draw, 1 is every picture told apart."""
     ema_decay: float = 0.9
-    """Of the smoothing, over about 1 / (1 - ema_decay) steps; 0 looks at the present step alone."""
+    """Decay of the smoothing, over about 1 / (1 - ema_decay) steps; 0 looks at the present step alone."""
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:

@@ -16,10 +16,11 @@ class AdversarialConfig(PhasesConfig):
     """The game: Real-ESRGAN's by default, the guide's by its options."""
 
     discriminator: DiscriminatorConfig = field(default_factory=UNetDiscriminatorSNConfig)
+    """The network that tells results from ground truth."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-4))
-    """The discriminator's own: a two-time-scale update rule is another learning_rate here than for the generator."""
+    """The discriminator's optimizer: a two-time-scale update rule is another learning_rate than the generator's."""
     lr_scheduler: LRSchedule = field(default_factory=Constant)
-    """The discriminator's own, on the run's clock as all steps are: a warm-up must outlast the pretraining."""
+    """The discriminator's schedule, on the run's clock as all steps are: a warm-up must outlast the pretraining."""
     loss: AdversarialLoss = field(default_factory=AdversarialLoss)
     r1: R1Penalty | None = None
     """The penalty on the discriminator's gradient at real pictures."""

@@ -37,13 +37,13 @@ class PhasesConfig:
     pretrain_g_only: bool = False
     """Begin with the generator alone, for `g_pretrain_steps`."""
     g_pretrain_steps: int = 0
-    """Steps of that pretraining; -1 never ends it."""
+    """Steps of the pretraining (`pretrain_g_only`); -1 never ends it."""
     pretrain_objective: Literal["l1", "content"] = "l1"
     """What the generator minimises meanwhile: the pixel term alone, or all terms but the adversarial one."""
     adv_loss_ramp_steps: int = 0
     """Steps over which the adversarial weight rises from 0 once the discriminator has joined; 0 is at once."""
     adv_loss_schedule: Literal["linear", "cosine"] = "cosine"
-    """The shape of that rise."""
+    """The shape of the adversarial weight's rise."""
     net_d_iters: int = 1
     """The generator learns at every so many steps, the discriminator at each (Real-ESRGAN)."""
     net_d_init_iters: int = 0

@@ -5,7 +5,6 @@ pydantic says badly: names that do not exist, with the nearest that do, and unio
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import stat
@@ -21,7 +20,7 @@ from trainer.config.foreign_files import program_of
 from trainer.config.overrides import apply
 from trainer.files.bounded_yaml import BYTES, dumped, parsed, shorter, shown
 from trainer.files.paths import expanded
-from trainer.mistakes import Mistake
+from trainer.mistakes import Mistake, suggestion
 
 T = TypeVar("T")
 Key = tuple[Any, ...]
@@ -195,7 +194,7 @@ def _misnamed(hint: Any, value: Any, path: Key, elsewhere: Mapping[str, str]) ->
     if section is None:
         tags = [name for member in sections if (name := tag(member))]
         got = f"got {shorter(repr(value['type']))}" if "type" in value else "nothing given"
-        yield (*path, "type"), f"{got}; {_suggestion(str(value.get('type')), tags)}"
+        yield (*path, "type"), f"{got}; {suggestion(str(value.get('type')), tags)}"
         return
     hints = keys(section)
     for key, below in value.items():
@@ -213,7 +212,7 @@ def _misnamed(hint: Any, value: Any, path: Key, elsewhere: Mapping[str, str]) ->
                 ),
             )
         else:
-            yield (*path, key), f"no such key; {_suggestion(str(key), list(hints))}"
+            yield (*path, key), f"no such key; {suggestion(str(key), list(hints))}"
 
 
 def _impossible(hint: Any, tree: Any, path: Key) -> Iterator[tuple[Key, str]]:
@@ -246,12 +245,6 @@ def _is_torn(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-def _suggestion(got: str, allowed: list[str]) -> str:
-    near = difflib.get_close_matches(got, allowed, 1, 0.6)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}allowed: {', '.join(allowed)}"
 
 
 def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tuple[Any, ...], str]]:

@@ -143,12 +143,13 @@ class RunConfig:
     l1_gt_usm: bool = False
     """The pixel loss aims at ground truth that is sharpened after cutting."""
     percep_gt_usm: bool = False
-    """So does the perceptual loss."""
+    """The perceptual loss aims at ground truth that is sharpened after cutting."""
     gan_gt_usm: bool = False
     """The discriminator's real pictures are sharpened after cutting."""
     high_order_degradation: bool = True
     """Clean pictures are degraded; false trains on the given pairs of `images.pairs` alone."""
     degradation: Degradation = field(default_factory=SecondOrder)
+    """What makes a low-quality picture of a clean one: Real-ESRGAN's two orders, or a list of operations."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
     """Pairs in the training-pair pool, in total over all processes (upstream: 180 on each of 4 GPUs); 0 is no pool."""
@@ -156,15 +157,17 @@ class RunConfig:
     init: InitConfig = field(default_factory=InitConfig)
 
     generator: GeneratorConfig = field(default_factory=RRDBNetConfig)
+    """The network that enlarges."""
     losses: LossesConfig = field(default_factory=LossesConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lr_scheduler: LRSchedule = field(default_factory=Constant)
+    """The schedule of the generator's learning rate."""
     ema: EMAConfig = field(default_factory=EMAConfig)
     adversarial: AdversarialConfig | None = None
     """The discriminator and the game; null trains the generator alone."""
 
     validation: ValidationConfig | None = None
-    """null trains without validation, and so without pictures."""
+    """Validation while training; null trains without it, and so without sample sheets."""
     checkpoints: CheckpointsConfig = field(default_factory=CheckpointsConfig)
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)

@@ -111,7 +111,7 @@ class R1Penalty:
     """gamma/2 E|grad D(y)|^2 on real pictures (Mescheder et al. 2018, eq. 9), lazily (StyleGAN2, section 3.1)."""
 
     gamma: float = 10.0
-    """Its weight; the guide's `r1_gamma`."""
+    """The penalty's weight; the guide's `r1_gamma`."""
     interval: int = 16
     """Optimizer steps from one penalty to the next; each counts `interval` times, so that `gamma` keeps its meaning."""
 

@@ -121,7 +121,7 @@ class ImportedGeneratorConfig:
 
     type: Literal["module"] = "module"
     path: str
-    """package.module.Class"""
+    """The class, as package.module.Class."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """What the class is built with, beside the scale and the bands."""
     scales: tuple[int, ...]
@@ -168,7 +168,7 @@ class ImportedDiscriminatorConfig:
 
     type: Literal["module"] = "module"
     path: str
-    """package.module.Class"""
+    """The class, as package.module.Class."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """What the class is built with, beside the bands."""
     bands_arguments: tuple[str, ...] = ()

@@ -60,7 +60,8 @@ class PatchDiscriminatorConfig:
     n_blocks: int = 3
     """Convolutions of stride 2."""
     norm: Norm = "instance"
-    """Between the convolutions and their LeakyReLUs. `batch` makes results depend on the size of a micro-batch."""
+    """Normalisation between the convolutions and their LeakyReLUs. `batch` makes results depend on the size of a
+    micro-batch."""
     use_spectral_norm: bool = False
     """Spectral normalisation of every convolution."""
 

@@ -61,7 +61,7 @@ class SRGANDiscriminatorConfig:
     linear_size: int = 1024
     """Width of the dense layer before the last."""
     norm: Norm = "instance"
-    """`batch` is the paper's, and makes results depend on the size of a micro-batch."""
+    """Normalisation; `batch` is the paper's, and makes results depend on the size of a micro-batch."""
     use_spectral_norm: bool = False
     """Spectral normalisation of every convolution and dense layer."""
 

@@ -92,7 +92,7 @@ class SRVGGNetCompactConfig:
     num_conv: int = 16
     """Convolutions between the first and the last; realesr-general-x4v3 has 32."""
     act_type: ActType = "prelu"
-    """After every convolution but the last."""
+    """Activation after every convolution but the last."""
     init: InitScheme = "residual"
     """`residual` starts from the nearest-upsampled input; `torch` starts as upstream does and learns later, `icnr` too,
     but without a checkerboard."""

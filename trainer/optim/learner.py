@@ -20,10 +20,13 @@ class OptimizerConfig:
     """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019)."""
 
     type: Literal["adam", "adamw"] = "adam"
+    """adam adds `weight_decay` to the gradient, adamw takes it from the weights."""
     learning_rate: float = 2e-4
     """The full rate, before the schedule."""
     betas: tuple[float, float] = (0.9, 0.99)
+    """Decay of the averages of the gradient and of its square, per step."""
     eps: float = 1e-8
+    """What is added to the denominator, against division by zero."""
     weight_decay: float = 0.0
     """Applied to the kernels of convolutions and dense layers alone, never to biases, norms or PReLU slopes."""
     max_grad_norm: float | None = None

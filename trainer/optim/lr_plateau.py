@@ -37,7 +37,7 @@ class Plateau(Warmup):
     mode: Literal["min", "max"] = "min"
     """Whether lower or higher is better."""
     patience: int = 10
-    """Validations without improvement that are borne before the rate falls."""
+    """Validations without improvement before the rate falls."""
     factor: float = 0.5
     """What the rate is multiplied by at each fall."""
     cooldown: int = 0

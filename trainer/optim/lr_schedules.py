@@ -15,7 +15,7 @@ class Warmup:
     lr_warmup_steps: int = 0
     """Optimizer steps over which the rate rises from 0; 0 starts at the full rate."""
     lr_warmup_type: Literal["linear", "cosine"] = "linear"
-    """The shape of the rise."""
+    """The shape of the warm-up's rise."""
 
     def __post_init__(self) -> None:
         if self.lr_warmup_steps < 0:
