@@ -48,7 +48,7 @@ def fused_stages(config: SecondOrder, r: SecondOrderRecipe) -> list[tuple[str, C
     from degradations.fused.resize import resize
     from degradations.fused.second_order import _largest_size
 
-    lq = (r.height // r.scale, r.width // r.scale)
+    lq = r.lq_size
     size1, size2 = _largest_size(r.height, r.width, config.resize_range[1]), _largest_size(*lq, config.resize_range2[1])
     steps = (1 / r.resize1.scale).float() if config.resize == "realesrgan" else None
     n1, n2 = ((n.kind, n.strength, n.gray, r.keys) for n in (r.noise1, r.noise2))

@@ -23,3 +23,9 @@ def check_range(name: str, value: Sequence[float], low: float, high: float) -> N
     """Raise unless `value` is a pair with low <= value[0] <= value[1] <= high."""
     if len(value) != 2 or not low <= value[0] <= value[1] <= high:
         raise ValueError(f"{name} must be (a, b) with {low:g} <= a <= b <= {high:g}, got {value!r}")
+
+
+def check_scale(height: int, width: int, scale: int) -> None:
+    """Raise unless the sides are multiples of a positive scale."""
+    if scale < 1 or height % scale or width % scale:
+        raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")

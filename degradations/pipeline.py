@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degradations.checks import check_probability, check_weights
+from degradations.checks import check_probability, check_scale, check_weights
 from degradations.fused.dispatch import apply_step
 from degradations.keyed_random import Keys, Purpose, choose, uniform_table, uniforms
 from degradations.operations.camera import Camera
@@ -29,7 +29,7 @@ from degradations.operations.pipeline_steps import (
     ResizeStep,
 )
 from degradations.operations.real_codecs import Codec
-from degradations.recipes import Recipe
+from degradations.recipes import DegradationRecipe, Recipe, check_images
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 # Every operation there is: the registry, in the order of this documentation's table.
@@ -80,26 +80,19 @@ class Shuffle:
             raise ValueError(f"keep must name different places in 0..{len(self.steps) - 1}, got {self.keep!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineRecipe(Recipe):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineRecipe(DegradationRecipe):
     """What a pipeline does to a batch.
 
     Args:
         order: int64 [B, S], operation `order[i, k]` is sample i's k-th.
         applied: bool [B, S], whether operation s is applied at all.
         steps: the recipe of each operation.
-        positions: int64 [B], and seed: the key of per-pixel noise.
-        height, width: size of the clean image, pixels. scale: of the whole degradation.
     """
 
     order: Tensor
     applied: Tensor
     steps: tuple[Recipe, ...]
-    positions: Tensor
-    seed: int
-    height: int
-    width: int
-    scale: int
 
     def caption(self, i: int) -> str:
         """What sample `i` got, in words and in order."""
@@ -176,8 +169,7 @@ class Pipeline:
         Raises:
             ValueError: if a side is not a multiple of the scale.
         """
-        if scale < 1 or height % scale or width % scale:
-            raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
+        check_scale(height, width, scale)
         leaves = self.operations()
         order, applied = self._plan(keys)
         purposes = [Purpose.PIPELINE + 2 * s for s in range(len(leaves))]
@@ -199,14 +191,9 @@ class Pipeline:
         Raises:
             ValueError: if the images are not those of the recipe, or an operation changes the size after `fit`.
         """
-        batch, _, height, width = images.shape
-        if (batch, height, width) != (len(recipe), recipe.height, recipe.width):
-            raise ValueError(
-                f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, "
-                f"got {batch} of {height}x{width}"
-            )
+        check_images(images, recipe)
         recipe = recipe.to("cpu")
-        size = (height // recipe.scale, width // recipe.scale)
+        size = recipe.lq_size
         out = list(to_unit(images, self.value_range))
         for turn in recipe.order.unbind(1):
             for s, leaf in enumerate(self.operations()):

@@ -24,7 +24,7 @@ from degradations.formats import FORMATS
 from degradations.keyed_random import Keys, Purpose, normals, uniforms
 from degradations.operations.blur import filter2d
 from degradations.operations.jpeg import libjpeg
-from degradations.operations.kernels import BlurKernels, build_kernels
+from degradations.operations.kernels import build_kernels
 from degradations.operations.noise import add_gaussian, add_poisson
 from degradations.operations.resize import MODES, resize
 from degradations.operations.sharpen import usm_sharpen
@@ -175,15 +175,7 @@ OPERATIONS = ("jpeg", "gaussian", "poisson", "blur", "resize", "sharpen", "kerne
 
 def kernel_tiles(config: SecondOrder, count: int, seed: int) -> Iterator[Tile]:
     """Blur kernels of the first order as pictures, each scaled to its peak; blue is negative."""
-    drawn = BlurKernels(
-        blur_kernel_size=config.blur_kernel_size,
-        kernel_list=config.kernel_list,
-        kernel_prob=config.kernel_prob,
-        sinc_prob=config.sinc_prob,
-        blur_sigma=config.blur_sigma,
-        betag_range=config.betag_range,
-        betap_range=config.betap_range,
-    ).draw(uniforms(Keys(seed, torch.arange(count)), Purpose.BLUR_1, 12))
+    drawn = config.first()[0].draw(uniforms(Keys(seed, torch.arange(count)), Purpose.BLUR_1, 12))
     for i, kernel in enumerate(drawn.kernel):
         value = kernel / kernel.abs().max()
         rise, fall = value.clamp_min(0).sqrt(), (-value).clamp_min(0).sqrt()

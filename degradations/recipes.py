@@ -9,6 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from degradations.keyed_random import Keys
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -92,3 +94,42 @@ class Recipe:
             else:
                 parts[name] = flat[name]
         return self._with(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DegradationRecipe(Recipe):
+    """Base of the recipes of whole degradations.
+
+    Args:
+        positions: int64 [B], and seed: the key of the noise fields.
+        height, width: size of the clean images, pixels. scale: of the whole degradation.
+    """
+
+    positions: Tensor
+    seed: int
+    height: int
+    width: int
+    scale: int
+
+    @property
+    def keys(self) -> Keys:
+        """The key of the noise fields."""
+        return Keys(self.seed, self.positions)
+
+    @property
+    def lq_size(self) -> tuple[int, int]:
+        """Height and width of the result, pixels."""
+        return self.height // self.scale, self.width // self.scale
+
+    def caption(self, i: int) -> str:
+        """Sample `i` in words, operations in the order in which they are applied."""
+        raise NotImplementedError(f"{type(self).__name__} {i}")
+
+
+def check_images(images: Tensor, recipe: DegradationRecipe) -> None:
+    """Raise ValueError unless images [B, C, H, W] have the number and size that the recipe was drawn for."""
+    batch, _, height, width = images.shape
+    if (batch, height, width) != (len(recipe), recipe.height, recipe.width):
+        raise ValueError(
+            f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, got {batch} of {height}x{width}"
+        )

@@ -14,15 +14,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from degradations.checks import check_probability
+from degradations.checks import check_probability, check_scale
 from degradations.constants import constant
 from degradations.keyed_random import Keys, Purpose, uniform_table
 from degradations.operations.blur import blur
 from degradations.operations.jpeg import Arithmetic, Jpeg, JpegRecipe
 from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe, SincKernels
 from degradations.operations.noise import Noise, NoiseRecipe, quantise
+from degradations.operations.operation import with_options_of
 from degradations.operations.resize import Geometry, Resize, ResizeRecipe, draw_mode
-from degradations.recipes import Recipe
+from degradations.recipes import DegradationRecipe, Recipe, check_images
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
 STAGES = (
@@ -43,15 +44,13 @@ _SHARED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SecondOrderRecipe(Recipe):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondOrderRecipe(DegradationRecipe):
     """Everything that `SecondOrder.apply` does to a batch: `apply(images, recipe)` can be repeated at will.
 
     Args:
         blur1, resize1, ..., resize3, sinc: the stages, see their classes.
         jpeg_last: bool [B], the end is resize, sinc, JPEG (else JPEG, resize, sinc).
-        positions: int64 [B], and seed: the key of the noise fields.
-        height, width: size of the image, pixels. scale: of the whole degradation.
     """
 
     blur1: KernelRecipe
@@ -65,16 +64,6 @@ class SecondOrderRecipe(Recipe):
     resize3: ResizeRecipe
     sinc: KernelRecipe
     jpeg_last: Tensor
-    positions: Tensor
-    seed: int
-    height: int
-    width: int
-    scale: int
-
-    @property
-    def keys(self) -> Keys:
-        """The key of the noise fields."""
-        return Keys(self.seed, self.positions)
 
     def caption(self, i: int) -> str:
         """What sample `i` got, in words: one part for each order and one for the end, separated by ``|``."""
@@ -184,54 +173,20 @@ class SecondOrder:
     def first(self) -> tuple[BlurKernels, Resize, Noise, Jpeg]:
         """The operations of the first order."""
         return (
-            BlurKernels(
-                blur_kernel_size=self.blur_kernel_size,
-                kernel_list=self.kernel_list,
-                kernel_prob=self.kernel_prob,
-                sinc_prob=self.sinc_prob,
-                blur_sigma=self.blur_sigma,
-                betag_range=self.betag_range,
-                betap_range=self.betap_range,
-            ),
-            Resize(
-                resize_prob=self.resize_prob,
-                resize_range=self.resize_range,
-                geometry=self.resize,
-                antialias=self.antialias,
-            ),
-            Noise(
-                noise_prob=self.noise_prob,
-                gaussian_noise_prob=self.gaussian_noise_prob,
-                noise_range=self.noise_range,
-                poisson_scale_range=self.poisson_scale_range,
-                gray_noise_prob=self.gray_noise_prob,
-            ),
-            Jpeg(jpeg_range=self.jpeg_range, arithmetic=self.jpeg),
+            with_options_of(self, BlurKernels),
+            with_options_of(self, Resize, geometry=self.resize),
+            with_options_of(self, Noise),
+            with_options_of(self, Jpeg, arithmetic=self.jpeg),
         )
 
     def second(self) -> tuple[BlurKernels, Resize, Noise, Jpeg, SincKernels]:
         """The operations of the second order and of the end."""
         return (
-            BlurKernels(
-                blur_kernel_size=self.blur_kernel_size2,
-                kernel_list=self.kernel_list2,
-                kernel_prob=self.kernel_prob2,
-                sinc_prob=self.sinc_prob2,
-                blur_sigma=self.blur_sigma2,
-                betag_range=self.betag_range2,
-                betap_range=self.betap_range2,
-                blur_prob=self.second_blur_prob,
-            ),
+            with_options_of(self, BlurKernels, "2", blur_prob=self.second_blur_prob),
             # upstream's second and third resize name the size, so their geometry is always aligned
-            Resize(resize_prob=self.resize_prob2, resize_range=self.resize_range2, antialias=self.antialias),
-            Noise(
-                noise_prob=self.noise_prob2,
-                gaussian_noise_prob=self.gaussian_noise_prob2,
-                noise_range=self.noise_range2,
-                poisson_scale_range=self.poisson_scale_range2,
-                gray_noise_prob=self.gray_noise_prob2,
-            ),
-            Jpeg(jpeg_range=self.jpeg_range2, arithmetic=self.jpeg),
+            with_options_of(self, Resize, "2", antialias=self.antialias),
+            with_options_of(self, Noise, "2"),
+            with_options_of(self, Jpeg, "2", arithmetic=self.jpeg),
             SincKernels(final_sinc_prob=self.final_sinc_prob, blur_kernel_size=self.blur_kernel_size2),
         )
 
@@ -246,8 +201,7 @@ class SecondOrder:
         Raises:
             ValueError: if a side is not a multiple of the scale.
         """
-        if scale < 1 or height % scale or width % scale:
-            raise ValueError(f"height and width must be multiples of the scale {scale}, got {height}x{width}")
+        check_scale(height, width, scale)
         table = uniform_table(keys, STAGES, NUMBERS)
         if self.draws == "batch":
             for purpose, columns in _SHARED.items():
@@ -293,12 +247,7 @@ class SecondOrder:
         Raises:
             ValueError: if the images are not those of the recipe, or their bands do not suit the JPEG simulation.
         """
-        batch, _, height, width = images.shape
-        if (batch, height, width) != (len(recipe), recipe.height, recipe.width):
-            raise ValueError(
-                f"the recipe is for {len(recipe)} images of {recipe.height}x{recipe.width}, "
-                f"got {batch} of {height}x{width}"
-            )
+        check_images(images, recipe)
         recipe = recipe.to("cpu")
         _, resize1, noise1, jpeg1 = self.first()
         _, resize2, noise2, jpeg2, _ = self.second()

@@ -30,8 +30,9 @@ LAYERS = {
         {"run"},
     ),
     "degradations": (
-        {"checks", "constants", "formats", "precision", "recipes", "values"},
+        {"checks", "constants", "formats", "precision", "values"},
         {"keyed_random"},
+        {"recipes"},
         {"operations"},
         {"second_order"},
         {"fused"},

@@ -46,7 +46,7 @@ def apply(config: SecondOrder, canvas: Canvas, recipe: SecondOrderRecipe) -> Can
     Returns:
         A float32 canvas [B, C, H // scale, W // scale], levels not yet rounded where no JPEG came last.
     """
-    lq = (recipe.height // recipe.scale, recipe.width // recipe.scale)
+    lq = recipe.lq_size
     keys = recipe.keys
     steps = (1 / recipe.resize1.scale).float() if config.resize == "realesrgan" else None
 

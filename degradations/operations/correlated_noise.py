@@ -45,14 +45,9 @@ def _fields(images: Sequence[Tensor], correlations: Sequence[float], context: Op
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CorrelatedNoise(Operation[StrengthRecipe]):
-    """Gaussian noise with a random correlation between all pairs of channels, for any number of bands.
+class _CorrelatedFields(Operation[StrengthRecipe]):
+    """Options and draws of noise with one random correlation between all pairs of channels."""
 
-    BSRGAN draws a random 3 x 3 covariance (`utils_blindsr.py`, `add_Gaussian_noise`); a single correlation keeps what
-    matters, that channels are neither independent nor equal, and has a meaning that can be read off a recipe.
-    """
-
-    type: Literal["correlated_noise"] = "correlated_noise"
     noise_range: tuple[float, float] = (2.0, 25.0)
     """Standard deviation, 8-bit levels."""
     correlation_range: tuple[float, float] = (0.0, 1.0)
@@ -67,6 +62,17 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
         """Two numbers: sigma, correlation."""
         return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorrelatedNoise(_CorrelatedFields):
+    """Gaussian noise with a random correlation between all pairs of channels, for any number of bands.
+
+    BSRGAN draws a random 3 x 3 covariance (`utils_blindsr.py`, `add_Gaussian_noise`); a single correlation keeps what
+    matters, that channels are neither independent nor equal, and has a meaning that can be read off a recipe.
+    """
+
+    type: Literal["correlated_noise"] = "correlated_noise"
+
     def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, context: OperationContext) -> list[Tensor]:
         """Add noise to each image and clamp it to [0, 1]."""
         fields = _fields(images, recipe.correlation.tolist(), context)
@@ -77,23 +83,12 @@ class CorrelatedNoise(Operation[StrengthRecipe]):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Speckle(Operation[StrengthRecipe]):
+class Speckle(_CorrelatedFields):
     """Multiplicative noise, image * (1 + sigma n), as of coherent light or radar (`add_speckle_noise` of BSRGAN)."""
 
     type: Literal["speckle"] = "speckle"
     noise_range: tuple[float, float] = (2.0, 25.0)
     """Standard deviation at white, 8-bit levels."""
-    correlation_range: tuple[float, float] = (0.0, 1.0)
-    """Correlation between channels, within [0, 1]."""
-
-    def __post_init__(self) -> None:
-        Operation.__post_init__(self)
-        check_range("noise_range", self.noise_range, 0, 255)
-        check_range("correlation_range", self.correlation_range, 0, 1)
-
-    def draw(self, u: Tensor) -> StrengthRecipe:
-        """Two numbers: sigma, correlation."""
-        return StrengthRecipe(between(u[:, 0], *self.noise_range), between(u[:, 1], *self.correlation_range))
 
     def apply(self, images: Sequence[Tensor], recipe: StrengthRecipe, context: OperationContext) -> list[Tensor]:
         """Scale each pixel at random and clamp it to [0, 1]."""

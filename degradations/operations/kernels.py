@@ -144,29 +144,27 @@ def _check_canvas(name: str, size: int) -> None:
         raise ValueError(f"{name} must be odd and at least {SMALLEST}, got {size}")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlurKernels:
-    """Random blur kernels, as for either order of Real-ESRGAN (defaults: its first).
+@dataclass(frozen=True, kw_only=True)  # no slots: a step of a pipeline inherits from this and from `Operation`
+class BlurOptions:
+    """Distribution of random blur kernels, as of either order of Real-ESRGAN (defaults: its first).
 
-    Args:
-        blur_kernel_size: the largest kernel and the canvas; sizes 7, 9, ... up to it are equally likely. (Upstream
-            reads the key and ignores it: its list ends at 21.)
-        kernel_list, kernel_prob: families and their weights.
-        sinc_prob: probability of a sinc kernel in place of a family.
-        blur_sigma: range of sigma_x and sigma_y, pixels.
-        betag_range, betap_range: range of beta for generalised and plateau kernels; one half of the draws falls
-            below 1, one half above.
-        blur_prob: probability that there is a blur at all.
+    Upstream reads `blur_kernel_size` and ignores it: its list of sizes ends at 21.
     """
 
     blur_kernel_size: int = 21
+    """The largest kernel's side, pixels, odd; sizes 7, 9, ... up to it are equally likely."""
     kernel_list: tuple[str, ...] = FAMILIES
+    """Families of kernels: iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso."""
     kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    """The weight of each family in `kernel_list`."""
     sinc_prob: float = 0.1
+    """Probability of a sinc kernel in place of a family."""
     blur_sigma: tuple[float, float] = (0.2, 3.0)
+    """Standard deviation along each axis of a kernel, pixels."""
     betag_range: tuple[float, float] = (0.5, 4.0)
+    """Shape of generalised kernels; half of the draws fall below 1, half above."""
     betap_range: tuple[float, float] = (1.0, 2.0)
-    blur_prob: float = 1.0
+    """Shape of plateau kernels; half of the draws fall below 1, half above."""
 
     def __post_init__(self) -> None:
         _check_canvas("blur_kernel_size", self.blur_kernel_size)
@@ -175,15 +173,14 @@ class BlurKernels:
             raise ValueError(f"kernel_list must name some of {', '.join(FAMILIES)}; got {self.kernel_list!r}")
         check_weights("kernel_prob", self.kernel_prob, len(self.kernel_list))
         check_probability("sinc_prob", self.sinc_prob)
-        check_probability("blur_prob", self.blur_prob)
         check_range("blur_sigma", self.blur_sigma, 1e-3, math.inf)
         for name, value in (("betag_range", self.betag_range), ("betap_range", self.betap_range)):
             check_range(name, value, 1e-3, math.inf)
             if not value[0] <= 1 <= value[1]:
                 raise ValueError(f"{name} must contain 1 (half of the draws lie on each side), got {value!r}")
 
-    def draw(self, u: Tensor) -> KernelRecipe:
-        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1)."""
+    def draw_kernels(self, u: Tensor, blur_prob: float = 1.0) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1); a pulse with 1 - `blur_prob`."""
         size = _draw_size(u[:, 0], self.blur_kernel_size)
         numbers = constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
         kind = numbers[choose(u[:, 2], self.kernel_prob)]
@@ -193,7 +190,7 @@ class BlurKernels:
         beta = torch.where(u[:, 6] < 0.5, between(u[:, 7], low, 1.0), between(u[:, 7], 1.0, high))
         lowest = torch.where(size < 13, math.pi / 3, math.pi / 5)
         kind = torch.where(u[:, 1] < self.sinc_prob, SINC, kind)
-        kind = torch.where(u[:, 9] < self.blur_prob, kind, PULSE)
+        kind = torch.where(u[:, 9] < blur_prob, kind, PULSE)
         return _build_recipe(
             kind,
             size,
@@ -204,6 +201,25 @@ class BlurKernels:
             omega=between(u[:, 8], lowest, math.pi),
             canvas=self.blur_kernel_size,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlurKernels(BlurOptions):
+    """Random blur kernels, or no blur.
+
+    Args:
+        blur_prob: probability of a kernel of `BlurOptions`; a pulse (no blur) otherwise.
+    """
+
+    blur_prob: float = 1.0
+
+    def __post_init__(self) -> None:
+        BlurOptions.__post_init__(self)
+        check_probability("blur_prob", self.blur_prob)
+
+    def draw(self, u: Tensor) -> KernelRecipe:
+        """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1)."""
+        return self.draw_kernels(u, self.blur_prob)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor
 
@@ -16,6 +16,18 @@ from degradations.recipes import Recipe
 NUMBERS = 12  # uniform numbers that an operation may use for its parameters
 
 R = TypeVar("R", bound=Recipe)
+T = TypeVar("T")
+
+
+def with_options_of(config: object, operation: Callable[..., T], suffix: str = "", **others: object) -> T:
+    """An `operation`, a dataclass, with the options that a configuration has under its fields' names.
+
+    Args:
+        suffix: behind each name in the configuration, such as "2" in ``noise_range2``.
+        others: options that have another name there. What is in neither keeps its default.
+    """
+    names = [field.name for field in fields(cast(Any, operation)) if hasattr(config, field.name + suffix)]
+    return operation(**{name: getattr(config, name + suffix) for name in names} | others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,7 @@ class Operation(ABC, Generic[R]):
 
     prob: float = 1.0
     """Probability that a sample gets the operation."""
+    type: str = ""  # the name of the operation in configurations: a literal in each subclass
 
     def __post_init__(self) -> None:
         check_probability("prob", self.prob)

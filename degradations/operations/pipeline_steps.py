@@ -12,49 +12,24 @@ from torch import Tensor
 from degradations.checks import check_range
 from degradations.keyed_random import between
 from degradations.operations import blur, jpeg, noise, resize
-from degradations.operations.kernels import FAMILIES, BlurKernels, KernelRecipe
-from degradations.operations.operation import Operation, OperationContext
+from degradations.operations.kernels import BlurOptions, KernelRecipe
+from degradations.operations.operation import Operation, OperationContext, with_options_of
 from degradations.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BlurStep(Operation[KernelRecipe]):
+class BlurStep(BlurOptions, Operation[KernelRecipe]):
     """Blur with a random kernel."""
 
     type: Literal["blur"] = "blur"
-    blur_kernel_size: int = 21
-    """The largest kernel's side, pixels, odd; sizes 7, 9, ... up to it are equally likely."""
-    kernel_list: tuple[str, ...] = FAMILIES
-    """Families of kernels: iso, aniso, generalized_iso, generalized_aniso, plateau_iso, plateau_aniso."""
-    kernel_prob: tuple[float, ...] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
-    """The weight of each family in `kernel_list`."""
-    sinc_prob: float = 0.1
-    """Probability of a sinc kernel in place of a family."""
-    blur_sigma: tuple[float, float] = (0.2, 3.0)
-    """Standard deviation along each axis of a kernel, pixels."""
-    betag_range: tuple[float, float] = (0.5, 4.0)
-    """Shape of generalised kernels; half of the draws fall below 1, half above."""
-    betap_range: tuple[float, float] = (1.0, 2.0)
-    """Shape of plateau kernels; half of the draws fall below 1, half above."""
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
-        self._kernels()
-
-    def _kernels(self) -> BlurKernels:
-        return BlurKernels(
-            blur_kernel_size=self.blur_kernel_size,
-            kernel_list=self.kernel_list,
-            kernel_prob=self.kernel_prob,
-            sinc_prob=self.sinc_prob,
-            blur_sigma=self.blur_sigma,
-            betag_range=self.betag_range,
-            betap_range=self.betap_range,
-        )
+        BlurOptions.__post_init__(self)
 
     def draw(self, u: Tensor) -> KernelRecipe:
-        """See `BlurKernels.draw`."""
-        return self._kernels().draw(u)
+        """See `BlurOptions.draw_kernels`."""
+        return self.draw_kernels(u)
 
     def apply(self, images: Sequence[Tensor], recipe: KernelRecipe, context: OperationContext) -> list[Tensor]:
         """See `blur.blur`."""
@@ -88,11 +63,11 @@ class ResizeStep(Operation[ScaleRecipe]):
 
     def __post_init__(self) -> None:
         Operation.__post_init__(self)
-        resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range)
+        with_options_of(self, resize.Resize)
 
     def draw(self, u: Tensor) -> ScaleRecipe:
         """See `resize.Resize.draw`."""
-        drawn = resize.Resize(resize_prob=self.resize_prob, resize_range=self.resize_range).draw(u, 1, 1)
+        drawn = with_options_of(self, resize.Resize).draw(u, 1, 1)
         return ScaleRecipe(drawn.scale, drawn.mode)
 
     def apply(self, images: Sequence[Tensor], recipe: ScaleRecipe, context: OperationContext) -> list[Tensor]:
@@ -170,12 +145,7 @@ class NoiseStep(Operation[noise.NoiseRecipe]):
         self._noise()
 
     def _noise(self) -> noise.Noise:
-        return noise.Noise(
-            gaussian_noise_prob=self.gaussian_noise_prob,
-            noise_range=self.noise_range,
-            poisson_scale_range=self.poisson_scale_range,
-            gray_noise_prob=self.gray_noise_prob,
-        )
+        return with_options_of(self, noise.Noise)
 
     def draw(self, u: Tensor) -> noise.NoiseRecipe:
         """See `noise.Noise.draw`."""
@@ -201,7 +171,7 @@ class JpegStep(Operation[jpeg.JpegRecipe]):
         self._jpeg()
 
     def _jpeg(self) -> jpeg.Jpeg:
-        return jpeg.Jpeg(jpeg_range=self.jpeg_range, subsampling=self.subsampling)
+        return with_options_of(self, jpeg.Jpeg)
 
     def draw(self, u: Tensor) -> jpeg.JpegRecipe:
         """See `jpeg.Jpeg.draw`."""

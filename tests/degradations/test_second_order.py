@@ -10,6 +10,11 @@ from torch import Tensor
 
 from degradations import Keys, SecondOrder
 from degradations.keyed_random import normals, uniforms
+from degradations.operations.jpeg import Jpeg
+from degradations.operations.kernels import BlurKernels, BlurOptions
+from degradations.operations.noise import Noise
+from degradations.operations.pipeline_steps import BlurStep
+from degradations.operations.resize import Resize
 from degradations.second_order import SecondOrderRecipe
 
 # nothing left to do but the last resize
@@ -105,6 +110,14 @@ def test_each_order_has_options_of_its_own() -> None:
                     seen.add(name)
     assert (second[0].blur_prob, sinc.final_sinc_prob, sinc.blur_kernel_size) == (0.31, 0.77, 11)
     assert seen == set(options) - {"second_blur_prob", "final_sinc_prob"}
+
+
+def test_defaults_of_the_first_order_are_those_of_the_operations() -> None:
+    """They are written out in the flat surface; `BlurStep` inherits them."""
+    assert SecondOrder().first() == (BlurKernels(), Resize(), Noise(), Jpeg())
+    step, options = BlurStep(), BlurOptions()
+    assert [field.name for field in fields(step)] == ["prob", "type", *(field.name for field in fields(options))]
+    assert all(getattr(step, field.name) == getattr(options, field.name) for field in fields(options))
 
 
 def test_each_stage_has_keys_of_its_own() -> None:
