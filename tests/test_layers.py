@@ -142,11 +142,14 @@ def tree_of(folder: Path, indent: str = "") -> Iterator[str]:
             yield f"{indent}{path.name}  {sentence(path)}"
 
 
-@pytest.mark.parametrize("package", LAYERS)
-def test_the_tree_in_contributing_is_the_rooms_own_sentences(package: str) -> None:
-    """`python tests/test_layers.py` prints it."""
+@pytest.mark.parametrize(
+    ("package", "page"),
+    [("trainer", "CONTRIBUTING.md"), ("trainer", "trainer/README.md"), ("degradations", "CONTRIBUTING.md")],
+)
+def test_the_trees_in_the_pages_are_the_rooms_own_sentences(package: str, page: str) -> None:
+    """`python tests/test_layers.py` prints them."""
     wanted = "\n".join([f"{package}/", *tree_of(ROOT / package, "  ")])
-    assert wanted in (ROOT / "CONTRIBUTING.md").read_text()
+    assert wanted in (ROOT / page).read_text()
 
 
 def test_degradations_never_import_the_trainer() -> None:
