@@ -1,1 +1,1 @@
-"""Where pictures come from, in which order, and how they are cut: up to a batch in host memory."""
+"""Training and validation pictures: sources, order, decoding and crops, up to a batch in host memory."""

@@ -1,4 +1,4 @@
-"""Telling a disk, or a network, that is away for a moment from a picture that is bad."""
+"""Distinguish a disk or network that is unavailable for a moment from a picture that is bad."""
 
 import errno
 import os
@@ -17,20 +17,20 @@ TRANSIENT_ERRNOS = frozenset(
         *(errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENXIO),
     }
 )
-"""What reading from a network's disk fails with while that is away; a bad file does not."""
+"""Errors of reading from a network disk while that is unavailable; a bad file does not cause them."""
 
 
 HTTP_CLIENTS = frozenset({"aiohttp", "httpcore", "httpx", "httpx2", "requests", "urllib3"})
-"""The packages whose errors are of a connection where they bring no answer; which of them the hub's client uses differs
-by its version."""
+"""Packages whose exceptions mean a failed connection unless they carry a response; which of them the hub's client uses
+depends on its version."""
 RETRYABLE_STATUSES = frozenset({408, 425, 429})
-"""The answers of a server, beside those from 500 on, that say nothing against what was asked for."""
+"""HTTP statuses, beside those from 500 on, that do not mean that the request was wrong."""
 
 
 class Away(Unreadable):
-    """A picture that cannot be read because its disk or its network is away.
+    """A picture that cannot be read because its disk or its network is unavailable.
 
-    It travels between processes as its text alone.
+    Between processes it is sent as its text alone.
     """
 
     def __init__(self, name: str, reason: str = "") -> None:
@@ -41,10 +41,11 @@ class Away(Unreadable):
 
 
 def read_unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
-    """What `read` makes of `file`.
+    """Call `read` for `file`, and once more after an OSError; Away in place of Unreadable if the disk is unavailable.
 
     Raises:
-        Away: it cannot be read, and neither can its folder (an unmounted one is empty), or only a network says so.
+        Away: it cannot be read, and neither can its folder (an unmounted one is empty), or the error is
+            one of a network.
         Unreadable: the picture is bad, in a folder that is there.
     """
     try:
@@ -53,12 +54,12 @@ def read_unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
         if reason := reason_away(file.parent, error.__cause__):
             raise Away(str(file), reason) from error
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:
-            return read()  # the disk may have come back in between
+            return read()  # the disk may have come back since
         raise
 
 
 def is_network_error(error: BaseException) -> bool:
-    """Whether an error, or one that led to it, is of a connection or a server, and not of what was asked for."""
+    """True if an error, or one that led to it, is of a connection or a server and not of what was requested."""
     return any(map(_is_network_error, _chain(error)))
 
 
@@ -73,14 +74,14 @@ def _is_network_error(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those in whose handling it was raised."""
+    """An error, then those during whose handling it was raised."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def reason_away(folder: Path, error: BaseException | None = None) -> str:
-    """Why a folder, from which reading failed with `error`, counts as away; nothing where it is there."""
+    """Reason why a folder counts as unavailable after a read that failed with `error`; empty if the folder is there."""
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         return os.strerror(error.errno)
     try:

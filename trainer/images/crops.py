@@ -20,20 +20,21 @@ from trainer.images.streaming.dataset import StreamedDataset
 from trainer.mistakes import Mistake
 
 ATTEMPTS = 8
-"""How many replacements are tried for one sample. At the 1 % of bad pictures that end a run, 9 in a row
-are bad once in 10^18 samples; what is met earlier is a disk that went away."""
+"""Replacements tried for one sample. At the 1 % of bad pictures that end a run, 9 in a row are bad once in 10^18
+samples; a disk that is unavailable is met earlier."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingImagesConfig:
-    """Which pictures the training cuts its samples from, and how."""
+    """The pictures that training cuts its samples from, and how they are cut."""
 
     source: Folder | Package | HubDataset | StreamedDataset | None = None
-    """Where the clean pictures are, which are degraded; null where all pairs are given."""
+    """The clean pictures, which are degraded; null if all pairs are given."""
     pairs: TrainingPairs | None = None
     """Pairs to train on as they are, such as photographs of two cameras; null has none."""
     pair_prob: float | None = None
-    """The probability of a sample to be a given pair, where there are both clean pictures and pairs; only then."""
+    """The probability of a sample to be a given pair; required if there are both clean pictures and pairs, else
+    null."""
     crop_size: int = 400
     """Side in pixels of the square that is cut from a clean picture; a smaller picture is mirrored to it."""
     use_hflip: bool = True
@@ -66,12 +67,12 @@ class TrainingImagesConfig:
 
     @property
     def radiometry(self) -> Radiometry | None:
-        """What the numbers of multi-band pictures mean; None for photographs."""
+        """Meaning of the numbers of multi-band pictures; None for photographs."""
         return next((part.radiometry for part in (self.source, self.pairs) if part), None)
 
     @property
     def budget(self) -> Budget:
-        """How much memory a picture may take."""
+        """Limit for the memory of decoding one picture."""
         return Budget(self.max_picture_mib)
 
     @property
@@ -82,13 +83,13 @@ class TrainingImagesConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrainingImage:
-    """One sample."""
+    """One sample cut from a clean picture."""
 
     pixels: Tensor
     """uint8 or uint16 [C, crop, crop], contiguous."""
     position: int
     unreadable: tuple[int, ...]
-    """Numbers of the pictures that it was to show but could not."""
+    """Numbers of the pictures that could not be decoded for this sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class GivenPairs:
     gt: Tensor
     """The same type, [m, C, gt_size, gt_size]."""
     places: Tensor
-    """int64 [m], on the host, rising: their places in the micro-batch."""
+    """int64 [m], on the host, ascending: their places in the micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +111,19 @@ class ImageBatch:
     pixels: Tensor | None
     """uint8 or uint16 [n, C, crop, crop]: those to be degraded; None where all are given pairs."""
     positions: Tensor
-    """int64 [b], on the host: what the degradations are keyed by."""
+    """int64 [b], on the host: the keys of the degradations."""
     unreadable: list[int]
     """Numbers of the pictures that could not be decoded and were replaced, one entry per failure."""
     reasons: dict[int, str] = field(default_factory=dict)
-    """Of pictures of a stream that could not be decoded, which cannot be looked up again: name and reason."""
+    """Name and reason of each picture of a stream that could not be decoded: it cannot be looked up again."""
     lengths: dict[int, int] = field(default_factory=dict)
-    """How many pictures shards of a stream hold, as learnt since the batch before."""
+    """Lengths, in pictures, of shards of a stream that were read to their end since the batch before."""
     given: GivenPairs | None = None
-    """Those that are given pairs, b - n of them."""
+    """The given pairs among the samples, b - n of them."""
 
     def pin_memory(self) -> "ImageBatch":
-        """The batch in page-locked memory, whence copies to the device overlap; the DataLoader calls this."""
+        """The batch in page-locked memory, from which copies to the device overlap with work there; DataLoader calls
+        this."""
         given = self.given and replace(self.given, lq=self.given.lq.pin_memory(), gt=self.given.gt.pin_memory())
         pixels = None if self.pixels is None else self.pixels.pin_memory()
         return replace(self, pixels=pixels, positions=self.positions.pin_memory(), given=given)
@@ -142,7 +144,7 @@ Decoded = tuple[Tensor, ...]
 
 @dataclass
 class ImageCache:
-    """Decoded pictures by number, as many as fit; the first ones stay.
+    """Cache of decoded pictures by number, without eviction: the first ones that fit stay.
 
     An epoch is a permutation, so an LRU cache that holds half of the set would serve 15 % of the reads
     (1/2 - ln(2)/2); one that never evicts serves 50 %.
@@ -153,7 +155,7 @@ class ImageCache:
     images: dict[int, Decoded] = field(default_factory=dict)
 
     def read(self, index: int, decode: Callable[[int], Decoded]) -> Decoded:
-        """Number `index`, decoded at most once if there is room."""
+        """Picture `index`, decoded at most once if there is room."""
         images = self.images.get(index)
         if images is None:
             images = decode(index)
@@ -167,14 +169,14 @@ class ImageCache:
 def first_readable_sample(
     position: int, numbers: range, seed: int, read: Callable[[int], Decoded], what: str
 ) -> tuple[Decoded, tuple[int, ...]]:
-    """What sample `position` shows of the pictures `numbers`: its own, or the first of `ATTEMPTS` others that can be.
+    """Read the picture of sample `position` out of `numbers`, or the first of `ATTEMPTS` replacements that can be read.
 
     Returns:
-        It, and the numbers of those that could not be read.
+        The decoded picture or pair, and the numbers of those that could not be read.
 
     Raises:
-        Mistake: none of them could be; `what` names them.
-        Away: the disk is away.
+        Mistake: none could be read; `what` is the noun for them.
+        Away: the disk is unavailable.
     """
     n = len(numbers)
     others = words(seed, position, DataPurpose.REPLACEMENT, ATTEMPTS)
@@ -183,7 +185,7 @@ def first_readable_sample(
         try:
             return read(numbers[index]), tuple(unreadable)
         except Away:
-            raise  # the disk is, and no picture is bad
+            raise  # the disk is at fault and not the picture, so there is no replacement
         except Unreadable as error:
             unreadable.append(numbers[index])
             last = error
@@ -222,7 +224,7 @@ class TrainingImages(Dataset[TrainingImage]):
         return TrainingImage(training_crop(image, position, self.config, self.seed), position, unreadable)
 
     def describe(self, position: int) -> str:
-        """What sample `position` shows, for a person."""
+        """Number and picture of sample `position`, for messages."""
         return f"position {position}: {self.source.name(image_at(position, len(self.source), self.seed))}"
 
     def _read(self, index: int) -> Decoded:
@@ -230,7 +232,7 @@ class TrainingImages(Dataset[TrainingImage]):
 
 
 def training_crop(image: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
-    """What sample `position` shows of its picture.
+    """Cut and augment the picture of sample `position`.
 
     Args:
         image: uint8 or uint16 [C, H, W].
@@ -246,7 +248,8 @@ def training_crop(image: Tensor, position: int, config: TrainingImagesConfig, se
 
 
 def augment(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: int) -> Tensor:
-    """Sample `position` [C, H, H] as it is shown: BasicSR's `augment`, each mirror image with probability 1/2."""
+    """Augment sample `position` [C, H, H] as BasicSR's `augment`: flips and transposition, each with probability
+    1/2."""
     hflip, vflip, transpose = (word & 1 for word in words(seed, position, DataPurpose.FLIP, 3))
     dtype, pixels = pixels.dtype, bits(pixels)
     if config.use_hflip and hflip:
@@ -259,7 +262,7 @@ def augment(pixels: Tensor, position: int, config: TrainingImagesConfig, seed: i
 
 
 def square_at(image: Tensor, row: int, column: int, size: int) -> Tensor:
-    """A square of a picture, chosen by two 32-bit words.
+    """Cut a square from a picture at a place chosen by two 32-bit words.
 
     A picture smaller than the square is continued to the right and below by mirroring without repeating the
     edge (OpenCV's BORDER_REFLECT_101, as upstream), again and again if it must be.
@@ -282,7 +285,7 @@ def square_at(image: Tensor, row: int, column: int, size: int) -> Tensor:
 
 
 def reflected_indices(length: int, size: int) -> Tensor:
-    """Indices 0, 1, ..., length-1, length-2, ..., 1, 0, 1, ... : int64 [size]."""
+    """Indices that continue a row by mirroring, 0, 1, ..., length-1, length-2, ..., 1, 0, 1, ... : int64 [size]."""
     if length == 1:
         return torch.zeros(size, dtype=torch.int64)
     phase = torch.arange(size) % (2 * length - 2)
@@ -290,5 +293,5 @@ def reflected_indices(length: int, size: int) -> Tensor:
 
 
 def word_below(word: int, n: int) -> int:
-    """A uniform 32-bit word to `range(n)`: multiply and shift; the bias is below n / 2**32."""
+    """Map a uniform 32-bit word to `range(n)`: multiply and shift; the bias is below n / 2**32."""
     return (word * n) >> 32

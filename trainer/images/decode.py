@@ -1,4 +1,4 @@
-"""Any picture file to what a person sees in it: 8-bit RGB."""
+"""Decode any picture file to 8-bit RGB, as viewers show it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from torch import Tensor
 from trainer.images.opened import BUDGET, Budget, Unreadable, load, opened, reason_of
 
 STRIP = 2**20
-"""Pixels that are converted at once: what a conversion makes on its way is then small beside the picture."""
+"""Pixels converted at a time, so that temporary copies are small beside the picture."""
 
 
 def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
-    """Decode one picture to RGB as a person sees it.
+    """Decode one picture to RGB as viewers show it.
 
     * Gray becomes three equal channels; a palette is looked up; CMYK is converted without a profile.
     * Transparency is laid over white, the page on which viewers show it: the colours that files keep under
@@ -23,12 +23,12 @@ def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
     * 16-bit gray is scaled by 1/257 and rounded. 16-bit RGB(A) is cut to its high byte by Pillow while
       decoding, which is at most one level away from rounding.
     * The EXIF orientation is applied. Colour profiles are not: no tool of the field applies them.
-    * Of several frames or pages the first counts.
+    * Of several frames or pages the first is decoded.
 
     Args:
         data: the bytes of the file, or its path.
-        name: what to call the picture in an error.
-        budget: how much memory it may take.
+        name: the picture's name in errors.
+        budget: the limit for the memory of decoding.
 
     Returns:
         uint8 [3, H, W] in [0, 255]. It is a view of interleaved memory (H, W, 3): cut first, then ask for
@@ -47,14 +47,14 @@ def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
     except Unreadable:
         raise
     except Exception as error:
-        # Pillow's plugins raise what they meet (OSError, SyntaxError, ValueError, struct.error, zlib.error),
-        # and none of it may end a run.
+        # Pillow's plugins raise many kinds (OSError, SyntaxError, ValueError, struct.error, zlib.error),
+        # and none of them may end a run.
         raise Unreadable(name, reason_of(error)) from error
     return torch.from_numpy(rgb).permute(2, 0, 1)
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """[H, W, 3], converted strip by strip."""
+    """Convert to RGB [H, W, 3], strip by strip."""
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, STRIP // image.width)
     for top in range(0, image.height, rows):
@@ -65,7 +65,7 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray[Any, np.dtype[np.uint8]
 
 
 def _converted(strip: Image.Image, name: str) -> np.ndarray[Any, Any]:
-    """What a picture shows, as RGB or as gray [h, w, 1]."""
+    """A strip as RGB [h, w, 3] or gray [h, w, 1], transparency laid over white."""
     if strip.mode.startswith("I"):
         return _from_16_bit(strip, name)
     if strip.has_transparency_data:

@@ -18,9 +18,9 @@ GLOB = frozenset("*?[")
 OF_SPLITS = re.compile(
     r"Bad split|Instruction \S*\[|Percent slice|Requested slice|Split name|Unknown split|Unrecognized instruction"
 )
-"""How what `datasets` says begins where a split is wrong, or a part of one."""
+"""Beginnings of messages of `datasets` about a wrong split, or a wrong part of one."""
 PROBES = 32
-"""Rows, spread evenly, by whose content a dataset is recognised."""
+"""Rows, spread evenly, whose content identifies a dataset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Rows:
     column: str
     identity: Identity
     roots: tuple[Path, ...] = ()
-    """The folders below which a row may name a file in place of holding it."""
+    """Folders below which a row may name a file in place of holding it."""
     radiometry: Radiometry | None = None
     budget: Budget = BUDGET
     key: str = "path"
@@ -60,7 +60,7 @@ class HubDataset:
     """A Hugging Face dataset with a column of pictures, read by row number (not streamed)."""
 
     path: PathText
-    """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
+    """`user/name` on the hub, a folder written by `save_to_disk`, or a parquet file, folder or `tiles/*.parquet`."""
     name: str | None = None
     """The configuration (subset) of the dataset, where it has several."""
     split: str = "train"
@@ -78,7 +78,7 @@ class HubDataset:
         """Load the dataset (from the hub: download it into the cache) and find its pictures.
 
         Raises:
-            Mistake: it cannot be had, is empty, has no such split, or no column of pictures.
+            Mistake: it cannot be loaded, is empty, has no such split, or no column of pictures.
         """
         import datasets  # 0.5 s, and only runs with such a source need it
 
@@ -126,7 +126,8 @@ class HubDataset:
         return datasets.load_dataset(self.path, self.name, split=self.split, revision=self.revision)
 
     def _split_of(self, saved: Any) -> Any:
-        """`save_to_disk` writes one split without a name, or a dictionary of splits."""
+        """The wanted split, or part of it, out of what `save_to_disk` wrote: one unnamed split, or a dictionary of
+        them."""
         import datasets
 
         base, part, _ = self.split.partition("[")
@@ -142,15 +143,15 @@ class HubDataset:
 
 
 def decode_stored(stored: Any, name: str, roots: tuple[Path, ...] = (), budget: Budget = BUDGET) -> Tensor:
-    """Decode what a column of Image(decode=False) holds: see `decode` and `picture_in`."""
+    """Decode a value of a column of Image(decode=False): see `decode` and `picture_in`."""
     return decode(picture_in(stored, name, roots), name, budget)
 
 
 def picture_in(stored: Any, name: str, roots: tuple[Path, ...]) -> bytes | Path:
-    """The picture that a row holds; or the file that it names, if that lies below one of `roots`.
+    """The encoded picture in a row; or the path of the file that it names, if that lies below one of `roots`.
 
-    A row is data that others made: without that it would choose which of this machine's files are trained on, shown and
-    pushed. Raises Unreadable where there is neither.
+    Rows come from other people: without this check they would choose which of this machine's files are trained on,
+    shown and pushed. Raises Unreadable if there is neither.
     """
     if stored is None or (stored["bytes"] is None and stored["path"] is None):
         raise Unreadable(name, "the row holds no picture")
@@ -166,8 +167,8 @@ def picture_in(stored: Any, name: str, roots: tuple[Path, ...]) -> bytes | Path:
 
 
 def roots_of(path: str) -> tuple[Path, ...]:
-    """The folders below which rows of the dataset at `path` may name files: that of its own files; from the hub, where
-    pictures that are files of a repository are kept."""
+    """Folders below which rows of the dataset at `path` may name files: that of its own files; from the hub, the cache
+    that holds a repository's files."""
     import datasets
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -182,7 +183,7 @@ def roots_of(path: str) -> tuple[Path, ...]:
 
 
 def identity_of_rows(rows: Any, column: str) -> Identity:
-    """By what the rows of a dataset are recognised: how many there are, and what some of them hold."""
+    """Identity of a dataset's column: the number of rows, and the content of some of them."""
     count = len(rows)
     probed = sorted({number * (count - 1) // max(1, PROBES - 1) for number in range(PROBES)} if count else ())
     parts: list[object] = [count]
@@ -196,19 +197,19 @@ def identity_of_rows(rows: Any, column: str) -> Identity:
 
 
 def is_local_path(path: str) -> bool:
-    """Whether a dataset's path names files here, and no repository on the hub."""
+    """True if a dataset's path names local files and no repository on the hub."""
     return Path(path).exists() or bool(GLOB & set(path))
 
 
 def check_dataset_path(path: str) -> None:
-    """Mistake, before the hub is asked again and again, where `path` can be nothing that it has."""
+    """Mistake for a `path` that is neither here nor can be on the hub, before the hub is asked again and again."""
     check_path(path, "path")
     if not GLOB & set(path) and is_absent(path):
         raise Mistake(f"path: {path!r} does not exist (seen from {str(Path.cwd())!r}), and is no name on the hub.")
 
 
 def hint(path: str) -> str:
-    """How an error about `path` ends: what to look at, where that is the hub."""
+    """End of an error message about `path`: what to check if the hub was asked."""
     if is_local_path(path) or Path(path).suffix in (".parquet", ".tar"):
         return "."
     return (
@@ -218,7 +219,7 @@ def hint(path: str) -> str:
 
 
 def find_column(features: Any, where: str) -> str:
-    """The column of pictures: `image`, or the only one; Mistake where that is not clear."""
+    """Name of the column of pictures: `image`, or the only one; Mistake if that is ambiguous."""
     import datasets
 
     if "image" in features:
@@ -231,7 +232,7 @@ def find_column(features: Any, where: str) -> str:
 
 
 def listed(features: Any) -> str:
-    """`image (Image(mode=None, decode=True)), label (Value('int64'))`"""
+    """Names and types of columns: `image (Image(mode=None, decode=True)), label (Value('int64'))`."""
     return ", ".join(f"{name} ({feature})" for name, feature in features.items())
 
 
@@ -241,7 +242,7 @@ def key_of(error: Exception) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says went wrong, without what follows; and the cause, where it says that something else did."""
+    """First line of an exception's message, with that of its cause if the message does not contain it."""
     lines = str(error).strip().splitlines()
     said = lines[0].rstrip(".!") if lines else type(error).__name__
     if error.__cause__ is None:

@@ -1,4 +1,4 @@
-"""By what pictures are recognised: their names below their folder, their sizes and their content, never a path."""
+"""Identity of a set of pictures: checksums of names below their folder, sizes and content, never of a path."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,20 +10,20 @@ from trainer.mistakes import Mistake
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What pictures are, wherever they lie: equal for a moved folder, another mount point, another machine."""
+    """Identity of a set of pictures: the same for a moved folder, another mount point and another machine."""
 
     pictures: int
-    """How many there are; of a stream, shards."""
+    """Number of pictures; of a stream, number of shards."""
     names: str
     """A checksum of their names below their folder, in order."""
     content: str
-    """A checksum of names, and of sizes or what rows hold, as far as that is cheap."""
+    """A checksum of names, and of file sizes or the content of rows, as far as that is cheap."""
     times: str = ""
-    """A checksum of when files were modified: a copy has other times, so this is only noted."""
+    """A checksum of the files' modification times: a copy has other times, so a difference is only reported."""
 
 
 def sha256_of(parts: Iterable[object]) -> str:
-    """A checksum of texts, numbers and bytes in their order; names that are not UTF-8 too."""
+    """SHA-256, hexadecimal, of texts, numbers and bytes in their order; names need not be UTF-8."""
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
@@ -32,7 +32,7 @@ def sha256_of(parts: Iterable[object]) -> str:
 
 
 def identity_of_files(root: str, files: Iterable[str]) -> Identity:
-    """The identity of files below a folder; one that is gone has no size.
+    """The identity of files below a folder; a missing one counts with size -1.
 
     Raises Mistake where the folder is gone.
     """
@@ -41,7 +41,7 @@ def identity_of_files(root: str, files: Iterable[str]) -> Identity:
         size, time = _size_and_time(Path(root, name))
         if size < 0 and not Path(root).is_dir():
             raise Mistake(f"path: folder {root!r} went away while it was read.")
-        if size < 0:  # or it was away for a moment
+        if size < 0:  # it may have been unavailable for a moment
             size, time = _size_and_time(Path(root, name))
         sizes.append(size)
         times.append(time)
@@ -49,7 +49,7 @@ def identity_of_files(root: str, files: Iterable[str]) -> Identity:
 
 
 def _size_and_time(file: Path) -> tuple[int, int]:
-    """Bytes and nanoseconds; -1 for a link that leads nowhere."""
+    """Size in bytes and modification time in nanoseconds; -1 for a link that leads nowhere."""
     try:
         status = file.stat()
     except OSError:
@@ -58,7 +58,7 @@ def _size_and_time(file: Path) -> tuple[int, int]:
 
 
 def combined(*parts: Identity) -> Identity:
-    """The identity of several sources together, counted as the first."""
+    """The identity of several sources together, with the count of the first."""
     return Identity(
         parts[0].pictures,
         sha256_of(part.names for part in parts),

@@ -1,4 +1,4 @@
-"""How pictures are kept: whole levels of 8 bits (photographs) or 16 (reflectance), which stand for [0, 1]."""
+"""Storage of pictures: integer levels of 8 bits (photographs) or 16 (reflectance), which stand for [0, 1]."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ def unit(pictures: Tensor) -> Tensor:
 
 
 def bits(pictures: Tensor) -> Tensor:
-    """The same memory with uint16 seen as int16, which flips and lookups know on every device."""
+    """The same memory with uint16 viewed as int16, which flips and lookups support on every device."""
     return pictures.view(torch.int16) if pictures.dtype == torch.uint16 else pictures
 
 

@@ -1,4 +1,4 @@
-"""Which files below a folder are pictures; what was left out, and why, in words."""
+"""List the pictures below a folder, with notes on files that were left out."""
 
 import os
 import stat
@@ -18,9 +18,9 @@ IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"}
     | {suffix for suffix, feature in _OPTIONAL.items() if features.check(feature)}
 )
-"""What counts as a picture in a folder, by the end of its name in lower case: what this Pillow reads safely."""
-ENDINGS_SAID = 6
-"""Endings of files left out that are told apart."""
+"""Endings, in lower case, of files that count as pictures in a folder: formats that this Pillow reads safely."""
+ENDINGS_LISTED = 6
+"""Endings of left-out files that a note counts one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Listing:
     files: tuple[str, ...]
     """Relative to the folder, with "/", sorted so that every machine numbers them alike."""
     notes: tuple[str, ...] = ()
-    """What was left out and what is there twice, a sentence each."""
+    """Notes on files that were left out or are there twice, a sentence each."""
 
 
 def printable(name: str) -> str:
-    r"""A file's name as it can be printed, encoded and drawn: bytes that are not UTF-8, and control characters, as
-    `\xff`, `\n`."""
+    r"""A file's name in a form that can be printed, encoded and drawn: bytes that are not UTF-8, and control
+    characters, as `\xff`, `\n`."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter >= " " and letter != "\x7f" else repr(letter)[1:-1] for letter in text)
 
 
 def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
-    """What lies in a folder, hidden names included; Mistake, naming `key`, where that is nothing."""
+    """The entries of a folder, hidden ones included; Mistake, naming `key`, if it is missing, a file, or empty."""
     try:
         with os.scandir(path) as entries:
             found = list(entries)
@@ -76,19 +76,19 @@ def find_images(path: str, key: str) -> tuple[str, ...]:
 
 @dataclass
 class _Walk:
-    """One pass through a folder and those below it."""
+    """One recursive pass through a folder."""
 
     key: str
     odd: dict[str, str] = field(default_factory=dict)
-    """What is no regular file -> what it is."""
+    """Entries that are no regular files -> their kind."""
     first: dict[tuple[int, int], str] = field(default_factory=dict)
-    """Device and number of a file -> the name under which it was met first."""
+    """Device and inode of a file -> the name under which it was found first."""
     again: dict[str, str] = field(default_factory=dict)
-    """Links to files that were met under another name -> that name."""
+    """Further names of files found before -> the first name."""
 
     def below(self, path: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-        """All regular files below a folder, and links that lead nowhere. `above` led here: a link back to one of those
-        folders is not followed."""
+        """All regular files below a folder, and links that lead nowhere. `above` are the folders on the way here: a
+        link back to one of them is not followed."""
         here = Path(path).stat()
         identity = (here.st_dev, here.st_ino)
         if identity in above:
@@ -109,7 +109,8 @@ class _Walk:
                 self.odd[name] = str(error.strerror).lower()
 
     def _is_file(self, entry: os.DirEntry[str], name: str, device: int) -> bool:
-        """Whether it is to be opened: a regular file, or a link whose target is gone, which is said when it is read."""
+        """True for an entry to be read: a regular file, or a link whose target is missing, which is reported when it is
+        read."""
         if entry.is_file():
             to = entry.stat() if entry.is_symlink() else None
             identity = (to.st_dev, to.st_ino) if to else (device, entry.inode())
@@ -124,9 +125,9 @@ class _Walk:
         return False
 
     def notes(self, endings: Counter[str]) -> Iterator[str]:
-        """What a person should know of it, `endings` being those of the files that are left out."""
+        """Notes on what was left out or is there twice; `endings` counts those of the files that were left out."""
         if endings:
-            first = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:ENDINGS_SAID]
+            first = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:ENDINGS_LISTED]
             told = [f"{count} {suffix or 'without one'}" for suffix, count in first]
             rest = endings.total() - sum(count for _, count in first)
             told += [f"{rest} others"] if rest else []

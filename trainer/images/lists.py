@@ -11,12 +11,13 @@ from trainer.files.paths import check_path
 from trainer.mistakes import Mistake
 
 SHAPE = re.compile(r"\s+\(\d+,\s*\d+(,\s*\d+)?\)(\s+\d+)?$")
-"""What BasicSR writes behind a name: the picture's shape, and in an LMDB's list the level of compression."""
+"""End of a line in BasicSR's lists: the picture's shape, and for an LMDB the level of compression."""
 SHOWN = 3
 
 
 def read_list(path: str) -> list[list[str]]:
-    """The names on each line that has any: one, or two that a comma and a blank part. Blanks may be in a name.
+    """Names on each line of a list that is not empty: one, or two separated by a comma and a blank. Blanks may be in a
+    name.
 
     Raises Mistake, naming the key `list`, where the file cannot be read or names nothing, a line has more than two
     names, or a name is absolute or has a `..` in it.
@@ -58,7 +59,8 @@ def names_of_list(path: str, folder: str, there: Iterable[str]) -> tuple[str, ..
 
 
 def check_present(path: str, folder: str, names: Iterable[str], there: Iterable[str]) -> None:
-    """Mistake, with how many and which, where a folder lacks some of the `names` that a list has."""
+    """Mistake, with count and examples, if a folder lacks some of the `names` of a list; `there` are those found in
+    it."""
     wanted = set(names)  # one walk of the folder costs less than a question for each of a million files
     absent = sorted(name for name in wanted.difference(there) if not Path(folder, name).is_file())
     if absent:
@@ -67,5 +69,5 @@ def check_present(path: str, folder: str, names: Iterable[str], there: Iterable[
 
 
 def examples(names: Sequence[str]) -> str:
-    """The first few of some names, for a sentence."""
+    """The first few of some names, for a message."""
     return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

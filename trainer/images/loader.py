@@ -1,8 +1,8 @@
 """Micro-batches of training images for one rank, without end, decoded in worker processes.
 
-The training process never sits in a read: a thread asks the workers, and it waits for that by `WATCH.until`. Samples
-follow from their positions, so a reading that breaks off (a worker is killed, the disk is away) begins again at the
-same position, and the stream stays what it is.
+The training process never blocks in a read: a thread asks the workers, and the process waits by `WATCH.until`. Samples
+follow from their positions, so after an interruption (a killed worker, an unavailable disk) reading begins again at the
+same position, and the stream is unchanged.
 """
 
 import atexit
@@ -18,19 +18,19 @@ from trainer.images.reading import BatchReader, PositionQueue, TrainingDataset
 from trainer.mistakes import Mistake
 
 TICK = 0.2
-"""Seconds after which a wait looks around: for a stop request, and for workers that died."""
+"""Seconds between two looks, during a wait, for a stop request and for workers that died."""
 GRACE = 10.0
-"""Seconds that a batch may take after a stop request: the state is whole without it."""
-DEATHS, FORGOTTEN = 3, 1000
-"""So many times may workers die within so many batches."""
-BURIAL = 1.0
-"""Seconds in which a worker's death shows, after the first error that comes of it."""
+"""Seconds that a batch may still take after a stop request: the state can be saved without it."""
+MOST_DEATHS, WITHIN_BATCHES = 3, 1000
+"""Deaths of workers that are allowed, and the number of batches within which they are counted."""
+DEATH_DELAY = 1.0
+"""Seconds to wait for a worker's death to show, after an error that may come of it."""
 PAUSE, LONGEST_PAUSE = 1.0, 30.0
-"""Seconds until a disk that is away is tried again; doubled each time."""
+"""Seconds until an unavailable disk is tried again, and the limit up to which they are doubled each time."""
 
 
 class ImageLoader(Iterator[ImageBatch]):
-    """The micro-batches of one rank in the order of the stream; there is no state to save.
+    """Iterator over the micro-batches of one rank, in the order of the stream; there is no state to save.
 
     The workers start with the object, and end with `close()`, with the object, or with the process.
     """
@@ -40,13 +40,13 @@ class ImageLoader(Iterator[ImageBatch]):
 
         Args:
             images: samples by position, the same on every rank.
-            positions: what this rank reads, a list for each micro-batch, such as `Positions`.
+            positions: those that this rank reads, a list for each micro-batch, such as `Positions`.
             pin_memory: deliver in page-locked memory; for a CUDA device.
         """
         self.images, self.queue, self.pin_memory = images, PositionQueue(positions), pin_memory
         self.reader: BatchReader | None = BatchReader(images, self.queue, pin_memory)
         self.delivered = 0
-        self.deaths: deque[int] = deque(maxlen=DEATHS + 1)
+        self.deaths: deque[int] = deque(maxlen=MOST_DEATHS + 1)
         self.away, self.pause, self.again_at = "", PAUSE, 0.0
         _LOADERS.add(self)
 
@@ -54,7 +54,7 @@ class ImageLoader(Iterator[ImageBatch]):
         """The next micro-batch.
 
         Raises:
-            Mistake: no picture could be decoded in its place: see `TrainingImages`.
+            Mistake: neither a picture nor its replacements could be decoded: see `TrainingImages`.
             GivenUp: none came within the limit or after a stop request, or workers die again and again.
         """
         if self.reader is None:
@@ -70,8 +70,8 @@ class ImageLoader(Iterator[ImageBatch]):
         return batches[0]
 
     def _poll(self) -> list[ImageBatch] | None:
-        """What the workers have made, nothing where there is no more; None while it is not there."""
-        if self.reader is None:  # the disk is away
+        """The next batch in a list, an empty list at the end, or None if nothing has come yet."""
+        if self.reader is None:  # the disk is unavailable
             time.sleep(TICK)
             if time.monotonic() > self.again_at:
                 self._begin_again()
@@ -80,27 +80,27 @@ class ImageLoader(Iterator[ImageBatch]):
         if isinstance(answer, ImageBatch | StopIteration):
             return [answer] if isinstance(answer, ImageBatch) else []
         if isinstance(answer, Mistake):
-            # From a worker it comes as the text of a traceback, which ends in the sentence.
+            # A worker's exception arrives as the text of a traceback, which ends in the sentence.
             raise Mistake(str(answer).rsplit("Mistake: ", 1)[-1].strip()) from None
         if isinstance(answer, Away):
             self.away = str(answer).rsplit("Away: ", 1)[-1].strip()
             self.again_at, self.pause = time.monotonic() + self.pause, min(2 * self.pause, LONGEST_PAUSE)
             self.close()
-        elif dead := self.reader.dead(0 if answer is None else BURIAL):
+        elif dead := self.reader.dead(0 if answer is None else DEATH_DELAY):
             self._replace_workers(dead)
         elif answer is not None:
             raise answer
         return None
 
     def _replace_workers(self, dead: list[int]) -> None:
-        """Begin again after workers died; GivenUp where they do so too often."""
+        """Start new workers in place of dead ones; GivenUp if they die too often."""
         self.deaths.append(self.delivered)
         sentence = f"{WATCH.rank}: a process that decodes pictures was killed ({', '.join(map(str, dead))})"
-        if len(self.deaths) > DEATHS and self.delivered - self.deaths[0] <= FORGOTTEN:
+        if len(self.deaths) > MOST_DEATHS and self.delivered - self.deaths[0] <= WITHIN_BATCHES:
             self.close()
             raise GivenUp(
-                f"{sentence}, for the {len(self.deaths)}th time within {FORGOTTEN} batches: is the machine short of "
-                "memory? A smaller images.dataloader_num_workers or images.cache_mib needs less."
+                f"{sentence}, for the {len(self.deaths)}th time within {WITHIN_BATCHES} batches: is the machine short "
+                "of memory? A smaller images.dataloader_num_workers or images.cache_mib needs less."
             )
         say(f"{sentence}; another one does its work.")
         self._begin_again()
@@ -112,7 +112,7 @@ class ImageLoader(Iterator[ImageBatch]):
         self.reader.ask()
 
     def _describe_wait(self) -> str:
-        """What is read for the batch, as a person knows it."""
+        """The samples that are being read for the batch, for the message of a long wait."""
         if self.away:
             return f"{self.away}; it is tried again"
         wanted = self.queue.first()
@@ -132,7 +132,7 @@ class ImageLoader(Iterator[ImageBatch]):
 _LOADERS: WeakSet[ImageLoader] = WeakSet()
 
 
-@atexit.register  # so before multiprocessing's own exit, which would wait for them
+@atexit.register  # runs before multiprocessing's own exit handler, which would wait for the workers
 def _close_all() -> None:
     for loader in list(_LOADERS):
         loader.close()

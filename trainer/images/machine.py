@@ -1,4 +1,4 @@
-"""What this machine has for the processes that decode pictures: cores, and shared memory."""
+"""Resources of this machine for the processes that decode pictures: cores, and shared memory."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 from trainer.mistakes import Mistake
 
 PREFETCHED = 2
-"""Batches that each worker makes ahead: DataLoader's default."""
+"""Batches that each worker prepares ahead: DataLoader's default."""
 SHARED = Path("/dev/shm")
 REMEDY = "`docker run --shm-size`, or whoever mounts it, can give more; images.dataloader_num_workers=0 needs none"
 
 
 def local_processes(processes: int = 1) -> int:
-    """How many of a run's processes are on this machine: the launcher says so, or all that Slurm's nodes share."""
+    """Number of a run's processes on this machine: as the launcher gives it, or an equal share for each of Slurm's
+    nodes."""
     nodes = int(os.environ.get("SLURM_NNODES", 1))
     return int(os.environ.get("LOCAL_WORLD_SIZE", max(1, processes // nodes)))
 
@@ -24,7 +25,7 @@ def cores_of_a_process(local: int | None = None) -> int:
 
 
 def note_on_workers(wanted: int, local: int) -> list[str]:
-    """A sentence where there are fewer cores than processes that decode are asked for."""
+    """A note if more decoding processes are asked for than there are cores."""
     if wanted <= (most := cores_of_a_process(local)):
         return []
     return [
@@ -34,7 +35,7 @@ def note_on_workers(wanted: int, local: int) -> list[str]:
 
 
 def check_shared_memory(batch: int, workers: int, local: int, folder: Path = SHARED) -> None:
-    """Whether the batches that wait for the processes of this machine fit into its shared memory.
+    """Check that the batches queued for the processes of this machine fit into its shared memory.
 
     Args:
         batch: bytes of a micro-batch.

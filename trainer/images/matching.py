@@ -1,4 +1,4 @@
-"""The names of pictures, and of the poor pictures that belong to them."""
+"""Names of pictures, and of the low-quality pictures that belong to them."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -13,13 +13,13 @@ def without_ending(file: str) -> str:
 
 
 def partner(stem: str, lq_name: str) -> str:
-    """The relative path, without its ending, of the poor picture that belongs to a good one's."""
+    """The relative path, without its ending, of the low-quality picture that belongs to picture `stem`."""
     path = PurePosixPath(stem)
     return str(path.with_name(lq_name.replace("{}", path.name)))
 
 
 def files_by_stem(folder: str, key: str) -> dict[str, str]:
-    """Relative path without its ending -> relative path; Mistake where two pictures share one."""
+    """Relative path without its ending -> relative path, of the pictures in a folder; Mistake if two share one."""
     found: dict[str, str] = {}
     for file in find_images(folder, key):
         stem = without_ending(file)

@@ -30,7 +30,7 @@ from trainer.images.sources import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Clean pictures, then given pairs, under one numbering. It names them, and says why one cannot be read."""
+    """Clean pictures, then given pairs, under one numbering, by which they are named and read."""
 
     clean: ImageSource | None
     pairs: PairSource
@@ -42,23 +42,23 @@ class Mixture:
 
     @property
     def where(self) -> str:
-        """All sources in the words of an error."""
+        """All sources, for error messages."""
         return f"{self.clean.where} and pairs of {self.pairs.where}" if self.clean else f"pairs of {self.pairs.where}"
 
     @property
     def identity(self) -> Identity:
-        """By what all are recognised, counted as they are numbered."""
+        """Identity of all sources, with the count of the mixture."""
         parts = (self.clean.identity, self.pairs.identity) if self.clean else (self.pairs.identity,)
         return replace(combined(*parts), pictures=len(self))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how they were found."""
+        """Notes on how the pictures were found, a sentence each."""
         return (self.clean.notes if self.clean else ()) + self.pairs.notes
 
     @property
     def key(self) -> str:
-        """The key that an error of a pair begins with."""
+        """The configuration key that errors about a pair begin with."""
         return self.pairs.key
 
     @property
@@ -70,7 +70,7 @@ class Mixture:
         return self.first + len(self.pairs)
 
     def is_given(self, position: int, seed: int) -> bool:
-        """Whether sample `position` is a given pair, which nothing has degraded."""
+        """True if sample `position` is a given pair, which is not degraded."""
         return self.pair_prob is None or words(seed, position, DataPurpose.GIVEN, 1)[0] < self.pair_prob * 2**32
 
     def name(self, index: int) -> str:
@@ -80,13 +80,15 @@ class Mixture:
         return self.pairs.name(index - self.first)
 
     def read(self, index: int) -> Tensor:
-        """The picture, or the ground truth of the pair; Unreadable where that fails, or the pair is none."""
+        """The picture, or the ground truth of the pair; Unreadable if it cannot be decoded, or its pair does not fit
+        it."""
         if self.clean and index < self.first:
             return self.clean.read(index)
         return self.pair(index - self.first)[1]
 
     def pair(self, number: int) -> tuple[Tensor, Tensor]:
-        """Pair `number`, LQ and ground truth; Unreadable where that fails, it is none, or no patch fits into it."""
+        """Pair `number`, LQ and ground truth; Unreadable if it cannot be decoded, the sizes do not match, or no patch
+        fits in."""
         lq, gt = self.pairs.read(number, self.scale)
         if min(gt.shape[1:]) < self.gt_size:
             size = f"{gt.shape[2]}x{gt.shape[1]}"
@@ -102,7 +104,7 @@ class TrainingPair:
     gt: Tensor
     position: int
     unreadable: tuple[int, ...]
-    """Numbers, in the mixture, of the pairs that it was to show but could not."""
+    """Numbers, in the mixture, of the pairs that could not be read for this sample."""
 
 
 class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
@@ -130,7 +132,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         return TrainingPair(lq, gt, position, unreadable)
 
     def collate(self, samples: Sequence[TrainingImage | TrainingPair]) -> ImageBatch:
-        """The batch: what is to be degraded, and given pairs with their places."""
+        """The batch: pictures to be degraded, and given pairs with their places."""
         positions = torch.tensor([sample.position for sample in samples])
         clean = [sample for sample in samples if isinstance(sample, TrainingImage)]
         pairs = [sample for sample in samples if isinstance(sample, TrainingPair)]
@@ -146,7 +148,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         return replace(batch, unreadable=unreadable, given=given)
 
     def describe(self, position: int) -> str:
-        """What sample `position` shows, for a person."""
+        """Number and picture of sample `position`, for messages."""
         if self.images and not self.source.is_given(position, self.seed):
             return self.images.describe(position)
         count = len(self.source) - self.source.first
@@ -156,7 +158,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         return self.cache.read(index, lambda number: self.source.pair(number - self.source.first))
 
     def _patch(self, lq: Tensor, gt: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """The same random square of both, turned alike: BasicSR's `paired_random_crop` and `augment`."""
+        """Cut the same random square from both and augment them alike: BasicSR's `paired_random_crop` and `augment`."""
         scale = self.source.scale
         side = self.source.gt_size // scale
         row, column = words(self.seed, position, DataPurpose.CROP, 2)

@@ -1,4 +1,4 @@
-"""Opening a picture file with Pillow: stated formats only, within a budget of memory, to its last row."""
+"""Open a picture file with Pillow: listed formats only, within a memory budget, complete to its last row."""
 
 import stat
 from collections.abc import Iterator
@@ -13,21 +13,22 @@ from PIL.ImageFile import ImageFile
 from degradations.formats import FORMATS
 
 # Pillow's own guard counts pixels, warns at 89 million and raises at 179, for web servers; here a budget in bytes is
-# applied instead, before a pixel is decoded.
+# checked instead, before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 PER_PIXEL = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
-"""Bytes in which Pillow keeps a pixel; of any other mode four."""
+"""Bytes per pixel in Pillow's memory, by mode; any other mode takes four."""
 CODECS = {"AVIF": 8, "JPEG2000": 14, "WEBP": 12}
-"""Bytes per pixel that a decoder holds beside Pillow's picture (measured), where that is more than the picture turned
+"""Bytes per pixel that a decoder holds beside Pillow's picture (measured), if that is more than a copy turned
 upright."""
 RESULT = 3
 """Bytes per pixel of RGB."""
 
 DENSEST = 10_000
-"""Pixels per byte of a file that no picture has: deflate ends at 8256 of one bit, photographs below 100."""
+"""Pixels per byte of a file above which it is no picture: deflate reaches 8256 of one bit, photographs stay below
+100."""
 HARMLESS = 2**22
-"""Pixels up to which that is not asked: a blank page may be small."""
+"""Pixels up to which `DENSEST` is not checked: a blank page may be a small file."""
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -39,7 +40,7 @@ KINDS = {
 
 
 class Unreadable(Exception):
-    """A picture that cannot be decoded: which one, and why. It travels between processes."""
+    """A picture that cannot be decoded: its name, and the reason. It can be pickled."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
@@ -52,14 +53,14 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much memory one picture may take while it is decoded, and which key or option says so."""
+    """Limit for the memory of decoding one picture, and the key or option that sets it."""
 
     mib: int = 2048
     """100 megapixels of RGB take 1050."""
     key: str = "images.max_picture_mib"
 
     def check(self, name: str, what: str, needed: int) -> None:
-        """Raise Unreadable where the picture `name`, described by `what`, needs more bytes than that."""
+        """Raise Unreadable if the picture `name`, described by `what`, needs more bytes than the limit."""
         if needed > self.mib * 2**20:
             took = f"{what} would take {-(-needed // 2**20)} MiB of memory"
             raise Unreadable(name, f"{took}, and {self.key} allows {self.mib}; cut it into tiles, or raise that")
@@ -70,10 +71,10 @@ BUDGET = Budget()
 
 @contextmanager
 def opened(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Iterator[ImageFile]:
-    """A picture of one of `FORMATS`, from the bytes of a file or its path; only its header has been read.
+    """Open a picture of one of `FORMATS`, from the bytes of a file or its path; only its header is read.
 
-    Raises Unreadable where it is no regular file, would not fit into `budget`, or has more pixels than its bytes can
-    hold; and whatever Pillow meets, as it is: see `reason_of`.
+    Raises Unreadable if it is no regular file, does not fit into `budget`, or has more pixels than its bytes can hold;
+    and Pillow's own exceptions, unchanged: see `reason_of`.
     """
     if isinstance(data, Path):
         check_regular(data, name)
@@ -89,24 +90,24 @@ def opened(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Iterator[I
 
 
 def check_regular(path: Path, name: str) -> None:
-    """Raise Unreadable for what would be waited for instead of read: a FIFO, a socket, a device."""
+    """Raise Unreadable for files whose reader would be blocked: a FIFO, a socket, a device."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise Unreadable(name, f"it is {kind_of(path)}, and only regular files are read")
 
 
 def kind_of(path: Path) -> str:
-    """What lies at `path`, which is no regular file: "a FIFO". Raises OSError where nothing can be asked of it."""
+    """Kind of the file at `path` that is not regular, such as "a FIFO"; OSError if it cannot be examined."""
     return KINDS.get(stat.S_IFMT(path.stat().st_mode), "no file")
 
 
 def load(image: Image.Image, data: bytes | Path) -> None:
-    """Decode what `opened` gave, and prove that its last rows were in the file.
+    """Decode a picture from `opened`, and check that its last rows were in the file.
 
-    Some of Pillow's decoders (a PNG's whose stream ends early, a TIFF's without its last strips) leave what is not
-    there as it was allocated, at zero. Where one of the last two rows, of which an interlaced picture too has
-    one that comes last, is all zero, the picture is decoded once more over white: what was decoded stays zero.
+    Some of Pillow's decoders (for a PNG whose stream ends early, a TIFF without its last strips) leave missing rows as
+    they were allocated, at zero. If one of the last two rows, one of which also an interlaced picture decodes last, is
+    all zero, the picture is decoded once more over white: rows that were in the file stay zero.
 
-    Raises OSError where rows are not there, and whatever Pillow meets.
+    Raises OSError if rows are missing, and Pillow's own exceptions.
     """
     image.load()
     rows = [row for row in range(max(0, image.height - 2), image.height) if _is_zero(image, row)]
@@ -125,11 +126,11 @@ def _is_zero(image: Image.Image, row: int) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Why a picture cannot be decoded, in one line."""
+    """Reason why a picture cannot be decoded, in one line."""
     if isinstance(error, FileNotFoundError):
         return "the file is gone"
     if isinstance(error, UnidentifiedImageError):
         return "not a picture in a format that is read"  # its own text names a memory address
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror  # the name is said before it
+        return error.strerror  # the caller puts the name before it
     return str(error).splitlines()[0] if str(error) else type(error).__name__

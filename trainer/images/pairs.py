@@ -22,7 +22,7 @@ from trainer.mistakes import Mistake
 
 @dataclass(frozen=True, slots=True)
 class PairSource:
-    """Good pictures, and poor ones of the same scenes under the same numbers."""
+    """Ground truth and low-quality pictures of the same scenes, under the same numbers."""
 
     gt: ImageSource
     lq: ImageSource
@@ -30,17 +30,17 @@ class PairSource:
 
     @property
     def where(self) -> str:
-        """Both sources in the words of an error."""
+        """Both sources, for error messages."""
         return f"{self.gt.where} and {self.lq.where}"
 
     @property
     def identity(self) -> Identity:
-        """By what both are recognised."""
+        """Identity of both sources."""
         return combined(self.gt.identity, self.lq.identity)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how they were found."""
+        """Notes on how the pictures were found, a sentence each."""
         return tuple(dict.fromkeys(self.gt.notes + self.lq.notes))
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class PairSource:
         return lq, gt
 
     def check(self, index: int, lq: Tensor, gt: Tensor, scale: int) -> None:
-        """Raise Unreadable where the ground truth of pair `index` is not exactly `scale` times as large."""
+        """Raise Unreadable unless the ground truth of pair `index` is exactly `scale` times as large as its LQ."""
         if [scale * side for side in lq.shape[1:]] != list(gt.shape[1:]):
             wanted = f"wanted exactly x{scale}, {scale * lq.shape[2]}x{scale * lq.shape[1]}"
             raise Unreadable(
@@ -71,18 +71,18 @@ class PairSource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PairFolders:
-    """Two folders of pictures, matched by their names: good ones, and poor ones of the same scenes."""
+    """Two folders of pictures matched by name: good ones, and poor ones of the same scenes."""
 
     gt: PathText
     """The folder of the good pictures (ground truth), each exactly `scale` times as large as its partner."""
     lq: PathText
     """The folder of the poor pictures (low quality); the endings of partners may differ."""
     lq_name: str = "{}"
-    """What the partner of a good picture is called, {} being the good one's name without its ending: '{}x4' pairs
-    0001.png with 0001x4.png, as in DIV2K (upstream's `filename_tmpl`)."""
+    """The name of a good picture's partner, {} being the good one's name without its ending: '{}x4' pairs 0001.png with
+    0001x4.png, as in DIV2K (upstream's `filename_tmpl`)."""
     list: PathText | None = None
-    """A text file that says which pairs there are: on each line `gt, lq`, names in the two folders, which may then be
-    one; or `gt` alone, whose partner `lq_name` tells (upstream's `meta_info`). null takes all."""
+    """A text file of the pairs to take: on each line `gt, lq`, names in the two folders, which may then be one; or `gt`
+    alone, whose partner follows from `lq_name` (upstream's `meta_info`). null takes all."""
     radiometry: Radiometry | None = None
     """For multi-band files, such as GeoTIFF: their bands and what their numbers mean. null: photographs."""
     type: Literal["pairs"] = "pairs"
@@ -132,7 +132,7 @@ class PairFolders:
         return partner(without_ending(file), self.lq_name)
 
     def _alone(self, gt: dict[str, str], lq: dict[str, str], wanted: dict[str, str]) -> str:
-        """The sentence about pictures without partners, on either side, with the `lq_name` that would pair them."""
+        """Error message about pictures without partners, on either side, with the `lq_name` that would pair them."""
         lonely = sorted(gt[stem] for name, stem in wanted.items() if name not in lq)
         others = sorted(lq[stem] for stem in lq.keys() - wanted.keys())
         told = [self._missing(lonely, len(gt))] if lonely else []
@@ -160,7 +160,7 @@ class DatasetPairs:
     """A Hugging Face dataset with a column of good pictures and one of poor pictures of the same scenes."""
 
     path: PathText
-    """`user/name` on the hub, what `save_to_disk` wrote, or a parquet file, folder or `tiles/*.parquet`."""
+    """`user/name` on the hub, a folder written by `save_to_disk`, or a parquet file, folder or `tiles/*.parquet`."""
     gt_column: str
     """The column of the good pictures, each exactly `scale` times as large as its partner."""
     lq_column: str
@@ -176,7 +176,7 @@ class DatasetPairs:
     type: Literal["dataset_pairs"] = "dataset_pairs"
 
     def open(self, budget: Budget = BUDGET) -> PairSource:
-        """Load the dataset and find both columns; Mistake where it cannot be had or lacks one."""
+        """Load the dataset and find both columns; Mistake if it cannot be loaded or lacks one."""
         gt = self._column("gt_column", self.gt_column, budget)
         return PairSource(gt, self._column("lq_column", self.lq_column, budget), "path")
 
@@ -196,7 +196,7 @@ class DatasetPairs:
 
 
 TrainingPairs = PairFolders | DatasetPairs
-"""Pairs to train on; a configuration chooses by `type`."""
+"""Sources of pairs to train on; a configuration chooses by `type`."""
 
 
 def _size(image: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""The stream is a function of the position: which image comes when, and who reads it.
+"""The training stream as a function of the position: the order of the images, and the share of each rank.
 
 Training sample number `p` counts over the whole run and all ranks. Nothing here is stored in a checkpoint:
 the number of the step gives the positions, a position gives its image, and keyed words give the rest.
@@ -15,24 +15,24 @@ from degradations.keyed_random import words
 
 
 class DataPurpose(IntEnum):
-    """What a keyed draw of the trainer's is for. No two share a number; `degradations` has those below 64."""
+    """Purposes of the trainer's keyed draws. No two share a number; `degradations` has those below 64."""
 
     ORDER = 64
-    """Which image comes when within an epoch; keyed by the epoch in the place of the position."""
+    """Order of the images within an epoch; keyed by the epoch in place of the position."""
     CROP = 65
-    """Where an image is cut."""
+    """Place of a crop in its image."""
     FLIP = 66
-    """How the cut is mirrored and transposed."""
+    """Flips and transposition of a crop."""
     REPLACEMENT = 67
-    """What stands in for an image that cannot be decoded."""
+    """Replacement for an image that cannot be decoded."""
     POOL = 68
-    """Which slots of the training-pair pool a step takes; keyed by the step in the place of the position."""
+    """Slots of the training-pair pool that a step takes; keyed by the step in place of the position."""
     GIVEN = 69
-    """Whether a sample is a given pair or is to be degraded."""
+    """Choice between a given pair and a picture to degrade."""
 
 
 ROUNDS = 8
-"""Rounds of the Feistel network; the proven constructions need four, small domains like more."""
+"""Rounds of the Feistel network; the proven constructions need four, small domains benefit from more."""
 
 
 def image_at(position: int, n: int, seed: int) -> int:
@@ -42,7 +42,7 @@ def image_at(position: int, n: int, seed: int) -> int:
 
 
 def shuffled(index: int, n: int, seed: int, epoch: int) -> int:
-    """Where a keyed permutation of `range(n)` sends `index`, without ever holding the permutation.
+    """Image of `index` under a keyed permutation of `range(n)`, without ever storing the permutation.
 
     A generalised Feistel network (Black and Rogaway 2002, "Ciphers with arbitrary finite domains") on pairs
     below `side` = ceil(sqrt(n)) permutes `range(side**2)`; walking along the cycle until the number is below

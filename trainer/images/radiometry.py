@@ -1,4 +1,4 @@
-"""Multi-band pictures: which bands, and which digital numbers mean 0 and 1. Declared, never guessed."""
+"""Multi-band pictures: the bands to read, and the digital numbers that mean 0 and 1. Declared, never guessed."""
 
 import math
 import threading
@@ -18,7 +18,7 @@ from trainer.images.levels import LEVELS
 from trainer.images.opened import BUDGET, Budget, Unreadable, check_regular, reason_of
 from trainer.mistakes import Mistake
 
-_QUIET = threading.Lock()  # the filters of warnings belong to the process, and files are opened in threads
+_QUIET = threading.Lock()  # warning filters are the process's, and files are opened in threads
 
 DRIVERS = {
     b"II*\0": "GTiff",
@@ -28,8 +28,8 @@ DRIVERS = {
     b"\0\0\0\x0cjP  ": "JP2OpenJPEG",
     b"\x89PNG": "PNG",
 }
-"""What GDAL takes a file for, by its first bytes and however it is named: formats that hold their numbers themselves.
-GDAL knows over a hundred, and a VRT, a few lines of text, lets it read any file and address that they name."""
+"""GDAL's driver for a file by its first bytes, whatever its name: formats that hold their numbers themselves. GDAL
+knows over a hundred, and a VRT, a few lines of text, lets it read any file and address that they name."""
 SAFELY = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no .msk, .ovr or .aux.xml beside it, which may be of any format
     "GDAL_PAM_ENABLED": "NO",
@@ -37,14 +37,14 @@ SAFELY = {
     "GDAL_CACHEMAX": 64,  # MiB; by default 5 % of the machine's memory, in every worker
 }
 STRIP = 2**20
-"""Pixels that are converted at once."""
+"""Pixels converted at a time."""
 LEVEL_BYTES = 2
-"""Of uint16."""
+"""Bytes of a uint16."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Radiometry:
-    """What the numbers in a multi-band file mean: (number - black) / (white - black), clipped to [0, 1].
+    """Meaning of the numbers in a multi-band file: (number - black) / (white - black), clipped to [0, 1].
 
     Sentinel-2 reflectance x 10000 is `black: 0, white: 10000` (since processing baseline 04.00: `black: 1000, white:
     11000`); the guide's `sen2_stretch` is `black: 0, white: 3000`.
@@ -53,9 +53,9 @@ class Radiometry:
     bands: tuple[int, ...]
     """The bands to read, in this order, counted from 1 as GDAL does."""
     white: float
-    """The digital number that means 1; what lies above is clipped."""
+    """The digital number that means 1; numbers above are clipped."""
     black: float = 0.0
-    """The digital number that means 0; what lies below is clipped, and what is not a number becomes it."""
+    """The digital number that means 0; numbers below are clipped, and NaN becomes it."""
 
     def __post_init__(self) -> None:
         if not self.bands or min(self.bands) < 1:
@@ -93,7 +93,8 @@ class Radiometry:
         return levels
 
     def from_array(self, stored: Any, name: str) -> Tensor:
-        """What a column of a dataset holds, numbers [bands, height, width], to uint16 [C, H, W]; Unreadable if not."""
+        """Convert an array of a dataset, numbers [bands, height, width], to uint16 [C, H, W]; Unreadable if it is
+        none."""
         numbers = np.asarray(stored)
         if numbers.dtype.kind not in "uif":
             raise Unreadable(name, f"it holds {type(stored).__name__}; wanted numbers [bands, height, width]")
@@ -104,7 +105,7 @@ class Radiometry:
 
 
 def driver_of(data: bytes | Path, name: str) -> str:
-    """Which of `DRIVERS` reads a file, given as its bytes or its path; Unreadable where that is none."""
+    """The driver out of `DRIVERS` for a file, given as its bytes or its path; Unreadable if there is none."""
     if isinstance(data, Path):
         check_regular(data, name)
         with data.open("rb") as file:
@@ -118,17 +119,17 @@ def driver_of(data: bytes | Path, name: str) -> str:
 
 
 def describe(file: Any) -> str:
-    """The size of rasterio's dataset in words."""
+    """The size of a rasterio dataset in words."""
     return f"{file.width}x{file.height} pixels of {file.count} bands of {8 * itemsize(file)} bits"
 
 
 def itemsize(file: Any) -> int:
-    """Bytes of the widest number of rasterio's dataset."""
+    """Bytes of the widest number of a rasterio dataset."""
     return max(int(np.dtype(kind).itemsize) for kind in file.dtypes)
 
 
 def row_windows(file: Any) -> Iterator[tuple[int, int]]:
-    """First row and number of rows of pieces of rasterio's dataset that are about `STRIP` pixels, and whole blocks."""
+    """First row and number of rows of windows of a rasterio dataset: whole blocks, and about `STRIP` pixels."""
     block = max(height for height, _ in file.block_shapes)
     rows = max(block, STRIP // file.width // block * block)
     for top in range(0, file.height, rows):
@@ -136,7 +137,7 @@ def row_windows(file: Any) -> Iterator[tuple[int, int]]:
 
 
 def raster_library(key: str = "radiometry") -> Any:
-    """rasterio; Mistake, naming the `key` of who wants it, where it is not installed."""
+    """Import rasterio; Mistake, naming the `key` that needs it, if it is not installed."""
     try:
         import rasterio  # only runs on rasters need it
         import rasterio.errors
@@ -147,10 +148,10 @@ def raster_library(key: str = "radiometry") -> Any:
 
 @contextmanager
 def opened_raster(data: bytes | Path, name: str, key: str, mode: str = "r", **profile: Any) -> Iterator[Any]:
-    """rasterio's dataset of a file, given as its bytes or its path; without a word where it has no place on Earth.
+    """Open a file, given as its bytes or its path, by rasterio; no warning if it has no georeference.
 
-    `mode` and `profile` are those of `rasterio.open`, and `key` is who wants it. Raises Unreadable, in the body too,
-    for what is missing, truncated or no raster of `DRIVERS`; Mistake where there is no rasterio.
+    `mode` and `profile` are those of `rasterio.open`, and `key` is the one that needs it. Raises Unreadable, in the
+    body too, for what is missing, truncated or no raster of `DRIVERS`; Mistake without rasterio.
     """
     rasterio = raster_library(key)
     try:

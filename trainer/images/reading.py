@@ -1,4 +1,4 @@
-"""One DataLoader with its worker processes, asked by a thread."""
+"""A DataLoader with its worker processes, driven by a thread."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
@@ -25,7 +25,7 @@ IDLE = -1
 
 
 class PositionQueue(Iterator[list[int]]):
-    """Lists of positions, which can be drawn again until their batches are delivered."""
+    """Lists of positions that are handed out again until their batches are delivered."""
 
     def __init__(self, positions: Iterable[list[int]]) -> None:
         self.rest = iter(positions)
@@ -33,32 +33,32 @@ class PositionQueue(Iterator[list[int]]):
         self.again: deque[list[int]] = deque()
 
     def __next__(self) -> list[int]:
-        """The next list."""
+        """Hand out the next list."""
         self.out.append(self.again.popleft() if self.again else next(self.rest))
         return self.out[-1]
 
     def first(self) -> list[int]:
-        """The list whose batch comes next; empty where none was drawn."""
+        """The list whose batch comes next; empty if none was handed out."""
         return next(iter((*self.out, *self.again)), [])
 
     def deliver(self) -> None:
-        """The first list's batch is there."""
+        """Drop the first list: its batch was delivered."""
         self.out.popleft()
 
     def rewind(self) -> None:
-        """What was drawn and not delivered will be drawn again."""
+        """Hand out again all that was handed out and not delivered."""
         self.again.extendleft(reversed(self.out))
         self.out.clear()
 
 
 class TrackedImages(Dataset[Any]):
-    """Images; each worker leaves word of the position that it has in hand."""
+    """A dataset that records, for each worker, the position that it is reading."""
 
     def __init__(self, images: TrainingDataset, places: MutableSequence[int]) -> None:
         self.images, self.places = images, places
 
     def __getitems__(self, positions: Sequence[int]) -> list[Any]:
-        """The samples of a micro-batch, for which DataLoader asks at once."""
+        """The samples of a micro-batch, all of whose positions DataLoader passes at once."""
         information = get_worker_info()
         worker = 0 if information is None else information.id
         if isinstance(self.images, TrainingStream):
@@ -74,7 +74,7 @@ class TrackedImages(Dataset[Any]):
 
 
 class BatchReader:
-    """Micro-batches of what is drawn, from worker processes, or from the thread itself where there are none."""
+    """Micro-batches read by worker processes, or by the thread itself if there are none."""
 
     def __init__(self, images: TrainingDataset, queue: PositionQueue, pin_memory: bool) -> None:
         workers = min(images.processes, cores_of_a_process())
@@ -98,7 +98,7 @@ class BatchReader:
         )
         batches = iter(loader)
         self.workers = [process for process in active_children() if process not in before]
-        held.close()  # the workers have theirs
+        held.close()  # the workers hold copies of it
         self.requests: SimpleQueue[bool] = SimpleQueue()
         self.answers: SimpleQueue[Answer] = SimpleQueue()
         self.thread = Thread(target=_read, args=(batches, self.requests, self.answers), name="images", daemon=True)
@@ -106,18 +106,19 @@ class BatchReader:
         self._release = finalize(self, _release, self.requests, leash)
 
     def ask(self) -> None:
-        """Want the next micro-batch."""
+        """Request the next micro-batch."""
         self.requests.put(True)
 
     def answer(self, seconds: float) -> Answer:
-        """What came within `seconds`: the micro-batch, StopIteration at the end, what went wrong, or None."""
+        """The result of a request, if it came within `seconds`: a micro-batch, StopIteration at the end, an error; or
+        None."""
         try:
             return self.answers.get(timeout=seconds)
         except Empty:
             return None
 
     def dead(self, seconds: float = 0) -> list[int]:
-        """The workers that are not there any more, or will not be within `seconds`."""
+        """Process ids of workers that have ended, or end within `seconds`."""
         gone = wait([process.sentinel for process in self.workers], seconds) if self.workers else []
         return [process.pid or 0 for process in self.workers if process.sentinel in gone]
 
@@ -132,12 +133,12 @@ class BatchReader:
 
 
 def _read(batches: Iterator[ImageBatch], requests: SimpleQueue[bool], answers: SimpleQueue[Answer]) -> None:
-    """Fetch a micro-batch whenever one is wanted."""
+    """Fetch a micro-batch for each request."""
     while requests.get():
         try:
             answers.put(next(batches))
-        except Exception as error:  # of any kind: who waits for the answer knows what it means
-            answers.put(error.with_traceback(None))  # which would hold the workers
+        except Exception as error:  # of any kind: the caller of `answer` decides what it means
+            answers.put(error.with_traceback(None))  # the traceback would keep the workers alive
 
 
 def _release(requests: SimpleQueue[bool], leash: Connection) -> None:

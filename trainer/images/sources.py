@@ -1,4 +1,4 @@
-"""Where pictures come from: each configuration opens an `ImageSource`, which reads picture number `index`.
+"""Sources of pictures: each configuration opens an `ImageSource`, which reads picture number `index`.
 
 What is opened is small and picklable: one rank opens (and thereby lists) a folder and sends the source to
 the others, and every worker process gets a copy. A `HubDataset` pickles as the paths of its memory-mapped
@@ -25,20 +25,20 @@ from trainer.mistakes import Mistake
 
 
 class Pictures(Protocol):
-    """Pictures that have numbers. Reading is deterministic and leaves the source as it was."""
+    """Numbered pictures. Reading is deterministic and leaves the source unchanged."""
 
     @property
     def where(self) -> str:
-        """The source in the words of an error: "folder 'photos'"."""
+        """The source, for error messages: "folder 'photos'"."""
         ...
 
     @property
     def key(self) -> str:
-        """The key of the configuration that says which pictures these are, to begin an error with."""
+        """The configuration key that errors about these pictures begin with."""
         ...
 
     def name(self, index: int) -> str:
-        """What a person would call picture `index`: its path, or its row in a dataset."""
+        """Name of picture `index` for messages: its path, or its row in a dataset."""
         ...
 
     def read(self, index: int) -> Tensor:
@@ -51,16 +51,16 @@ class ImageSource(Pictures, Protocol):
 
     @property
     def identity(self) -> Identity:
-        """By what these pictures are recognised."""
+        """Identity of these pictures."""
         ...
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know of how they were found, a sentence each."""
+        """Notes on how the pictures were found, a sentence each."""
         ...
 
     def __len__(self) -> int:
-        """How many pictures there are; at least one."""
+        """Number of pictures; at least one."""
         ...
 
 
@@ -81,7 +81,7 @@ class Files:
         return len(self.files)
 
     def name(self, index: int) -> str:
-        """The path, beginning as the user gave the folder, as it can be printed."""
+        """The path in printable form, beginning with the folder as the user gave it."""
         return printable(str(Path(self.root, self.files[index])))
 
     def read(self, index: int) -> Tensor:
@@ -126,7 +126,7 @@ class Folder:
 
 
 def files_of(path: str, list_file: str | None, radiometry: Radiometry | None, budget: Budget = BUDGET) -> Files:
-    """The pictures of a folder, all or those of a list; Mistake as `Folder.open` says."""
+    """The pictures of a folder, all or those of a list; Mistake as for `Folder.open`."""
     if radiometry:
         raster_library()
     listing = list_images(path, "path")
@@ -143,7 +143,7 @@ def files_below(
     budget: Budget = BUDGET,
     notes: tuple[str, ...] = (),
 ) -> Files:
-    """Picture files below a folder, for which each is asked for its size."""
+    """Picture files below a folder; for their identity the size of each is looked up."""
     files = tuple(files)
     return Files(f"folder {folder!r}", key, folder, files, identity_of_files(folder, files), radiometry, budget, notes)
 
@@ -162,7 +162,7 @@ class Package:
 
     @property
     def radiometry(self) -> None:
-        """They are photographs."""
+        """None: they are photographs."""
 
     def open(self, budget: Budget = BUDGET) -> Files:
         """Find the package, without importing it, and the files in it.
@@ -194,7 +194,7 @@ class Package:
 
 
 def first_readable(source: ImageSource) -> Tensor:
-    """The first picture that decodes: the proof, before any training, that there is one.
+    """The first picture that decodes, so that a source without one is refused before any training.
 
     Raises:
         Mistake: there is none.
@@ -211,7 +211,7 @@ def first_readable(source: ImageSource) -> Tensor:
 
 
 def why_unreadable(source: Pictures, index: int) -> str:
-    """Name and reason of a picture that a batch reported as unreadable: what the run says of it, once."""
+    """Name of a picture that a batch reported as unreadable, and the reason."""
     try:
         source.read(index)
     except Unreadable as error:

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: named once, counted over all ranks, and too many stop the run."""
+"""Unreadable pictures: reported once, counted over all ranks; too many stop the run."""
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -13,17 +13,17 @@ from trainer.images.streaming.dataset import Shards
 from trainer.mistakes import Mistake
 
 LIMIT = 0.01  # the share of a source's pictures that may be unreadable
-FEW = 2  # as many may be, whatever their share: of fewer than a hundred one alone would be more than that
-LEAST = 1000  # samples of a stream to judge the share by: of fewer a bad one or two say little
+FEW = 2  # unreadable ones always allowed: of fewer than a hundred pictures, one alone exceeds LIMIT
+LEAST = 1000  # samples of a stream that the share refers to at least: of fewer, one or two bad ones mean little
 
 
 class UnreadableImages:
-    """The unreadable pictures of one source, as all ranks have met them.
+    """The unreadable pictures of one source, over all ranks.
 
     Parameters
     ----------
-    known : those met so far; grows
-    seen : samples made so far, to judge by where the source cannot be counted
+    known : numbers of those found so far; grows
+    seen : number of samples made so far, for a source that cannot be counted
     """
 
     def __init__(
@@ -37,11 +37,12 @@ class UnreadableImages:
         self.met: dict[int, str] = {}
 
     def note(self, indices: Iterable[int], reasons: Mapping[int, str] = MappingProxyType({})) -> None:
-        """This rank met these, for `reasons` where those are known; costs nothing until the next `agree`."""
+        """Record unreadable pictures of this rank, with `reasons` if known; nothing is sent until the next `agree`."""
         self.met.update({index: reasons.get(index, "") for index in indices if index not in self.known})
 
     def agree(self, say: Callable[[str], None]) -> None:
-        """Exchange what was met, on every rank at once: say each new one, and stop all ranks when there are too many.
+        """Exchange new unreadable pictures between all ranks (collective): report each, and stop all ranks if there are
+        too many.
 
         Raises Mistake, on every rank, when more than 1 % of the source is unreadable, and more than two pictures.
         """
@@ -61,9 +62,9 @@ class UnreadableImages:
             raise Mistake(f"images: {share_of(len(self.known), among)}; the first is {first}.")
 
     def _forget_mended(self, say: Callable[[str], None]) -> None:
-        """Count no more what can be read again, as pictures may have been put right since an earlier part of the run.
+        """Drop pictures that can be read again, as they may have been repaired since an earlier part of the run.
 
-        Each rank looks at its share. Not of a stream, whose shards would be read for it.
+        Each rank checks its share. Not for a stream, whose shards would have to be read.
         """
         if isinstance(self.source, Shards):
             return
@@ -75,7 +76,7 @@ class UnreadableImages:
 
 
 def is_readable(source: ImageSource, index: int) -> bool:
-    """Whether a picture can be read."""
+    """True if a picture can be read."""
     try:
         source.read(index)
     except Unreadable:
@@ -84,10 +85,10 @@ def is_readable(source: ImageSource, index: int) -> bool:
 
 
 def too_many(bad: int, among: int) -> bool:
-    """Whether so many pictures that cannot be read mean that something else is wrong than these pictures."""
+    """True if so many pictures cannot be read that the fault is not in the pictures."""
     return bad > FEW and bad > LIMIT * among
 
 
 def share_of(bad: int, among: int) -> str:
-    """How many cannot be read, in words."""
+    """Number and share of unreadable pictures, in words."""
     return f"{bad} of {among} pictures ({100 * bad / among:.1f} %) cannot be read, more than {100 * LIMIT:.0f} %"

@@ -1,4 +1,4 @@
-"""What validation looks at: the same pictures every time, all of them read before any training."""
+"""The pictures to validate on: the same every time, and all read once before any training."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from trainer.mistakes import Mistake
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LowQuality:
-    """A folder of low-quality pictures whose ground truth nobody has, such as photographs as they are found."""
+    """A folder of low-quality pictures without ground truth, such as photographs as they are found."""
 
     path: PathText
     """The folder. Its sub-folders count too; names that begin with a dot do not."""
@@ -37,7 +37,7 @@ class LowQuality:
 
 
 ValidationSource = Folder | Package | HubDataset | PairFolders | DatasetPairs | LowQuality
-"""What can be validated on; a configuration chooses by `type`."""
+"""Sources of pictures to validate on; a configuration chooses by `type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +46,16 @@ class ValidationPair:
 
     name: str
     lq: Tensor | None
-    """[C, h, w], uint8 or uint16; None where the caller is to make it from `gt` by a keyed degradation."""
+    """[C, h, w], uint8 or uint16; None if the caller is to make it from `gt` by a keyed degradation."""
     gt: Tensor | None
-    """[C, scale*h, scale*w] of the same type, contiguous; None where there is no ground truth."""
+    """[C, scale*h, scale*w] of the same type, contiguous; None without ground truth."""
     is_cut: bool = False
-    """Whether the ground truth's file has some rows or columns more: see `modcropped`."""
+    """True if rows or columns of the ground truth's file were cut off: see `modcropped`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValidationImages:
-    """The pictures to validate on, by number. Small and picklable, as what it reads from.
+    """The pictures to validate on, by number. Small and picklable, as its source is.
 
     LQ has sides that are multiples of `lq_multiple`, and GT is `scale` times as large.
     """
@@ -67,29 +67,29 @@ class ValidationImages:
     least: int = 1
     """The least side of ground truth that can be measured."""
     lq_only: bool = False
-    """The pictures are of low quality, and there is no ground truth."""
+    """True if there are low-quality pictures only, without ground truth."""
     content: str = ""
     """A checksum of the names and of all that is measured: pictures, as they were decoded and cut."""
     notes: tuple[str, ...] = ()
-    """What a person should know of them, a sentence each."""
+    """Notes on the pictures for the user, a sentence each."""
 
     def __len__(self) -> int:
         return len(self.source)
 
     @property
     def paired(self) -> bool:
-        """Whether the low-quality pictures are given."""
+        """True if the low-quality pictures are given."""
         return self.lq_only or isinstance(self.source, PairSource)
 
     def name(self, index: int) -> str:
-        """Picture `index` for a caption, without what only this machine knows: the end of its path, or its row."""
+        """Name of picture `index` for a caption, without local folders: the end of its path, or its row."""
         pictures = self.source.gt if isinstance(self.source, PairSource) else self.source
         return f"row {index}" if isinstance(pictures, Rows) else PurePosixPath(pictures.name(index)).name
 
     def result_names(self) -> list[str]:
-        """What files of results are called, by the pictures' numbers: relative paths without an ending, no two alike.
+        """Names of result files by picture number: relative paths without an ending, no two alike.
 
-        A low-quality picture that is given names its result.
+        The name is that of the low-quality picture if it is given.
         """
         pictures = self.source.lq if isinstance(self.source, PairSource) else self.source
         if not isinstance(pictures, Files):
@@ -99,8 +99,8 @@ class ValidationImages:
         return [stem if shared[stem] == 1 else f"{stem}-{index:08d}" for index, stem in enumerate(stems)]
 
     def __getitem__(self, index: int) -> ValidationPair:
-        """Pair `index`: given pairs whole, others cut so that the result has at most `max_side`, up to what does not
-        divide.
+        """Pair `index`: given pairs whole, others cut to at most `max_side`; rows and columns that do not divide are
+        cut off.
 
         Raises:
             Mistake: it cannot be decoded, is too small, or not a pair at this scale.
@@ -140,17 +140,18 @@ class ValidationImages:
 
 
 def modcropped(gt: Tensor, lq: Tensor, scale: int) -> Tensor:
-    """Ground truth [C, H, W] cut to `scale` times a poor picture [C, h, w] that was made without the last few rows and
-    columns, fewer than `scale`, as benchmarks do it (Set14, BSD100) and upstream validates; else as it is."""
+    """Cut ground truth [C, H, W] to `scale` times its low-quality picture [C, h, w] if that was made without the last
+    few rows and columns, fewer than `scale`, as benchmarks do it (Set14, BSD100) and upstream validates; else return it
+    as it is."""
     height, width = (scale * side for side in lq.shape[1:])
     over = (gt.shape[1] - height, gt.shape[2] - width)
     return gt[:, :height, :width] if min(over) >= 0 and max(over) < scale else gt
 
 
 def trimmed(image: Tensor, multiple: int, max_side: int | None) -> Tensor:
-    """[C, H, W] with sides that are multiples of `multiple`.
+    """Cut [C, H, W] to sides that are multiples of `multiple`.
 
-    A side above `max_side` keeps its middle; else what is over is cut at the end, as benchmarks do ("modcrop").
+    A side above `max_side` is cut to its middle; else the excess is cut off at the end, as benchmarks do ("modcrop").
     """
     for axis in (1, 2):
         length = image.shape[axis]
@@ -168,17 +169,17 @@ def open_validation(
     least: int = 1,
     budget: Budget = BUDGET,
 ) -> ValidationImages:
-    """Open what to validate on and read all of it once, so that bad pictures are met before any training, and the same
-    pictures are known again.
+    """Open a validation source and read all of it once, so that bad pictures are found before any training, and the
+    pictures can be identified later.
 
     Args:
-        source: where the pictures are.
+        source: the pictures.
         scale: how many times larger ground truth is than its LQ.
         max_side: the largest side of a clean picture, or of a result without ground truth: of larger ones the middle is
             taken; None for all of it.
-        lq_multiple: what the network asks of the sides of its input.
+        lq_multiple: the number of which the network's input sides must be multiples.
         least: the least side of ground truth that can be measured.
-        budget: how much memory a picture may take.
+        budget: the limit for the memory of decoding a picture.
 
     Raises:
         Mistake: see `open` of the source and `ValidationImages`; where several pictures cannot serve, with how many.
@@ -198,13 +199,13 @@ def open_validation(
     if problems:
         others = f" {len(problems) - 1} more of the {len(images)} cannot serve either." if len(problems) > 1 else ""
         raise Mistake(problems[0] + others)
-    said = images.source.notes
+    notes = images.source.notes
     if cut:
-        said += (
+        notes += (
             f"{len(cut)} of the {len(images)} pictures of ground truth have sides that are no multiples of {scale}: "
             f"what is over is cut off at the end, as benchmarks do (modcrop): {examples(cut)}",
         )
-    return replace(images, content=sha256_of(checksums), notes=said)
+    return replace(images, content=sha256_of(checksums), notes=notes)
 
 
 def _bytes(image: Tensor) -> bytes:

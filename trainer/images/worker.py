@@ -1,4 +1,4 @@
-"""How the decoding processes live and die with the training process.
+"""Lifecycle of the decoding processes: forked by a server, and ended with the training process.
 
 They are forked by a fork server, because forking the training process itself, which has threads (collectives,
 tracker, pinned memory) and a CUDA context, can leave a child waiting for a lock that nobody holds.
@@ -17,14 +17,14 @@ from trainer.distributed.signals import SIGNALS
 
 
 def fork_server() -> ForkServerContext:
-    """The context for workers that stop signals do not reach, with torch loaded before they are forked.
+    """The multiprocessing context for workers that stop signals do not reach, with torch loaded before they are forked.
 
     Launchers and Slurm send what asks a run to stop to every process of the job; only the training process answers,
     with a last checkpoint, and until then it needs its batches.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.images.crops"])
-    # What is blocked stays blocked in children, across exec too. Here a signal is only late, never lost.
+    # Blocked signals stay blocked in children, across exec too. In this process a signal is only delayed, never lost.
     before = pthread_sigmask(SIG_BLOCK, SIGNALS)
     resource_tracker.ensure_running()
     pthread_sigmask(SIG_BLOCK, SIGNALS)  # again: starting the tracker unblocks two of them
@@ -34,11 +34,12 @@ def fork_server() -> ForkServerContext:
 
 
 def end_with(leash: Connection, _worker: int) -> None:
-    """Let a worker end as soon as the other end of `leash` is closed: by its loader, or by any death of the trainer.
+    """Make a worker exit as soon as the other end of the pipe `leash` is closed: by its loader, or by any death of the
+    trainer.
 
-    DataLoader itself asks its workers to end, and when they do not hear it, because the loader was collected as
-    garbage or killed, relies on SIGTERM and on a change of getppid(): the first is blocked, the second never comes
-    below a fork server.
+    DataLoader itself asks its workers to end. If that does not reach them, because the loader was collected as garbage
+    or killed, it relies on SIGTERM and on a change of getppid(): the first is blocked, the second never comes below a
+    fork server.
     """
     Thread(target=_end, args=(leash,), daemon=True).start()
 

@@ -1,4 +1,5 @@
-"""The two sides of the adversarial game, and R1. Logits in, unweighted scalars out, in float32 under autocast too."""
+"""Adversarial losses of generator and discriminator, and R1: logits in, unweighted scalars out, in float32 under
+autocast too."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +16,7 @@ RELATIVISTIC = ("vanilla", "lsgan", "hinge")
 
 
 def gan_loss(kind: GANType, logits: Tensor, label: float) -> Tensor:
-    """How far `logits`, float of any shape, are from saying `label` (1 is real, 0 is not): what D minimises, a scalar.
+    """GAN loss of `logits`, float of any shape, for `label` (1 is real, 0 is not): a scalar to be minimised.
 
     `vanilla` is binary cross-entropy (Goodfellow et al. 2014), `lsgan` the squared distance (Mao et al. 2017), `hinge`
     max(0, 1 -+ x) (Lim and Ye 2017), `wgan` -+x (Arjovsky et al. 2017), `wgan_softplus` StyleGAN2's logistic loss; all
@@ -34,14 +35,14 @@ def gan_loss(kind: GANType, logits: Tensor, label: float) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialLoss:
-    """The generator's reward for being taken for real, and the discriminator's two losses."""
+    """The generator's adversarial loss, and the discriminator's two losses."""
 
     type: GANType = "vanilla"
     """vanilla (the guide's `bce`), lsgan, hinge, wgan (the guide's `wasserstein`) or wgan_softplus."""
     weight: float = 0.1
     """The term's factor in the generator's objective, after any ramp (the guide's `adv_loss_beta`)."""
     relativistic: bool = False
-    """Judge each side against the mean of the other (the guide's `relativistic_average_d`). The means are those of the
+    """Compare each side with the mean of the other (the guide's `relativistic_average_d`). The means are those of the
     micro-batch at hand, so the update depends on how the global batch is divided among ranks and accumulation."""
     label_smoothing: float = 0.0
     """Real pictures are labelled 1 minus this in the discriminator's loss; the guide's `true` is 0.1."""
@@ -61,11 +62,11 @@ class AdversarialLoss:
 
     @property
     def probabilistic(self) -> bool:
-        """Whether logits say how likely a picture is real; a critic's and relativistic ones only compare."""
+        """True if logits mean a probability of being real; a critic's and relativistic ones only compare."""
         return self.type != "wgan" and not self.relativistic
 
     def probability(self, logits: Tensor) -> Tensor:
-        """How likely real the discriminator holds its pictures, on average: a scalar in [0, 1] without a graph.
+        """Mean probability, by the discriminator, that its pictures are real: a scalar in [0, 1] without a graph.
 
         The guide's `D(y)_prob` and `D(G(x))_prob`. The sigmoid of what cross-entropy trained; what squared distances
         trained is itself a probability (Mao et al. 2017, eq. 5); a hinge's margins -1 and 1 are taken for 0 and 1. Not
@@ -102,7 +103,7 @@ class AdversarialLoss:
         return self.discriminator_weight * on_real, self.discriminator_weight * on_fake
 
     def _relativistic(self, logits: Tensor, other: Tensor, label: float) -> Tensor:
-        """The relativistic average (Jolicoeur-Martineau 2018, arXiv 1807.00734), with BasicSR's labels 1 and 0."""
+        """The relativistic average loss (Jolicoeur-Martineau 2018, arXiv 1807.00734), with BasicSR's labels 1 and 0."""
         return gan_loss(self.type, logits.float() - other.float().mean(), label)
 
 
@@ -122,11 +123,12 @@ class R1Penalty:
             raise ValueError(f"interval: got {self.interval}; must be at least 1")
 
     def due(self, step: int) -> bool:
-        """Whether optimizer step `step` of the discriminator, 0 being its first, has a penalty."""
+        """True if optimizer step `step` of the discriminator, counted from 0, has a penalty."""
         return step % self.interval == 0
 
     def __call__(self, logits: Tensor, pictures: Tensor) -> Tensor:
-        """What to add to the discriminator's loss, a scalar: interval * gamma/2 * mean over pictures of |gradient|^2.
+        """The penalty to add to the discriminator's loss, a scalar: interval * gamma/2 * mean over pictures of
+        |gradient|^2.
 
         Args:
             logits: D of `pictures`, any shape; a map of logits is summed over, as in BasicSR's `r1_penalty`.

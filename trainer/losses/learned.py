@@ -19,12 +19,12 @@ from trainer.mistakes import Mistake
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LearnedLoss(ABC):
-    """What both distances are told, and how they are used."""
+    """Base class of the learned distances: configuration, and building of the module."""
 
     weight: float = 1.0
     """The term's factor in the objective."""
     fixed_idx: FixedIdx = None
-    """Which bands are red, green and blue; pictures with other than one or three must say."""
+    """Numbers, from 0, of the bands that are red, green and blue; required unless pictures have one band or three."""
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -35,7 +35,7 @@ class LearnedLoss(ABC):
         return {"perceptual": self.weight}
 
     def problem(self, bands: int) -> str | None:
-        """Why pictures of `bands` channels cannot be compared, naming the key, or None."""
+        """Reason why pictures of `bands` channels cannot be compared, naming the key, or None."""
         return bands_problem(bands, self.fixed_idx)
 
     def fetch(self, key: str) -> None:

@@ -34,7 +34,7 @@ class PerceptualLoss:
     use_input_norm: bool = True
     """Shift and scale by ImageNet's mean and deviation, as VGG was trained; the guide's framework does not."""
     fixed_idx: FixedIdx = None
-    """Which bands are red, green and blue; pictures with other than one or three must say."""
+    """Numbers, from 0, of the bands that are red, green and blue; required unless pictures have one band or three."""
     weights: PathText = "timm/vgg19.tv_in1k"
     """A .pth or .safetensors file with torchvision's names, which may end at the deepest layer used, or a hub id."""
 
@@ -54,11 +54,11 @@ class PerceptualLoss:
         return {name: factor for name, factor in factors.items() if factor > 0}
 
     def problem(self, bands: int) -> str | None:
-        """Why pictures of `bands` channels cannot be compared, naming the key, or None."""
+        """Reason why pictures of `bands` channels cannot be compared, naming the key, or None."""
         return bands_problem(bands, self.fixed_idx)
 
     def fetch(self, key: str) -> None:
-        """Find the weights, by download if need be: on one process of a machine, before the others `build`.
+        """Find the weights, downloading them if necessary: on one process of a machine, before the others `build`.
 
         Raises Mistake, naming keys under the configuration `key`, where they are absent or too few.
         """

@@ -1,4 +1,4 @@
-"""The angle between spectra: what the bands of a pixel say whatever its brightness."""
+"""The angle between spectra: how a pixel's bands differ from the target's, whatever its brightness."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainer.losses.weight import check_weight
 
-FLOOR = 1e-2  # of the range [0, 1]: shorter spectra point nowhere in particular
+FLOOR = 1e-2  # of the range [0, 1]: shorter spectra have no definite direction
 ROUNDING = 1e-12  # squared: keeps the root's gradient finite where two spectra agree
 
 
@@ -18,7 +18,7 @@ def spectral_angles(result: Tensor, target: Tensor) -> Tensor:
     roundoff", section 12), which is exact at small angles, where arccos has neither digits nor a gradient. A spectrum
     shorter than 0.01 is divided by 0.01 and not by its length, so a pixel's gradient is at most 200; one of zeros
     is at a right angle to every other, and a pixel that is zero in the target, where there are no data, counts as 0.
-    ValueError for one band, whose angle says nothing.
+    ValueError for one band, whose angle has no meaning.
     """
     if result.shape[1] < 2:
         raise ValueError("the spectral angle needs at least two bands")

@@ -1,4 +1,4 @@
-"""The three channels of a picture that networks trained on photographs can look at."""
+"""Selection of three channels of a picture for networks trained on photographs."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ FixedIdx = tuple[int, int, int] | None
 
 
 def bands_problem(bands: int, fixed_idx: FixedIdx) -> str | None:
-    """Why pictures of `bands` channels cannot be looked at, naming the key, or None."""
+    """Reason why three channels cannot be selected from `bands`, naming the key, or None."""
     if fixed_idx is None:
         if bands in (1, 3):
             return None

@@ -1,4 +1,4 @@
-"""Total variation: a price on every difference between neighbours."""
+"""Total variation: a penalty on differences between neighbouring pixels."""
 
 from dataclasses import dataclass
 

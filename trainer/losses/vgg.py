@@ -1,4 +1,4 @@
-"""VGG19's convolutional part under torchvision's names, and where its weights come from."""
+"""VGG19's convolutional part under torchvision's names, and the loading of its weights."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -34,7 +34,7 @@ class VGG19Features(nn.Module):
         tensors: at least the `features.N.weight` and `features.N.bias` up to there; the rest is ignored.
         layers: names out of `NAMES`, at least one.
 
-    KeyError where a tensor is missing; `read_vgg` has found out before.
+    KeyError if a tensor is missing, which `read_vgg` checks before.
     """
 
     def __init__(self, tensors: dict[str, Tensor], layers: Collection[str]) -> None:

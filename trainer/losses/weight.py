@@ -1,7 +1,7 @@
-"""What the weights of all terms have in common."""
+"""Check of the losses' weights."""
 
 
 def check_weight(weight: float) -> None:
-    """ValueError for a term that would be driven away from its target."""
+    """ValueError for a negative weight, which would drive results away from the target."""
     if weight < 0:
         raise ValueError(f"weight: got {weight}; must be at least 0")

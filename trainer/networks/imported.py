@@ -19,13 +19,14 @@ PREFIX = "net."
 
 
 class ImportedNetwork(Network):
-    """The module at a dotted path, built with `arguments`; its state-dict names do not show that it is wrapped.
+    """The module at a dotted path, built with `arguments`; its state-dict names are those of the module alone.
 
-    A configuration that lies in a file may come from anybody: its path is imported only where `trust` names it, or a
-    module or package that it lies in.
+    A configuration in a file may come from anybody: its path is imported only if `trust` names it, or a module or
+    package that contains it.
 
-    ValueError where there is no such class, it is no module, or it refuses the arguments. `scale`, `num_in_ch` and
-    `multiple` are for whoever opens a saved generator: its factor, its bands, what its input's sides must divide by.
+    ValueError if there is no such class, it is no module, or it refuses the arguments. `scale`, `num_in_ch` and
+    `multiple` describe a saved generator to its readers: its factor, its bands, and what its input's sides must be
+    multiples of.
     """
 
     @register_to_config
@@ -44,7 +45,7 @@ class ImportedNetwork(Network):
 
     @classmethod
     def from_pretrained(cls, origin: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
-        """As in diffusers, but without its shortcut of setting tensors by the names in the file, which hide `net.`."""
+        """As in diffusers, but without its shortcut of setting tensors by the names in the file, which lack `net.`."""
         return super().from_pretrained(origin, **{"low_cpu_mem_usage": False, "trust": trust, **options})
 
     @classmethod
@@ -54,13 +55,13 @@ class ImportedNetwork(Network):
         return super().from_config(config, **options)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """What the module makes of its input."""
+        """Apply the module."""
         out: Tensor = self.net(*inputs)
         return out
 
 
 def check_trust(path: Any, trust: Collection[str]) -> None:
-    """ValueError unless `trust` has `path`, the dotted path of a class, or what it lies in."""
+    """ValueError unless `trust` names `path`, the dotted path of a class, or a module or package that contains it."""
     names = [trust] if isinstance(trust, str) else trust
     if not any(f"{path}.".startswith(f"{name}.") for name in names if name):
         raise ValueError(
@@ -100,7 +101,8 @@ def _with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -
 
 
 def _output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-    """The shape of what `net` makes of zeros of `shape`, its mode and statistics untouched; ValueError if it fails."""
+    """Shape of the output of `net` for zeros of `shape`; its mode and statistics stay unchanged. ValueError if it
+    fails."""
     modes = [(module, module.training) for module in net.modules()]
     try:
         with torch.no_grad():
@@ -123,11 +125,11 @@ class ImportedGeneratorConfig:
     path: str
     """The class, as package.module.Class."""
     arguments: dict[str, Any] = field(default_factory=dict)
-    """What the class is built with, beside the scale and the bands."""
+    """Arguments of the class, beside the scale and the bands."""
     scales: tuple[int, ...]
-    """What it can upscale by; more than one needs `scale_argument`."""
+    """The scales that the module supports; more than one needs `scale_argument`."""
     multiple: int = 1
-    """What the sides of its input must be a multiple of."""
+    """The number of which the sides of its input must be multiples."""
     scale_argument: str | None = None
     """The name of the argument that takes the run's scale, if it has one."""
     bands_arguments: tuple[str, ...] = ()
@@ -141,11 +143,11 @@ class ImportedGeneratorConfig:
         check_sizes(self, multiple=1)
 
     def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
-        """What the sides of an input must be a multiple of."""
+        """The number of which the sides of an input must be multiples."""
         return self.multiple
 
     def build(self, scale: int, bands: int) -> ImportedNetwork:
-        """The module, tried once on a small input; ValueError for what it cannot do, or does wrong."""
+        """Build the module and try it once on a small input; ValueError if it fails or gives another size."""
         if scale not in self.scales:
             raise ValueError(f"{self.path} upscales by {', '.join(map(str, self.scales))}, not by {scale}")
         sizes = {
@@ -170,16 +172,16 @@ class ImportedDiscriminatorConfig:
     path: str
     """The class, as package.module.Class."""
     arguments: dict[str, Any] = field(default_factory=dict)
-    """What the class is built with, beside the bands."""
+    """Arguments of the class, beside the bands."""
     bands_arguments: tuple[str, ...] = ()
     """The names of the arguments that take the number of channels, if it has them."""
 
     def problem(self, gt_size: int) -> str | None:  # noqa: ARG002 - one signature for all discriminators
-        """Why it cannot judge patches of `gt_size`: unknown before it is built, which tries it."""
+        """None: what it cannot judge is unknown before it is built and tried."""
         return None
 
     def build(self, gt_size: int, bands: int) -> ImportedNetwork:
-        """The module, tried once on a patch of `gt_size`; ValueError for what it cannot do."""
+        """Build the module and try it once on a patch of `gt_size`; ValueError if it fails."""
         net = ImportedNetwork(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
         answer = _output_shape(net, (2, bands, gt_size, gt_size))
         if answer[:1] != (2,):

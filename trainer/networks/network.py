@@ -1,4 +1,5 @@
-"""What all networks are: diffusers models that open only files of their own class, whole, and run nobody's code."""
+"""Base class of all networks: a diffusers model that opens only complete files of its own class, and runs no code in
+them."""
 
 import logging
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ class Network(ModelMixin, ConfigMixin):
     """A diffusers model that refuses another class's configuration, and weights that are not exactly its own."""
 
     ends: tuple[str, ...] = ()
-    """What the names of those tensors begin with whose shapes follow from the scale, the bands or the patch: the first
-    and the last layers. All others are its body."""
+    """Prefixes of the names of tensors whose shapes follow from the scale, the bands or the patch: the first and the
+    last layers. All others are the body."""
 
     @classmethod
     def from_pretrained(cls, origin: Any, **options: Any) -> Any:
@@ -30,7 +31,7 @@ class Network(ModelMixin, ConfigMixin):
         if not (folder / CONFIG).is_file() and (folder / "export" / CONFIG).is_file():
             origin = folder / "export"
         wants_info = options.pop("output_loading_info", False)
-        with _only_errors(READER):  # it lists every tensor that does not fit
+        with _only_errors(READER):  # diffusers' reader lists every tensor that does not fit
             net, info = super().from_pretrained(
                 origin, **{"use_safetensors": True, **options, "output_loading_info": True}
             )
@@ -44,7 +45,8 @@ class Network(ModelMixin, ConfigMixin):
 
     @classmethod
     def extract_init_dict(cls, config_dict: Any, **options: Any) -> Any:
-        """As in diffusers; ValueError for what the class has no use for, where diffusers logs that it is ignored."""
+        """As in diffusers; ValueError for keys that the class does not know, where diffusers logs that they are
+        ignored."""
         known = {"quantization_config", *cls._get_init_keys(cls)}
         if foreign := sorted(name for name in map(str, config_dict) if name[:1] != "_" and name not in known):
             raise ValueError(f"its {CONFIG} has {', '.join(foreign)!s:.160}, which a {cls.__name__} does not know")

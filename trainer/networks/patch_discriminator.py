@@ -69,7 +69,7 @@ class PatchDiscriminatorConfig:
         check_sizes(self, num_feat=1, n_blocks=1)
 
     def problem(self, gt_size: int) -> str | None:
-        """Why it cannot judge patches of `gt_size`, or None."""
+        """Reason why patches of `gt_size` cannot be judged, or None."""
         smallest = 3 * 2**self.n_blocks  # its two last convolutions leave nothing of less than 3 x 3 features
         if gt_size >= smallest:
             return None

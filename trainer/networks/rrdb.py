@@ -116,11 +116,11 @@ class RRDBNetConfig:
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """What it can upscale by."""
+        """The supported scales."""
         return RRDBNet.scales
 
     def input_multiple(self, scale: int) -> int:
-        """What the sides of an input must be a multiple of: x2 and x1 begin with a pixel-unshuffle."""
+        """The number of which the sides of an input must be multiples: x2 and x1 begin with a pixel-unshuffle."""
         return 4 // scale
 
     def build(self, scale: int, bands: int) -> RRDBNet:

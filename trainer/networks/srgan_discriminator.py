@@ -69,7 +69,8 @@ class SRGANDiscriminatorConfig:
         check_sizes(self, num_feat=1, n_blocks=1, linear_size=1)
 
     def problem(self, gt_size: int) -> str | None:
-        """Why it cannot judge patches of `gt_size`, or None: InstanceNorm needs more than one value to normalise."""
+        """Reason why patches of `gt_size` cannot be judged, or None: InstanceNorm needs more than one value to
+        normalise."""
         smallest = 2 ** (self.n_blocks // 2) + 1
         if self.norm == "none" or gt_size >= smallest:
             return None

@@ -3,8 +3,8 @@
 The noise of the second (`stochastic_gan`: one input, many possible results) is an input, never drawn inside: a run's
 stream must be a function of positions alone, and an exported network must give the same picture twice. Training draws
 a vector for each place of a step's global batch, validation one for each of its pairs, the same at every validation
-(`trainer.networks.layers.noise`). Whoever opens an export gives vectors of their own, or none: then the result is that
-of the zero vector, the centre of the distribution.
+(`trainer.networks.layers.noise`). Users of an export give vectors of their own, or none: then the result is that of the
+zero vector, the centre of the distribution.
 """
 
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ class StochasticSRResNet(ShuffleGenerator):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _SRResNetSizes(ShuffleGeneratorConfig):
-    """What both are made with; the defaults are the guide's."""
+    """The sizes common to both networks; the defaults are the guide's."""
 
     large_kernel_size: int = 9
     """Side of the first and of the last convolution; odd."""

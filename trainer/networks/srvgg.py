@@ -94,19 +94,19 @@ class SRVGGNetCompactConfig:
     act_type: ActType = "prelu"
     """Activation after every convolution but the last."""
     init: InitScheme = "residual"
-    """`residual` starts from the nearest-upsampled input; `torch` starts as upstream does and learns later, `icnr` too,
-    but without a checkerboard."""
+    """`residual` starts from the nearest-upsampled input; `torch` starts as upstream does and learns more slowly at
+    first; so does `icnr`, but without a checkerboard."""
 
     def __post_init__(self) -> None:
         check_sizes(self, num_feat=1, num_conv=0)
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """What it can upscale by."""
+        """The supported scales."""
         return SRVGGNetCompact.scales
 
     def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
-        """What the sides of an input must be a multiple of: nothing."""
+        """The number of which the sides of an input must be multiples: 1, so any size will do."""
         return 1
 
     def build(self, scale: int, bands: int) -> SRVGGNetCompact:

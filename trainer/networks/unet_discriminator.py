@@ -80,7 +80,7 @@ class UNetDiscriminatorSNConfig:
         check_sizes(self, num_feat=1)
 
     def problem(self, gt_size: int) -> str | None:
-        """Why it cannot judge patches of `gt_size`, or None."""
+        """Reason why patches of `gt_size` cannot be judged, or None."""
         if gt_size >= MULTIPLE and gt_size % MULTIPLE == 0:
             return None
         near = max(MULTIPLE, gt_size // MULTIPLE * MULTIPLE)

@@ -71,7 +71,7 @@ class VGGStyleDiscriminatorConfig:
         check_sizes(self, num_feat=1)
 
     def problem(self, gt_size: int) -> str | None:
-        """Why it cannot judge patches of `gt_size`, or None."""
+        """Reason why patches of `gt_size` cannot be judged, or None."""
         if gt_size in STAGES:
             return None
         return f"got {gt_size}; must be {' or '.join(map(str, STAGES))} for {self.type}"

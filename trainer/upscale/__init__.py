@@ -1,1 +1,1 @@
-"""The result in use: `python -m trainer.upscale`, and `Upscaler` in Python."""
+"""Using a trained network: `python -m trainer.upscale`, and `Upscaler` in Python."""

@@ -46,7 +46,7 @@ def _number(kind: Callable[[str], float], least: float, above: bool = False) -> 
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; nothing heavy is imported for it, so `--help` is at once."""
+    """Parse the command line, without heavy imports, so that `--help` answers at once."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.upscale",
         description="Enlarge picture files by a trained network, tile by tile without seams.",
@@ -180,7 +180,7 @@ def make_folder(path: Path) -> None:
 
 
 def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -> dict[Path, str]:
-    """Upscale each file, and enter in `made` what was written; those that failed, and why."""
+    """Upscale each file, adding each that is written to `made`; return those that failed, with the reason."""
     import torch
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -243,5 +243,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    guard()  # its lines are for a person: who stops reading them does not end the work
+    guard()  # a closed output, which only informs, does not end the work
     sys.exit(main())

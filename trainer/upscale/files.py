@@ -1,4 +1,4 @@
-"""Which picture files are upscaled, and into which."""
+"""The files to upscale and their targets; reading and writing them."""
 
 import glob
 import json
@@ -18,20 +18,20 @@ from trainer.upscale.picture import Picture
 from trainer.upscale.rasters import SUFFIXES, is_raster, read_raster, write_raster
 
 RESULT_LIST = ".upscaled"
-"""A hidden list of the results in a folder, kept where results lie among inputs: there a result and an original can
-bear the same name, and nothing else tells them apart."""
+"""A hidden list of the results in a folder, kept if results lie among inputs: there a result and an original can have
+the same name, and nothing else distinguishes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file and what becomes of it."""
+    """A file and its target."""
 
     source: Path
     target: Path
 
     @property
     def is_made(self) -> bool:
-        """Whether the result is there; also False where its name is too long for the disk, which writing will say."""
+        """True if the result exists; False also if its name is too long for the disk, which writing will report."""
         try:
             return stat.S_ISREG(self.target.stat().st_mode)
         except OSError:
@@ -40,13 +40,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is to be made."""
+    """The files to upscale."""
 
     jobs: list[Job]
     left_out: Counter[str]
-    """How many files of the inputs are left out, by the end of their name, or by what they are: "a FIFO"."""
+    """Number of files of the inputs that are left out, by their ending, or by their kind, such as "a FIFO"."""
     among_inputs: bool
-    """Whether results lie among the inputs, so that each is noted for a result."""
+    """True if results lie among the inputs, so that each is entered in `RESULT_LIST`."""
 
 
 def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str) -> Plan:
@@ -91,7 +91,7 @@ def _with_distinct_targets(jobs: dict[Path, Job], suffix: str) -> dict[Path, Job
 
 
 def _results_of_earlier_runs(jobs: Sequence[Job]) -> set[tuple[int, int] | Path]:
-    """The sources that are results of others; Mistake where a target is an original, or that of two sources."""
+    """Identities of sources that are results of others; Mistake if a target is an original, or that of two sources."""
     sources = {_identity(job.source): job.source for job in jobs}
     made: dict[tuple[int, int] | Path, Job] = {}
     for job in jobs:
@@ -113,19 +113,20 @@ def _results_of_earlier_runs(jobs: Sequence[Job]) -> set[tuple[int, int] | Path]
 
 
 def _note(target: Path, written: Path) -> str:
-    """The line that says that a file is a result: its name, its size and when it was written."""
+    """The entry of a result in `RESULT_LIST`: its name, its size and its modification time."""
     status = written.stat()
     return json.dumps([target.name, status.st_size, status.st_mtime_ns])
 
 
 def _noted_in(folder: Path) -> set[str]:
-    """The notes of results in a folder."""
+    """The entries of results in a folder."""
     notes = folder / RESULT_LIST
     return set(notes.read_text(errors="replace").splitlines()) if notes.is_file() else set()
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
-    """What lies at `path`, whatever way of writing the path led there; the path itself where nothing does."""
+    """Device and inode of the file at `path`, the same for every spelling of the path; the resolved path if there is
+    none."""
     try:
         status = path.stat()
     except OSError:
@@ -134,7 +135,7 @@ def _identity(path: Path) -> tuple[int, int] | Path:
 
 
 def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]:
-    """The files of one input, each with the folder that it is counted from; those left out are counted by ending."""
+    """The files of one input, each with the folder that its name is relative to; others are counted in `left_out`."""
     check_path(entry, "--input")
     path = Path(entry)
     if path.is_dir():
@@ -156,12 +157,12 @@ def _expanded(entry: str, left_out: Counter[str]) -> Iterator[tuple[Path, Path]]
 
 
 def _is_hidden(file: Path, root: Path) -> bool:
-    """Whether a file below `root` counts as nothing."""
+    """True if a file below `root`, or a folder on the way to it, is hidden."""
     return any(part.startswith(".") for part in file.relative_to(root).parts)
 
 
 def _left_out(found: Iterable[Path]) -> Iterator[str]:
-    """Why each of `found` is no picture, where it is none: its ending, or what it is in place of a regular file."""
+    """For each of `found` that is no picture: its ending, or its kind if it is no regular file."""
     for path in found:
         if path.is_file():
             if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -171,8 +172,9 @@ def _left_out(found: Iterable[Path]) -> Iterator[str]:
 
 
 def read_picture(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
-    """A photograph; or a raster for a network of `bands`, if the file has a place on Earth or bands that no photograph
-    has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be read."""
+    """Read a photograph; or a raster for a network of `bands`, if the file is georeferenced or has bands that no
+    photograph has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be
+    read."""
     if is_raster(path) or (white is not None and path.suffix.lower() in SUFFIXES):
         try:
             return read_raster(path, bands, black, white, budget)
@@ -182,7 +184,7 @@ def read_picture(path: Path, bands: int, black: float | None, white: float | Non
 
 
 def write_picture(path: Path, picture: Picture, note: bool = False) -> None:
-    """Write aside, then rename: the file is complete or absent. With `note` it is noted for a result.
+    """Write aside, then rename: the file is complete or absent. With `note` it is entered in `RESULT_LIST`.
 
     Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.
     """

@@ -1,4 +1,4 @@
-"""Photographs with all that a file says of them: bit depth, gray or colour, transparency, orientation, colour profile.
+"""Read and write photographs with their bit depth, gray or colour, transparency, orientation and colour profile.
 
 `decode` is for training and makes 8-bit RGB of anything; here a picture is read to be written again.
 """
@@ -27,15 +27,15 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
     ".tif": TIFF,
     ".tiff": TIFF,
 }
-"""What is written, by the end of a file's name: what Pillow is told."""
+"""Pillow's options for writing, by the ending of a file's name."""
 SEQUENCES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})
 """Formats whose further frames or pages are pictures too; in a JPEG they are previews and depths."""
 LONGEST = {"JPEG": 65500, "WEBP": 16383}
-"""Pixels per side of what the formats' own libraries write at most."""
+"""Pixels per side that the formats' own libraries write at most."""
 
 
 def from_pillow(image: Image.Image) -> Picture:
-    """What Pillow has opened: 8 bits, or 16 if it is gray. Its EXIF orientation is not looked at.
+    """Convert a picture that Pillow has opened: to 8 bits, or 16 if it is gray. Its EXIF orientation is ignored.
 
     A palette is looked up. CMYK becomes sRGB by its own profile, or without one as Pillow does it.
     ValueError for floats and 32 bits, which have no agreed white.
@@ -44,7 +44,7 @@ def from_pillow(image: Image.Image) -> Picture:
     if image.mode.startswith(("I", "F")):
         return Picture(numbers=_gray_16(image)[None], white=65535, icc=icc)
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        image, icc = _to_srgb(image, icc), None  # the profile speaks of the colours that were
+        image, icc = _to_srgb(image, icc), None  # the profile describes the colours before the conversion
     is_gray, has_alpha = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
     mode = ("L" if is_gray else "RGB") + ("A" if has_alpha else "")
     samples = np.asarray(image if image.mode == mode else image.convert(mode))
@@ -83,10 +83,10 @@ def to_pillow(picture: Picture) -> Image.Image:
 
 
 def read_photograph(path: Path, budget: Budget = BUDGET) -> Picture:
-    """Read a picture file, upright; `Unreadable` if that cannot be. Of several frames or pages the first counts,
-    and the log says so.
+    """Read a picture file, upright; `Unreadable` if that fails. Of several frames or pages the first is taken, with a
+    warning in the log.
 
-    16 bits are kept from PNG, and of gray from TIFF; whatever else Pillow opens, it opens with 8.
+    16 bits are kept from PNG, and of gray from TIFF; Pillow opens all else with 8.
     """
     try:
         with opened(path, str(path), budget) as image:
@@ -101,7 +101,7 @@ def read_photograph(path: Path, budget: Budget = BUDGET) -> Picture:
             return from_pillow(image)
     except Unreadable:
         raise
-    except Exception as error:  # Pillow's plugins raise what they meet
+    except Exception as error:  # Pillow's plugins raise many kinds
         raise Unreadable(str(path), reason_of(error)) from error
 
 

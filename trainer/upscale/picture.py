@@ -1,4 +1,4 @@
-"""A picture that will be written again: numbers, what they mean, and what goes with them."""
+"""A picture in memory that will be written again: its numbers, their meaning, and its metadata."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,23 +12,23 @@ Numbers = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Georeference:
-    """What a raster says of itself, for a copy of another size."""
+    """Georeference and metadata of a raster."""
 
     size: tuple[int, int]
-    """Height and width, as it was read."""
+    """Height and width when it was read."""
     transform: Any
     """From columns and rows to the earth: rasterio's Affine."""
     about: dict[str, Any]
     """Attributes of rasterio's datasets, written as they were read: `crs`, `nodata`, `descriptions`, ..."""
     tags: list[dict[str, str]] = field(default_factory=list)
-    """Of the whole and of each band."""
+    """Tags of the dataset, then of each band."""
     absent: Numbers | None = None
-    """bool [C, H, W]: the numbers that stand for nothing."""
+    """bool [C, H, W]: the numbers that mean "no data"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Numbers from any file, upright."""
+    """A picture from any file, upright."""
 
     numbers: Numbers
     """[C, H, W] of any real type: gray, RGB, or the bands of a raster."""
@@ -41,7 +41,7 @@ class Picture:
     icc: bytes | None = None
     """The colour profile, as the file holds it."""
     georeference: Georeference | None = None
-    """Of a raster."""
+    """Georeference and metadata of a raster; None for photographs."""
 
     def unit(self, numbers: Numbers) -> Tensor:
         """Numbers of any shape to float32 in [0, 1]; what is no number becomes 0."""

@@ -15,8 +15,8 @@ HALVES = {
     "RGBA;16B": ("RGBA;16B", "RGBA;16L"),
     "LA;16B": ("RGBA",),
 }
-"""How Pillow means to unpack such a file -> the ways in which it unpacks every byte of it: the high and the low bytes
-in two readings (of little-endian samples the low byte would be the high one), or the four bytes of a gray pixel."""
+"""Pillow's raw mode for such a file -> the raw modes that together read every byte of it: the high and the low bytes in
+two readings (of little-endian samples the low byte would be the high one), or the four bytes of a gray pixel."""
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels: PNG specification, section 11.2.1
 BLOCK = 2**24  # bytes that are filtered at once
@@ -24,7 +24,7 @@ PEAK = 16  # bytes per pixel of RGBA while they are put together: two halves, an
 
 
 def unpacking(image: Image.Image) -> str:
-    """How Pillow means to unpack a picture that it has opened and not yet read; nothing where it is not like that."""
+    """Pillow's raw mode for a picture that was opened and not yet read; empty if it has none."""
     tiles = getattr(image, "tile", None)
     if not tiles:
         return ""
@@ -33,17 +33,17 @@ def unpacking(image: Image.Image) -> str:
 
 
 def is_16_bit(image: Image.Image) -> bool:
-    """Whether an opened picture is one of those that this module reads."""
+    """True if this module reads the opened picture."""
     return image.format == "PNG" and unpacking(image) in HALVES
 
 
 def read(data: bytes, name: str, budget: Budget = BUDGET) -> Numbers:
-    """The samples of a file for which `is_16_bit`, upright as EXIF says: uint16 [C, H, W] of LA, RGB or RGBA."""
+    """Read a file for which `is_16_bit`, upright as EXIF says: uint16 [C, H, W] of LA, RGB or RGBA."""
     with opened(data, name, budget) as image:
         ways = HALVES[unpacking(image)]
         size = f"{image.width}x{image.height} pixels of 16 bits"
         budget.check(name, size, image.width * image.height * PEAK)
-        load(image, data)  # which proves that all rows are there
+        load(image, data)  # checks that all rows are there
     planes = [_unpacked(data, name, way, budget) for way in ways]
     if len(ways) == 1:
         high, low = planes[0][..., 0::2], planes[0][..., 1::2]

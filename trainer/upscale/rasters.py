@@ -15,12 +15,12 @@ GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
 """Pixel scale, tie points, transformation and keys: any of them places a TIFF on Earth (OGC 19-008r4)."""
 TYPES = frozenset({"uint8", "int8", "uint16", "int16", "float32", "float64"})
 ABOUT = ("nodata", "descriptions", "units", "scales", "offsets")
-"""What is copied from dataset to dataset."""
+"""Attributes copied from dataset to dataset."""
 UNBOUNDED = Budget(mib=2**40)
 
 
 def is_raster(path: Path) -> bool:
-    """Whether a file is a TIFF with a place on Earth, or with bands that no photograph has."""
+    """True if a file is a georeferenced TIFF, or one with bands that no photograph has."""
     if path.suffix.lower() not in SUFFIXES:
         return False
     try:
@@ -33,8 +33,8 @@ def is_raster(path: Path) -> bool:
 
 
 def read_raster(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
-    """Read all bands. Numbers that stand for no data become `black`. A last band called alpha is that where it is one
-    more than the `bands` that are wanted: of four bands of 8 bits GDAL itself says it, whatever they are.
+    """Read all bands. Numbers that mean "no data" become `black`. A last band marked as alpha is one only if `bands`
+    others come before it: GDAL marks the fourth of four 8-bit bands so, whatever it is.
 
     Raises `Unreadable` for what cannot be read, placed or scaled: `white` may be None for 8 bits only, where it is 255.
     """
@@ -47,7 +47,7 @@ def read_raster(path: Path, bands: int, black: float | None, white: float | None
             raise Unreadable(name, f"its numbers are {kind}: which of them means 1 must be said with --white")
         if file.gcps[0] or file.rpcs:
             raise Unreadable(name, "it is placed by control points or polynomials; rectify it first")
-        size = np.dtype(kind).itemsize + (file.nodata is not None)  # and whether it stands for nothing
+        size = np.dtype(kind).itemsize + (file.nodata is not None)  # and the mask of "no data"
         budget.check(name, describe(file), file.width * file.height * file.count * size)
         low = 0.0 if black is None else black
         numbers = file.read()
@@ -75,7 +75,7 @@ def _absent(numbers: Numbers, nodata: float | None) -> Numbers | None:
 
 
 def write_raster(path: Path, picture: Picture) -> None:
-    """Write a picture as a GeoTIFF that covers the ground which it covered when it was read, whatever its size is."""
+    """Write a picture as a GeoTIFF that covers the same ground as when it was read, whatever its size is."""
     georeference, planes = picture.georeference, picture.planes()
     assert georeference is not None
     (count, height, width), nodata = planes.shape, georeference.about["nodata"]

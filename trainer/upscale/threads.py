@@ -1,4 +1,4 @@
-"""Files through a program: some are read and some are written while one is worked on."""
+"""Threaded pipeline, read -> work -> write, with bounded look-ahead."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ Read = TypeVar("Read")
 Made = TypeVar("Made")
 
 DEPTH = 2
-"""How many files are read ahead, and how many written behind: a bound on the pictures in memory."""
+"""Number of files read ahead, and of those written behind: it bounds the pictures in memory."""
 
 
 def pipelined(
@@ -20,9 +20,10 @@ def pipelined(
     write: Callable[[Item, Made], None],
     caught: tuple[type[Exception], ...],
 ) -> Iterator[tuple[Item, Exception | None]]:
-    """Read, work on and write each item, and yield it when it is written: with None, or with what went wrong.
+    """Read, work on and write each item; yield it once written, with None or the exception.
 
-    `work` is called here, one item at a time; `read` and `write` in threads. Exceptions that are not `caught` end it.
+    `work` is called here, one item at a time; `read` and `write` in threads. Exceptions of other kinds than `caught`
+    end all.
     """
     with ThreadPoolExecutor(DEPTH) as readers, ThreadPoolExecutor(DEPTH) as writers:
         written: deque[tuple[Item, Future[None]]] = deque()
@@ -33,7 +34,7 @@ def pipelined(
                 yield item, error
                 continue
             written.append((item, writers.submit(write, item, made)))
-            del made  # the writer has it, and frees it when it is done
+            del made  # the writer holds it, and frees it when it is done
             while len(written) > DEPTH or (written and written[0][1].done()):
                 yield _settled(*written.popleft(), caught)
         while written:

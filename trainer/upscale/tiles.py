@@ -1,7 +1,8 @@
-"""Pictures in parts: how far a network sees, and parts that together give what the whole picture would.
+"""Tiling: the receptive radius of a network, and parts that together give the result of the whole picture.
 
-A network of convolutions, each with zeros around its input, sees a part as it sees the whole, but for the part's inner
-borders. So a part is read with a margin as wide as the network sees, and the margin of its result is dropped.
+A network of convolutions, each with zeros around its input, gives for a part what it gives for the whole, except near
+the part's inner borders. So a part is read with a margin of the receptive radius, and the margin of its result is
+dropped.
 """
 
 from collections.abc import Iterator
@@ -11,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 FARTHEST = 1024
-"""Pixels within which a sight must end, else it counts as endless; RRDBNet with 23 blocks sees 349 far."""
+"""Pixels up to which a receptive radius is searched for; larger ones count as unbounded. RRDBNet with 23 blocks has
+349."""
 
 
 @torch.inference_mode()
 def receptive_radius(net: nn.Module, scale: int, bands: int, multiple: int) -> int | None:
-    """How far away an input pixel can matter, in input pixels, rounded up to `multiple`; None where that has no end
-    or cannot be found.
+    """Receptive radius of `net` in input pixels, rounded up to `multiple`; None if it is unbounded or cannot be found.
 
-    It is found by what NaN touches, which no weight can hide, on a strip along each axis. `net` is in float32, in
+    It is found by how far NaN spreads, which no weight can hide, on a strip along each axis. `net` is in float32, in
     evaluation mode and on the CPU, whose convolutions are direct ones, and treats all places alike that lie
     `multiple` apart.
     """
@@ -38,9 +39,9 @@ def _radius_along(net: nn.Module, scale: int, bands: int, multiple: int, axis: i
         strip.narrow(axis, before, multiple).fill_(torch.nan)
         try:
             touched = net(strip).isnan()[0].any(dim=0).any(dim=3 - axis).nonzero()
-        except Exception:  # a foreign network may refuse so narrow a strip, as those that pad by reflection do
+        except Exception:  # an imported network may refuse so narrow a strip, as those that pad by reflection do
             return None
-        if not len(touched):  # the network cleans its input of what is not a number
+        if not len(touched):  # the network removes NaN from its input
             return None
         first, last = int(touched[0]), int(touched[-1])
         if first > 0 and last < scale * shape[axis] - 1:
@@ -52,7 +53,7 @@ def _radius_along(net: nn.Module, scale: int, bands: int, multiple: int, axis: i
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A rectangle of a picture whose sides are `height` and `width` pixels."""
+    """A rectangle of a picture, in pixels."""
 
     top: int
     left: int
@@ -66,7 +67,7 @@ class Part:
                 yield Part(self.top + top, self.left + left, height, width)
 
     def grown(self, margin: int, whole: "Part") -> "Part":
-        """With a margin on each side, as far as `whole` goes."""
+        """The rectangle with a margin on each side, as far as `whole` goes."""
         top, left = max(self.top - margin, whole.top), max(self.left - margin, whole.left)
         bottom = min(self.top + self.height + margin, whole.top + whole.height)
         right = min(self.left + self.width + margin, whole.left + whole.width)
@@ -91,8 +92,8 @@ def _cuts(length: int, side: int, multiple: int) -> Iterator[tuple[int, int]]:
 
 
 def blend_weights(part: Part, kept: Part, whole: Part, fade: int) -> Tensor:
-    """How much a part counts in what is kept of it, float32 [kept.height, kept.width]: 1 within, and a slope of `fade`
-    to both sides of each inner border.
+    """Blending weights of a part in its result `kept`, float32 [kept.height, kept.width]: 1 within, and a slope of
+    `fade` to both sides of each inner border.
 
     Parts that cover `whole` without overlapping, each grown by `fade`, have weights that sum to 1 everywhere.
     """

@@ -1,4 +1,4 @@
-"""A network as people use it: a picture in, a larger one out, whatever its size, depth and channels."""
+"""`Upscaler`: enlarges pictures of any size, depth and channels by a trained network, tile by tile."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -19,11 +19,11 @@ from trainer.upscale.picture import Numbers, Picture
 from trainer.upscale.tiles import Part, blend_weights, receptive_radius
 
 WIDEST_OVERLAP = 96
-"""Pixels by which tiles overlap at most, unless told otherwise. It is all that SRVGGNetCompact (34), SRResNet (40) and
-RRDBNet with 6 blocks (94) see. RRDBNet with 23 sees 349: tiles of 512 would then cost 5.6 times the picture."""
+"""Default limit, in pixels, of the tiles' overlap. It covers the receptive radius of SRVGGNetCompact (34), SRResNet
+(40) and RRDBNet with 6 blocks (94). RRDBNet with 23 has 349: tiles of 512 would then cost 5.6 times the picture."""
 LEAST_TILE = 16
 MOST_PIXELS = 2**32
-"""Of a result: 65536 x 65536."""
+"""Most pixels of a result: 65536 x 65536."""
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 
 log = logging.getLogger(__name__)
@@ -33,18 +33,18 @@ PictureLike = TypeVar("PictureLike", Image.Image, Tensor)
 class Upscaler:
     """`Upscaler.from_pretrained(origin)(picture)`: a PIL image for a PIL image, a tensor for a tensor.
 
-    Pictures larger than a tile are cut into tiles, and the result is put together on the CPU. Tiles overlap by what the
-    network sees, so that it is the result of the whole picture; where they overlap by less, they fade into each other.
+    Pictures larger than a tile are cut into tiles, and the result is put together on the CPU. Tiles overlap by the
+    network's receptive radius, so that it is the result of the whole picture; with less overlap they are blended.
 
     Parameters
     ----------
     net : float32, on the CPU; it is taken over
     device : where it computes; None is the GPU where there is one
     dtype : what it computes in; None is float16 on a GPU, whose 11 bits hold the levels of 8-bit pictures where
-        bfloat16's 8 do not, and float32 elsewhere. If float16 overflows, float32 takes over, and the log says so.
+        bfloat16's 8 do not, and float32 elsewhere. If float16 overflows, float32 takes over, with a warning in the log.
     tile : side of a tile in input pixels, without the overlap; None is 1024 on a GPU and 512 elsewhere. A GPU whose
-        memory is short gets tiles half as large from then on, and the log says so.
-    overlap : pixels that a tile reads beyond each of its sides; None is what the network sees, at most 96
+        memory is short gets tiles half as large from then on, with a warning in the log.
+    overlap : pixels that a tile reads beyond each of its sides; None is the receptive radius, at most 96
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Upscaler:
         """Open a run folder, an export, a file or a hub id; `options` are those of the class.
 
         With `denoise_model`, a second one, the network is `denoise_strength` of the first and the rest of the second,
-        weight by weight (Wang et al. 2019, Deep Network Interpolation). So upstream regulates how much
+        weight by weight (Wang et al. 2019, Deep Network Interpolation). So upstream sets how strongly
         realesr-general-x4v3 denoises, with its sister realesr-general-wdn-x4v3.
 
         Raises Mistake where there are no such networks, or one is a class of another package that is not in `trust`:
@@ -102,7 +102,7 @@ class Upscaler:
         """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
 
         A PIL image may be gray, RGB, CMYK, a palette, or gray of 16 bits, with or without transparency; its EXIF
-        orientation is not looked at. A tensor is float in [0, 1], [C, H, W] or [B, C, H, W], and stays where it is.
+        orientation is ignored. A tensor is float in [0, 1], [C, H, W] or [B, C, H, W], and stays where it is.
         """
         if isinstance(picture, Image.Image):
             return to_pillow(self.enlarged(from_pillow(picture), outscale))
@@ -112,10 +112,10 @@ class Upscaler:
         return torch.from_numpy(self.enlarged(Picture(numbers=numbers, white=1), outscale).numbers).to(picture)
 
     def enlarged(self, picture: Picture, outscale: float | None = None) -> Picture:
-        """The same picture larger. Gray goes through a network for RGB as three equal bands, and so does transparency.
+        """Enlarge a picture. Gray goes through a network for RGB as three equal bands, and so does transparency.
 
         Raises Mistake for an `outscale` that is not above 0, and Failure where the network is for other bands or gives
-        what is no number, or where the result is too large or memory too short.
+        numbers that are not finite, or where the result is too large or memory too short.
         """
         if len(picture.numbers) != self.bands and (len(picture.numbers), self.bands) != (1, 3):
             raise Failure(f"it has {len(picture.numbers)} bands, and the network is for {self.bands}")
@@ -150,7 +150,7 @@ class Upscaler:
 
     @torch.inference_mode()
     def _network_result(self, picture: Picture) -> Numbers:
-        """The network's result of the whole picture, put together from those of tiles."""
+        """The network's result for the whole picture, put together from those for tiles."""
         count, height, width = picture.numbers.shape
         whole = Part(0, 0, *(-(-side // self.multiple) * self.multiple for side in (height, width)))
         large, fade = whole.times(self.scale), 0 if self.is_exact else self.overlap // 4
@@ -167,8 +167,8 @@ class Upscaler:
         return result[:, : height * self.scale, : width * self.scale]
 
     def _tiles(self, picture: Picture, whole: Part) -> Iterator[tuple[Part, Part, Tensor]]:
-        """Parts that cover `whole`, which is the picture mirrored to the network's multiple; for each what was seen,
-        and the network's result of that."""
+        """Parts that cover `whole`, the picture mirrored to the network's multiple; with each, the rectangle that was
+        read for it, and the network's result for that."""
         numbers = picture.numbers
         rows = reflected_indices(numbers.shape[1], whole.height).numpy()
         columns = reflected_indices(numbers.shape[2], whole.width).numpy()
@@ -189,13 +189,13 @@ class Upscaler:
                 waiting.append(part)
 
     def _attempt(self, values: Tensor) -> Tensor | None:
-        """What the network makes of float32 [C, h, w] in [0, 1]; None where memory is too short for it."""
+        """Apply the network to float32 [C, h, w] in [0, 1]; None if memory is too short for it."""
         try:
             return self._network(values)
         except RuntimeError as error:
             if not _is_shortage(error):
                 raise
-        # the exception kept what was computed alive, so it had to be gone before anything is freed
+        # here the exception is gone, which kept alive the tensors that are to be freed
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return None
@@ -246,7 +246,7 @@ def interpolate(net: Generator, other: Generator, strength: float, key: str = "d
 
 
 def _resized(picture: Picture, numbers: Numbers, size: tuple[int, int]) -> Numbers:
-    """Numbers of `picture` to another size by Lanczos, which averages where that is smaller."""
+    """Resize numbers of `picture` by Lanczos, which averages if the size is smaller."""
     if numbers.shape[1:] == size:
         return numbers
     bands = (
@@ -256,5 +256,6 @@ def _resized(picture: Picture, numbers: Numbers, size: tuple[int, int]) -> Numbe
 
 
 def _is_shortage(error: Exception) -> bool:
-    """Whether memory was short. torch has a class for that on a GPU; on a CPU only its allocator's name tells."""
+    """True if memory was short. torch has an exception for that on a GPU; on a CPU only its allocator's name shows
+    it."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

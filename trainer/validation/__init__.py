@@ -1,1 +1,1 @@
-"""How good the result is: metrics and sheets of samples."""
+"""Validation during training: metrics and sheets of samples."""

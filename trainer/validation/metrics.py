@@ -1,4 +1,4 @@
-"""What a validation measures of one picture: photographs as papers do, multi-band pictures by band and by spectrum."""
+"""Metrics of one picture: PSNR and SSIM of photographs as in papers; multi-band pictures by band and by spectrum."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,16 +19,16 @@ class PhotoMetrics:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """The figures that are also measured of bicubic upsampling."""
+        """The metrics that are also computed for bicubic upsampling."""
         return ("psnr", "ssim")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All figures."""
+        """All metrics."""
         return self.summary
 
     def __call__(self, result: Tensor, gt: Tensor) -> list[float]:
-        """The figures of `result`, uint8 [3, H, W], in the order of their names."""
+        """The metrics of `result`, uint8 [3, H, W], in the order of their names."""
         border = self.crop_border, self.channel
         return [psnr(result, gt, *border), ssim(result, gt, *border)]
 
@@ -44,17 +44,17 @@ class MultibandMetrics:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """The figures that are also measured of bicubic upsampling; one band has no spectrum."""
+        """The metrics that are also computed for bicubic upsampling; one band has no spectrum."""
         return ("psnr", "ssim", "ergas", *(("sam",) if self.bands > 1 else ()))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All figures, the summary first."""
+        """All metrics, the summary first."""
         each = tuple(f"{name}_band{number}" for name in ("psnr", "ssim") for number in range(1, self.bands + 1))
         return self.summary + each
 
     def __call__(self, result: Tensor, gt: Tensor) -> list[float]:
-        """The figures of `result`, uint16 [C, H, W], in the order of their names."""
+        """The metrics of `result`, uint16 [C, H, W], in the order of their names."""
         height, width = (side - 2 * self.crop_border for side in gt.shape[1:])
         shown, wanted = (
             unit(picture).narrow(1, self.crop_border, height).narrow(2, self.crop_border, width)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 PSNR_CAP = 100.0
-"""What identical pictures score, in dB. Their PSNR is infinite, and one of them would make a mean infinite too."""
+"""PSNR of identical pictures, in dB. Theirs is infinite, and one of them would make a mean infinite too."""
 WINDOW = 11
-"""Pixels along each side of what SSIM compares at a time."""
+"""Side of SSIM's window in pixels."""
 
 Channel = Literal["rgb", "y"]
 
@@ -62,7 +62,7 @@ def similarity(x: Tensor, y: Tensor, data_range: float) -> Tensor:
 
 
 def band_shift(picture: Tensor, reference: Tensor) -> list[float]:
-    """How much brighter each band of `picture` is than the same band of `reference`, on average over the pixels.
+    """Difference of the mean level of each band of `picture` from that of the same band of `reference`.
 
     Both uint8, or both uint16, [C, H, W]; sizes may differ. In shares of the full range, so within [-1, 1].
     """
@@ -79,7 +79,7 @@ def luma(image: Tensor) -> Tensor:
 
 
 def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
-    """The pixels that count, float64 [1 or 3, h, w] in [0, 255]."""
+    """The pixels that are measured, float64 [1 or 3, h, w] in [0, 255]."""
     if image.dtype != torch.uint8:
         raise TypeError(f"quality is measured on 8-bit pictures, got {image.dtype}")
     height, width = image.shape[1:]
@@ -90,7 +90,7 @@ def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
 
 
 def _smoothed(maps: Tensor) -> Tensor:
-    """[N, C, H, W] under the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
+    """Smooth [N, C, H, W] by the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
     line = [math.exp(-((tap - WINDOW // 2) ** 2) / (2 * 1.5**2)) for tap in range(WINDOW)]
     weights = [value / sum(line) for value in line]
     for axis in (2, 3):

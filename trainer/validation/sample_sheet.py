@@ -1,4 +1,4 @@
-"""The pictures that people look at: what went in, what came out and what was wanted, side by side and captioned."""
+"""Sample sheets: input, result and ground truth side by side, with captions."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ PAPER, INK, PENCIL = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 TITLE, TEXT, NOTE = 17, 14, 12  # sizes of the letters in pixels
 
 SPELLED = str.maketrans({"σ": "sigma ", "ω": "omega ", "π": " pi", "β": "beta ", "×": "x"})
-"""What recipes are written with and Pillow's font does not have."""
+"""Characters of recipes that Pillow's font lacks -> their spelling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +75,12 @@ def strip(columns: Sequence[Column], title: str, note: str = "") -> Tensor:
 
 
 def composite(pictures: Sequence[Tensor], bands: Bands, reference: int = -1) -> list[Tensor]:
-    """Multi-band pictures of one scene as a person can look at them.
+    """Multi-band pictures of one scene, as RGB for viewing.
 
     Args:
         pictures: [C, H, W] of any numeric type and one size.
         bands: the numbers of those to show as red, green and blue; None shows all three, or the only one, as they are.
-        reference: the place of the one by which all are stretched; the last, unless said.
+        reference: the index of the picture whose percentiles stretch all of them; by default the last.
 
     Returns:
         uint8 [3, H, W] each. A band's 2nd and 98th percentile in the reference are its black and white in all of them,
@@ -106,7 +106,7 @@ def sheet(strips: Sequence[Tensor]) -> Tensor:
 
 
 def save_png(picture: Tensor, path: Path) -> None:
-    """Write uint8 [3, H, W] as a PNG that is there completely or not at all; its folder is made if need be."""
+    """Write uint8 [3, H, W] as a PNG that is complete or absent; its folder is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as aside:
         _to_image(picture).save(aside, format="PNG")
@@ -143,7 +143,7 @@ def _write(
 
 
 def _pitch(size: int) -> int:
-    """From one line to the next."""
+    """Distance in pixels from one line to the next."""
     return round(1.35 * size)
 
 

@@ -1,4 +1,4 @@
-"""Validation: the smoothed generator on pictures and degradations that never change, shared out over the ranks."""
+"""Validation: the smoothed generator on pictures and degradations that never change, divided among the ranks."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -23,14 +23,15 @@ from trainer.validation.psnr_ssim import band_shift
 from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
 
 SaveResult = Callable[[str, Tensor], None]
-"""What takes the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
+"""Called with the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
 BandShifts = tuple[int, list[float], list[float] | None]
-"""A picture's number, and how far its result, and its ground truth if there is one, are from the LQ in each band."""
+"""A picture's number, and the shift of each band from the LQ: of its result, and of its ground truth if there is
+one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
-    """What the smoothed generator is measured on."""
+    """Validation of the smoothed generator: its pictures, degradations and metrics."""
 
     source: ValidationSource
     """Pairs as they are, clean pictures that are degraded with keyed draws, the same in every validation, or
@@ -40,7 +41,7 @@ class ValidationConfig:
     seed: int = 0
     """The key of the degradations, apart from the run's seed so that all runs meet the same ones."""
     draws: int = 1
-    """How many degradations of each clean picture."""
+    """Number of degradations of each clean picture."""
     max_side: int | None = None
     """Cut from the middle of each picture a piece of at most this side (of low-quality pictures alone: as large as
     comes to this side of the result); null takes it whole. Given pairs are taken whole."""
@@ -50,10 +51,10 @@ class ValidationConfig:
     """Measure photographs on the luma of BT.601, as papers do and null does, or on RGB; multi-band pictures are
     measured by band."""
     composites: dict[str, tuple[int, int, int]] | None = None
-    """How strips show multi-band pictures: under each name, the numbers (from 0, of the bands as read) of those that
-    are shown as red, green and blue, as in `{true colour: [2, 1, 0], false colour: [3, 2, 1]}`."""
+    """RGB composites of multi-band pictures in strips: under each name, the numbers (from 0, of the bands as read) of
+    those shown as red, green and blue, as in `{true colour: [2, 1, 0], false colour: [3, 2, 1]}`."""
     best_metric: Literal["psnr", "ssim"] | None = None
-    """What the best checkpoint is best at; null is psnr, or nothing where there is no ground truth."""
+    """The metric by which the best checkpoint is chosen; null is psnr, or none if there is no ground truth."""
     num_samples: int = 4
     """Strips in the sample sheet."""
     save_images: bool = False
@@ -61,12 +62,12 @@ class ValidationConfig:
 
     @property
     def has_gt(self) -> bool:
-        """Whether there is ground truth to measure by."""
+        """True if there is ground truth."""
         return not isinstance(self.source, LowQuality)
 
     @property
     def best_by(self) -> Literal["psnr", "ssim"] | None:
-        """What the best checkpoint is best at; None where nothing is measured."""
+        """The metric by which the best checkpoint is chosen; None if nothing is measured."""
         return (self.best_metric or "psnr") if self.has_gt else None
 
     def border(self, scale: int) -> int:
@@ -74,7 +75,7 @@ class ValidationConfig:
         return scale if self.crop_border is None else self.crop_border
 
     def metrics_for(self, scale: int) -> Metrics:
-        """What is measured of each picture."""
+        """The metrics of each picture."""
         if (radiometry := self.source.radiometry) is None:
             return PhotoMetrics(self.border(scale), self.channel or "y")
         return MultibandMetrics(self.border(scale), scale, len(radiometry.bands))
@@ -88,7 +89,7 @@ class ValidationConfig:
         return [f"validation/{name}" for name in [*measured, *(f"colour_drift{which}" for which in drift)]]
 
     def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
-        """What does not suit a run on pictures of this radiometry, a sentence each, beginning with the key."""
+        """Conflicts with a run on pictures of this radiometry, a sentence each, beginning with the key."""
         if self.source.radiometry != radiometry:
             yield "source: its radiometry must be that of the pictures that are trained on"
         if self.best_metric and not self.has_gt:
@@ -119,12 +120,12 @@ class ValidationConfig:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """One validation: mean figures, and on rank 0 the sheet uint8 [3, H, W] (None where no strips are wanted)."""
+    """One validation: mean metrics, and on rank 0 the sheet uint8 [3, H, W] (None if no strips are wanted)."""
 
     metrics: dict[str, float]
     sheet: Tensor | None
     drawing_errors: list[str] = field(default_factory=list)
-    """Why strips of it are missing."""
+    """Reasons why strips of it are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +139,12 @@ class Validator:
 
     @property
     def measure(self) -> Metrics:
-        """What is measured of each picture."""
+        """The metrics of each picture."""
         return self.config.metrics_for(self.synthesis.scale)
 
     @property
     def fingerprint(self) -> str:
-        """A checksum of all that figures depend on, the generator apart: pictures and degradations by what they are."""
+        """A checksum of all that metrics depend on except the generator: the content of pictures and degradations."""
         config, synthesis = self.config, self.synthesis
         parts: list[object] = [self.images.content, synthesis.scale, config.border(synthesis.scale), config.channel]
         parts += [config.source.radiometry, config.best_by]
@@ -157,7 +158,7 @@ class Validator:
 
     @property
     def draws(self) -> int:
-        """Pairs per picture: those of a folder of pairs are as they are."""
+        """Pairs per picture; 1 for given pairs, which are not degraded."""
         return 1 if self.images.paired else self.config.draws
 
     @torch.no_grad()
@@ -190,7 +191,7 @@ class Validator:
                 values = dict(zip(names, row, strict=True))
                 try:
                     strips.append((number, self._strip(number, step, values, caption, (plain, result, gt))))
-                except Exception as error:  # a picture to look at is no reason to leave the other ranks waiting
+                except Exception as error:  # a failed drawing must not leave the other ranks waiting
                     drawing_errors.append(f"{type(error).__name__}: {error}")
         if names:
             table = self.accelerator.reduce(table)  # every row was filled by one rank
@@ -202,7 +203,7 @@ class Validator:
         return Validated(figures, shown, sorted(set(gather_object(drawing_errors))))
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
-        """LQ and GT uint8 on the device, and what was done to the LQ; the first draw of every picture comes first."""
+        """LQ and GT uint8 on the device, and the degradation's caption; the first draw of every picture comes first."""
         pair, device = self.images[number % len(self.images)], self.accelerator.device
         gt = None if pair.gt is None else pair.gt.to(device)
         if pair.lq is not None:
@@ -237,7 +238,7 @@ class Validator:
 
 
 def column_names(measure: Metrics) -> list[str]:
-    """What is told of each picture that is measured."""
+    """Names of the metrics of a picture, then of those of bicubic upsampling."""
     return [*measure.names, *(f"{name}_bicubic" for name in measure.summary)]
 
 
@@ -249,10 +250,10 @@ def _figure_caption(what: str, figures: Mapping[str, float], ending: str) -> str
 
 
 def colour_drift(shifts: list[BandShifts]) -> dict[str, float]:
-    """How far results have left the colours of their inputs, and how far the ground truth has (clipped noise does it).
+    """Difference of colour between results and their inputs, and between ground truth and inputs (clipped noise causes
+    it).
 
-    From the picture's number and the shifts of its result's and its ground truth's bands against the LQ. The one number
-    is the root mean square over the bands, averaged over the pictures; bands (from 1) keep their sign.
+    The one number is the root mean square over the bands, averaged over the pictures; bands (from 1) keep their sign.
     """
     parts = [[part for part in (result, gt) if part is not None] for _, result, gt in shifts]
     sizes = torch.tensor(parts, dtype=torch.float64)  # [pictures, 2, bands], or [pictures, 1, bands] without truth
@@ -262,10 +263,10 @@ def colour_drift(shifts: list[BandShifts]) -> dict[str, float]:
 
 
 def bicubic(lq: Tensor, scale: int) -> Tensor:
-    """What everyone has without us: `lq` [C, h, w] upscaled by torch's bicubic, [C, scale*h, scale*w] of its type."""
+    """Bicubic baseline: `lq` [C, h, w] upscaled by torch's bicubic, [C, scale*h, scale*w] of its type."""
     return quantised(F.interpolate(unit(lq[None]), scale_factor=scale, mode="bicubic")[0], lq.dtype)
 
 
 def better(value: float, than: float) -> bool:
-    """Whether a figure beats the best so far; both metrics are better when higher, and NaN beats nothing."""
+    """True if a metric is better than the best so far; both are better when higher, and NaN never is."""
     return not math.isnan(value) and value > than

@@ -186,7 +186,7 @@ def test_a_killed_worker_is_replaced_and_the_stream_stays_what_it_is(
 def test_workers_that_are_killed_again_and_again_end_the_wait_with_the_remedy(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.images.loader.DEATHS", 0)
+    monkeypatch.setattr("trainer.images.loader.MOST_DEATHS", 0)
     batches = loader(folder, workers=1)
     batches.deaths = deque(maxlen=1)
     os.kill(workers_of(batches)[0], signal.SIGKILL)

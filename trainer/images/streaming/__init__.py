@@ -1,1 +1,1 @@
-"""Hugging Face datasets that are streamed: shards, their order, one forward sweep."""
+"""Streamed Hugging Face datasets: shards, their order, and reading them in one forward pass."""

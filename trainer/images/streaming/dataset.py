@@ -33,19 +33,19 @@ SHARDS = {".parquet": "parquet", ".tar": "webdataset"}
 """The loader of `datasets` for each kind of shard that a local path may name."""
 
 ROWS = 2**32
-"""More than any shard has: picture `row` of shard `shard` is number `shard * ROWS + row`."""
+"""Limit of the rows of a shard: picture `row` of shard `shard` has the number `shard * ROWS + row`."""
 
 TRIES = 100
-"""Pictures of which one must decode before a run begins."""
+"""Pictures tried before a run begins, of which one must decode."""
 
 COMMIT = re.compile(r"@[0-9a-f]{40}(?=/)")
-"""What the hub's files bear in their names. A run is recognised by the names, and any edit of the hub's README is a new
-commit."""
+"""The commit in the names of the hub's files. A run is recognised by the names without it: any edit of the hub's README
+is a new commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """The shards of a streamed dataset, each a row of pictures that is read from its beginning.
+    """The shards of a streamed dataset, each a sequence of pictures that is read from its beginning.
 
     Picklable: a rank or a worker gets the resolved list of files, so all read the same ones.
     """
@@ -55,10 +55,10 @@ class Shards:
     dataset: Any  # datasets.IterableDataset of one column, Image(decode=False)
     column: str
     logical_streams: int
-    """How many streams may be read side by side at most."""
+    """Number of streams that may be read side by side, at most."""
     identity: Identity
     roots: tuple[Path, ...] = ()
-    """The folders below which a row may name a file in place of holding it: none, for what comes from the hub."""
+    """Folders below which a row may name a file in place of holding it: none for data from the hub."""
     budget: Budget = BUDGET
     key: str = "path"
     notes: tuple[str, ...] = ()
@@ -73,7 +73,7 @@ class Shards:
 
         Raises:
             Mistake: the shard cannot be read (any more): a damaged archive, a file that the hub has no more.
-            Away: its disk is away, or the network to it.
+            Away: its disk, or the network to it, is unavailable.
         """
         try:
             for row in self.dataset.shard(num_shards=len(self.names), index=shard):
@@ -85,35 +85,35 @@ class Shards:
             raise Mistake(f"{self.names[shard]} cannot be read: {first_line(error)}.") from error
 
     def read(self, number: int) -> Tensor:
-        """Decode picture `number`, for which its shard is read up to it: see `decode`."""
+        """Decode picture `number`; its shard is read up to it: see `decode`."""
         shard, row = divmod(number, ROWS)
         return self.decode(next(islice(self.rows(shard), row, None), None), number)
 
     def decode(self, stored: Any, number: int) -> Tensor:
-        """Decode what a row holds, which is picture `number`: see `decode_stored`."""
+        """Decode the content of a row, picture `number`: see `decode_stored`."""
         return decode_stored(stored, self.name(number), self.roots, self.budget)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamedDataset:
-    """A Hugging Face dataset with a column of pictures, streamed: for what does not fit on a disk."""
+    """A Hugging Face dataset with a column of pictures, streamed: for data that do not fit on a disk."""
 
     path: PathText
     """`user/name` on the hub, or parquet files or webdataset archives: `x.tar`, `tiles/*.parquet` or their folder."""
     name: str | None = None
     """The configuration (subset) of the dataset, where it has several."""
     data_files: str | None = None
-    """Which files of the repository or folder to read, such as `data/train-*.parquet`; by default all of the split."""
+    """The files of the repository or folder to read, such as `data/train-*.parquet`; by default all of the split."""
     split: str = "train"
     """The split to read."""
     image_column: str | None = None
-    """The column of the pictures; by default `image`, or the only one that holds pictures. A webdataset's columns bear
-    the endings of its files, such as `png`."""
+    """The column of the pictures; by default `image`, or the only one that holds pictures. A webdataset's columns are
+    named by the endings of its files, such as `png`."""
     revision: str | None = None
     """A branch, tag or commit on the hub; by default the newest at each start, so name a tag or commit where the files
     may change before the run is resumed."""
     logical_streams: int = 48
-    """How many shards are read side by side over all processes, at most: the largest number up to it that divides
+    """Number of shards read side by side over all processes, at most: the largest number up to it that divides
     `batch.global_size`. Each keeps a row group (parquet, about twice its size) or a picture (webdataset) in memory."""
     type: Literal["stream"] = "stream"
 
@@ -128,15 +128,15 @@ class StreamedDataset:
 
     @property
     def radiometry(self) -> None:
-        """They are photographs."""
+        """None: they are photographs."""
 
     def open(self, budget: Budget = BUDGET) -> Shards:
-        """List the shards, find the column of pictures, and decode one, so that there is something to train on.
+        """List the shards, find the column of pictures, and check that one of the first pictures decodes.
 
         Fewer parquet files than `logical_streams` are split into their row groups.
 
         Raises:
-            Mistake: it cannot be had, has no such split or column, or none of its first pictures decodes.
+            Mistake: it cannot be loaded, has no such split or column, or none of its first pictures decodes.
         """
         where = f"streamed dataset {self.path!r}, split {self.split!r}"
         try:
@@ -156,7 +156,7 @@ class StreamedDataset:
         return shards
 
     def _stream(self) -> tuple[list[str], Any]:
-        """The files, and the dataset."""
+        """Names of the shards' files, and the streamed dataset."""
         builder = self._builder()
         streamed = builder.as_streaming_dataset(split=self.split)
         files = [str(file) for file in (builder.config.data_files or {}).get(self.split, ())]
@@ -165,12 +165,12 @@ class StreamedDataset:
         return files, streamed
 
     def _shown(self, file: str) -> str:
-        """A file's name, relative as the path is: the same on every machine that has the files at that path."""
+        """A file's name, relative if the path is: the same on every machine that has the files at that path."""
         name = COMMIT.sub("", file)
         return name if Path(self.path).is_absolute() else name.removeprefix(f"{Path.cwd()}/")
 
     def _identity(self, files: list[str], shards: int) -> Identity:
-        """By what the shards are recognised: names below their folder and sizes, or names on the hub."""
+        """Identity of the shards: names below their folder and sizes, or names on the hub."""
         root = roots_of(self.path)[0].resolve()
         names, sizes, times = [], [], []
         for file in files:
@@ -206,7 +206,7 @@ class StreamedDataset:
         return datasets.load_dataset_builder(self.path, self.name, data_files=chosen, revision=self.revision)
 
     def _pictures(self, streamed: Any, where: str) -> tuple[Any, str]:
-        """The column of pictures alone, not decoded, and its name."""
+        """The streamed column of pictures alone, not decoded, and its name."""
         import datasets
 
         features = streamed.features or {}
@@ -222,7 +222,7 @@ class StreamedDataset:
 
 
 def _castable(pictures: Any, column: str) -> bool:
-    """Whether a column that does not say so holds pictures, as bytes in a parquet file of any other program's do."""
+    """True if a column that is not declared as pictures holds some, as bytes in any other program's parquet file."""
     try:
         return all(isinstance(row[column], dict) for row in pictures.take(1))
     except Exception:  # arrow's errors have no common type below Exception
@@ -230,7 +230,7 @@ def _castable(pictures: Any, column: str) -> bool:
 
 
 def _split(files: list[str], pictures: Any) -> tuple[list[str], Any]:
-    """Names and dataset with a shard for each row group, where its files have such."""
+    """Names and dataset with a shard for each row group, if the files have row groups."""
     finer = pictures.reshard()
     groups = [pictures.shard(num_shards=len(files), index=number).reshard() for number in range(len(files))]
     if sum(group.num_shards for group in groups) != finer.num_shards:  # an empty file has no row group, but counts 1
@@ -245,7 +245,7 @@ def _split(files: list[str], pictures: Any) -> tuple[list[str], Any]:
 
 
 def _check_first(shards: Shards) -> None:
-    """Decode the first picture that can be; Mistake where none of the first `TRIES` can."""
+    """Mistake unless one of the first `TRIES` pictures decodes."""
     try:
         numbered = ((shard, row) for shard in range(len(shards.names)) for row in enumerate(shards.rows(shard)))
         reasons = []

@@ -1,10 +1,10 @@
-"""The order of a streamed dataset: which picture comes when, as a function of the position alone.
+"""The order of a streamed dataset, as a function of the position alone.
 
-The shards of all epochs, each epoch permuted by key, make one endless row. It is dealt out like cards to a fixed number
-of logical streams: stream k reads the shards k, k + S, k + 2 S, ... of the row one after another, so uneven shards
-leave no stream without pictures and none ahead of the others. Position p of the training stream is a picture of one
-logical stream, which anyone can find who reads that stream from its beginning: ranks, workers and restarts do not
-enter. There is no shuffle buffer: the streams are read side by side, and the pool mixes.
+The shards of all epochs, each epoch permuted by key, make one endless sequence. It is dealt out to a fixed number of
+logical streams: stream k of S reads the shards k, k + S, k + 2 S, ... of the sequence one after another, so uneven
+shards leave no stream without pictures and none ahead of the others. Position p of the training stream is a picture of
+one logical stream, and is found by reading that stream from its beginning, independent of ranks, workers and restarts.
+There is no shuffle buffer: the streams are read side by side, and the pool mixes.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from trainer.images.positions import image_at
 
 @dataclass(frozen=True, slots=True)
 class ShardSchedule:
-    """How shards are dealt to logical streams, and positions to their pictures."""
+    """Assignment of shards to logical streams, and of positions to the streams' pictures."""
 
     shards: int
     streams: int
@@ -34,12 +34,12 @@ class ShardSchedule:
         return image_at(turn * self.streams + stream, self.shards, self.seed)
 
     def shared(self, ranks: int) -> bool:
-        """Whether some stream must be read by more than one of so many ranks, each for its own pictures."""
+        """True if a stream must be read by more than one of so many ranks, each for its own pictures."""
         return self.streams % ranks != 0
 
 
 def shard_schedule(shards: int, logical_streams: int, global_size: int, seed: int) -> ShardSchedule:
-    """The deal for a global batch: as many streams, up to `logical_streams` and `shards`, as divide it."""
+    """The schedule for a global batch: as many streams, up to `logical_streams` and `shards`, as divide it."""
     most = min(shards, logical_streams, global_size)
     streams = next(number for number in range(most, 0, -1) if global_size % number == 0)
     return ShardSchedule(shards, streams, global_size // streams, seed)

@@ -2,8 +2,8 @@
 
 A reader keeps a cursor in each logical stream that it is asked for, and reads on, without decoding, to the picture that
 is wanted. To find its place after a restart it passes over whole shards, if it knows how many pictures they hold. These
-lengths are all that a checkpoint keeps of a stream: facts about the data, true whoever learnt them and however far
-ahead, so that exactness never depends on them.
+lengths are all that a checkpoint keeps of a stream: facts about the data, true whichever rank learnt them and however
+far ahead, so that exactness never depends on them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +32,15 @@ class StoredPicture:
 
 
 class ShardLengths:
-    """How many pictures shards hold, as far as they were read to their end."""
+    """Lengths of shards in pictures, of those that were read to their end."""
 
     def __init__(self, known: Mapping[int, int]) -> None:
         self.known = dict(known)
         self.new: dict[int, int] = {}
 
     def learn(self, shards: Shards, shard: int, length: int) -> None:
-        """A shard was read to its end; Mistake where it once had another length: positions would have moved."""
+        """Record the length of a shard read to its end; Mistake if it had another one before: positions would have
+        moved."""
         before = self.known.setdefault(shard, length)
         if before != length:
             raise Mistake(
@@ -49,13 +50,13 @@ class ShardLengths:
         self.new[shard] = length
 
     def pop_new(self) -> dict[int, int]:
-        """What was learnt since the last call."""
+        """The lengths recorded since the last call."""
         new, self.new = self.new, {}
         return new
 
 
 class LogicalStream:
-    """The cursor in one logical stream."""
+    """A cursor in one logical stream."""
 
     def __init__(self, shards: Shards, schedule: ShardSchedule, stream: int, lengths: ShardLengths) -> None:
         self.shards, self.schedule, self.stream, self.lengths = shards, schedule, stream, lengths
@@ -63,7 +64,7 @@ class LogicalStream:
         self._restart()
 
     def picture(self, number: int) -> StoredPicture:
-        """Picture `number` of the stream. To go back beyond what is kept means to begin again."""
+        """Picture `number` of the stream; one before those that are kept means reading from the beginning."""
         if number in self.kept:
             return self.kept[number]
         if number < self.next:
@@ -75,7 +76,7 @@ class LogicalStream:
         return self.kept[number]
 
     def forget(self, number: int) -> None:
-        """Keep nothing from before picture `number`."""
+        """Drop pictures before number `number`."""
         self.kept = {kept: stored for kept, stored in self.kept.items() if kept >= number}
 
     def _restart(self) -> None:
@@ -108,7 +109,7 @@ class LogicalStream:
                     self.next += 1
                     return StoredPicture(shard * ROWS + row, content)
             except Away:
-                self._restart()  # what broke off is no shard's end
+                self._restart()  # an interruption is not the end of a shard
                 raise
             self.lengths.learn(self.shards, shard, self.next - self.first)
             self._turn(self.next)
@@ -131,17 +132,17 @@ class TrainingStream(Dataset[TrainingImage]):
         """Cut `config.crop_size` squares from the pictures of `shards`.
 
         Args:
-            shards: what is read.
-            deal: which position shows which picture.
+            shards: the shards to read.
+            schedule: the picture of each position.
             config: how samples are cut.
             seed: the run's.
-            lengths: the number of pictures in shards, where that is known.
+            lengths: the number of pictures in shards, as far as known.
         """
         self.shards, self.schedule, self.config, self.seed = shards, schedule, config, seed
         self.lengths = ShardLengths(lengths)
         self.streams: dict[int, LogicalStream] = {}
         self.reasons: dict[int, str] = {}
-        self.threads: ThreadPoolExecutor | None = None  # made where it is used: it cannot go to a worker
+        self.threads: ThreadPoolExecutor | None = None  # made on first use: it cannot be sent to a worker
 
     @property
     def processes(self) -> int:
@@ -153,7 +154,8 @@ class TrainingStream(Dataset[TrainingImage]):
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[TrainingImage]:
-        """The samples of a micro-batch, for which DataLoader asks at once: decoded while later ones are read."""
+        """The samples of a micro-batch, whose positions DataLoader passes at once: decoded while later ones are
+        read."""
         self.threads = self.threads or ThreadPoolExecutor(max(1, self.config.dataloader_num_workers))
         # of several numbers of one stream `dict` keeps the last, which is the lowest
         lowest = dict(sorted(map(self.schedule.place, positions), reverse=True))
@@ -165,12 +167,12 @@ class TrainingStream(Dataset[TrainingImage]):
         return [self._settled(position, future) for position, future in started]
 
     def collate(self, samples: Sequence[TrainingImage]) -> ImageBatch:
-        """The batch, with what was learnt on the way."""
+        """The batch, with the lengths and the reasons found while reading it."""
         reasons, self.reasons = self.reasons, {}
         return replace(collate(samples), reasons=reasons, lengths=self.lengths.pop_new())
 
     def describe(self, position: int) -> str:
-        """Where sample `position` comes from, for a person: which shard, only its reader knows."""
+        """Number and dataset of sample `position`, for messages: its shard is known to its reader only."""
         return f"position {position} of {self.shards.where}"
 
     def _stream(self, stream: int) -> LogicalStream:
@@ -179,7 +181,7 @@ class TrainingStream(Dataset[TrainingImage]):
         return self.streams[stream]
 
     def _stored(self, position: int, later: int) -> StoredPicture:
-        """The picture of a position, or the one of its logical stream that comes `later`."""
+        """The picture of a position, or the one `later` pictures behind it in its logical stream."""
         stream, number = self.schedule.place(position)
         return self._stream(stream).picture(number + later)
 
@@ -188,7 +190,7 @@ class TrainingStream(Dataset[TrainingImage]):
         return training_crop(image, position, self.config, self.seed)
 
     def _settled(self, position: int, sample: "Future[Tensor]") -> TrainingImage:
-        """The sample, of the next picture of the same stream that can be decoded where its own cannot."""
+        """The decoded sample; if its picture cannot be decoded, of the next one of its stream that can."""
         unreadable: list[int] = []
         for later in range(ATTEMPTS + 1):
             stored = self._stored(position, later)
@@ -196,7 +198,7 @@ class TrainingStream(Dataset[TrainingImage]):
                 pixels = self._sample(position, stored) if later else sample.result()
                 return TrainingImage(pixels, position, tuple(unreadable))
             except Away:
-                raise  # the disk is, and no picture is bad
+                raise  # the disk is at fault and not the picture, so there is no replacement
             except Unreadable as error:
                 unreadable.append(stored.number)
                 self.reasons[stored.number] = str(error)

@@ -1,1 +1,1 @@
-"""What the networks are made of: blocks, normalisations, upsamplers, initialisation."""
+"""Parts of the networks: residual blocks, normalisations, upsamplers, initialisation."""

@@ -1,4 +1,4 @@
-"""The residual blocks that SRResNet can be made of. Each maps float [B, C, h, w] to the same shape."""
+"""The residual blocks of SRResNet. Each maps float [B, C, h, w] to the same shape."""
 
 from typing import Literal
 
@@ -24,7 +24,8 @@ class Scaled(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Channels weighted by what their means say together (Zhang et al. 2018, RCAN, section 3.3)."""
+    """Channel attention (Zhang et al. 2018, RCAN, section 3.3): each channel is weighted by a function of all channels'
+    means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class ChannelAttention(nn.Module):
 
 
 class LargeKernelAttention(nn.Module):
-    """Pixels weighted by a wide surround (Guo et al. 2022, VAN, fig. 3): depthwise 5x5, 7x7 of dilation 3, then 1x1.
+    """Large-kernel attention (Guo et al. 2022, VAN, fig. 3): depthwise 5x5, 7x7 of dilation 3, then 1x1.
 
     The gate is a sigmoid, as in the guide's framework; the paper has none.
     """
@@ -61,7 +62,7 @@ class LargeKernelAttention(nn.Module):
 
 
 def residual_block(kind: BlockType, channels: int, kernel: int, res_scale: float) -> Scaled:
-    """One block of SRResNet; `kernel` is the side of its convolutions, except that `rrdb` is made of ESRGAN's 3x3."""
+    """One block of SRResNet; `kernel` is the side of its convolutions, except for `rrdb`, which has ESRGAN's 3x3."""
     if kind == "rrdb":
         growth = max(16, channels // 3)  # the guide's
         return Scaled(nn.Sequential(*(ResidualDenseBlock(channels, growth) for _ in range(3))), res_scale)

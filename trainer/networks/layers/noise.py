@@ -11,13 +11,13 @@ PURPOSE = 96  # of the noise among a sample's keyed draws; `trainer.images.posit
 def standard_noise(keys: Keys, noise_dim: int) -> Tensor:
     """The noise of each sample, standard normal float32 [B, noise_dim] on the keys' device.
 
-    The position is that of a place in a step's global batch, step * B + place, also where a pool has mixed the pairs.
+    The position is that of a place in a step's global batch, step * B + place, even if a pool has mixed the pairs.
     """
     return normals(keys, PURPOSE, noise_dim)
 
 
 def noise_inputs(generator: nn.Module, keys: Keys) -> tuple[Tensor, ...]:
-    """What `generator`, a bare module, takes beside the pictures: the noise of `keys` if it is stochastic, or nothing.
+    """Inputs of `generator`, a bare module, beside the pictures: the noise of `keys` if it is stochastic, else none.
 
     Drawn where the keys are: on the CPU the numbers are the same for any device that they go to.
     """

@@ -1,4 +1,4 @@
-"""Normalisation for discriminators, without anything that could drift apart between ranks."""
+"""Normalisation for discriminators, without state that could differ between ranks."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ class BatchStatistics2d(nn.BatchNorm2d):
     """BatchNorm (Ioffe and Szegedy 2015) that always uses the batch it is given, and keeps no running statistics.
 
     A discriminator is never evaluated on one picture, so nothing reads the running statistics; but they would differ on
-    every rank, and a checkpoint would hold one rank's. The buffers stay, under BasicSR's names and untouched,
-    so that its files load. What no BatchNorm can offer remains open: the statistics are those of one micro-batch on one
-    rank, so the result depends on how the global batch is divided.
+    every rank, and a checkpoint would hold one rank's. The buffers stay, under BasicSR's names and untouched, so that
+    its files load. As with every BatchNorm, the statistics are those of one micro-batch on one rank, so the result
+    depends on how the global batch is divided.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class BatchStatistics2d(nn.BatchNorm2d):
 
 
 def norm_layers(kind: Norm, channels: int) -> list[nn.Module]:
-    """What follows a convolution: [one layer], or nothing for `none`."""
+    """Normalisation after a convolution: [one layer], or [] for `none`."""
     if kind == "instance":
         return [nn.InstanceNorm2d(channels)]  # without parameters, as pix2pix has it
     return [BatchStatistics2d(channels)] if kind == "batch" else []

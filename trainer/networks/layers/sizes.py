@@ -1,4 +1,4 @@
-"""What the sizes of all networks have in common."""
+"""Check of the sizes in the networks' configurations."""
 
 
 def check_sizes(config: object, **least: int) -> None:

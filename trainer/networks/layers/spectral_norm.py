@@ -2,7 +2,7 @@
 
 `torch.nn.utils.spectral_norm` makes a power iteration at every forward in training mode, so the weights that a
 discriminator applies depend on how many ranks, micro-batches and extra forwards there are: 1e-1 apart after twelve Adam
-steps. Here a forward changes nothing and reads the mode not at all; the trainer calls `advance(discriminator)` once for
+steps. Here a forward changes nothing and ignores the mode; the trainer calls `advance(discriminator)` once for
 each optimizer step of the discriminator, before its first forward. Every rank then has the same vectors, which follow
 from the weights alone, without communication. State-dict names are torch's and so BasicSR's: `weight_orig`,
 `weight_u`, `weight_v`; released discriminators load.

@@ -1,4 +1,4 @@
-"""What the guide's generators have in common: all but the ends at the low resolution, then pixel shuffles."""
+"""Common parts of the guide's generators: all but the ends at the low resolution, then pixel shuffles."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.network import Network
 
 STEPS = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
-"""The factors by which each scale is reached."""
+"""Scale -> the factors of the pixel shuffles that reach it."""
 
 
 class ShuffleUpsampler(nn.Sequential):
@@ -31,7 +31,7 @@ class ShuffleUpsampler(nn.Sequential):
 
 
 class Blocks(nn.Sequential):
-    """Blocks one after the other, each given the same condition beside the features, if there is one."""
+    """A sequence of blocks, each given the same condition, if any, beside the features."""
 
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         for block in self:
@@ -40,7 +40,8 @@ class Blocks(nn.Sequential):
 
 
 class ShuffleGenerator(Network):
-    """A head, residual blocks under a long skip, pixel shuffles, and a tail: SRGAN's plan (Ledig et al. 2017, fig. 4).
+    """SRGAN's architecture (Ledig et al. 2017, fig. 4): a head, residual blocks under a long skip, pixel shuffles, a
+    tail.
 
     A subclass makes the parts, under its own registered arguments. ValueError for a scale that has no steps.
     """
@@ -78,7 +79,7 @@ class ShuffleGenerator(Network):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShuffleGeneratorConfig:
-    """The sizes that those generators share, under the guide's names; `type` and `build` are a subclass's."""
+    """The sizes common to those generators, under the guide's names; `type` and `build` are a subclass's."""
 
     type: str
     n_channels: int = 64
@@ -93,14 +94,14 @@ class ShuffleGeneratorConfig:
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """What it can upscale by."""
+        """The supported scales."""
         return ShuffleGenerator.scales
 
     def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
-        """What the sides of an input must be a multiple of: nothing."""
+        """The number of which the sides of an input must be multiples: 1, so any size will do."""
         return 1
 
     def arguments(self, bands: int) -> dict[str, Any]:
-        """What the network is made with beside the scale, for `bands` channels in and out."""
+        """Arguments of the network beside the scale, for `bands` channels in and out."""
         sizes = {part.name: getattr(self, part.name) for part in fields(self) if part.name != "type"}
         return {"num_in_ch": bands, "num_out_ch": bands, **sizes}

@@ -1,1 +1,1 @@
-"""Weights from wherever they lie: files, runs, exports, the hub."""
+"""Loading weights: from files, runs, exports and the hub."""

@@ -1,4 +1,4 @@
-"""A generator from wherever one lies: its architecture from what came with it, else from the shapes of its tensors."""
+"""Open a generator: its architecture from the configuration beside its weights, else from the shapes of its tensors."""
 
 import math
 from collections.abc import Callable, Collection
@@ -14,9 +14,9 @@ CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
 
 MOST_SCALE = 8
 SIZE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What is raised where sizes are read from tensors, or a network is built by sizes, that do not go together."""
+"""Exceptions when sizes are read from tensors, or a network is built by sizes, that do not go together."""
 OF_THE_RUN = frozenset({"scale", "num_in_ch", "num_out_ch"})
-"""Sizes that the run's scale and bands give."""
+"""Sizes that follow from the run's scale and bands."""
 State = dict[str, Tensor]
 Sizes = dict[str, int]
 
@@ -42,24 +42,24 @@ def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Genera
 
 
 def scale_of(net: Generator) -> int:
-    """How many times larger, per side, the result of `net` is than its input."""
+    """Scale of `net`: side of its result per side of its input."""
     return int(net.config.scale)
 
 
 def bands_of(net: Generator) -> int:
-    """How many channels the input of `net` has."""
+    """Number of channels of the input of `net`."""
     return int(net.config.num_in_ch)
 
 
 def multiple_of(net: Generator) -> int:
-    """What the sides of an input of `net` must be a multiple of."""
+    """The number of which the sides of an input of `net` must be multiples."""
     if isinstance(net, RRDBNet):
         return int(net.unshuffle)
     return int(net.config.multiple) if isinstance(net, ImportedNetwork) else 1
 
 
 def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Generator | None:
-    """The network that a configuration of ours speaks of; None without one."""
+    """The network described by a configuration of this program; None without one."""
     config = stored.config or {}
     if (cls := CLASSES.get(str(config.get("_class_name")))) is None:
         return None
@@ -75,7 +75,7 @@ def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Gen
 
 
 def _check_sizes(config: dict[str, Any], state: State) -> None:
-    """ValueError for a number that such tensors do not bear out: it would be built, however large, before all else."""
+    """ValueError for a size that the tensors contradict: the network would be built, however large, before all else."""
     most = max(len(state), MOST_SCALE, *(side for value in state.values() for side in value.shape))
     for name, value in config.items():
         if isinstance(value, int) and value > most:
@@ -83,7 +83,7 @@ def _check_sizes(config: dict[str, Any], state: State) -> None:
 
 
 def _from_shapes(stored: LoadedWeights, key: str) -> Generator:
-    """The network that the names and shapes of the tensors speak of."""
+    """The network recognised by the names and shapes of the tensors."""
     state = stored.tensors
     known = f"{key}: {stored.place} is no generator that this program knows"
     for cls, signs, sizes in ARCHITECTURES:
@@ -98,7 +98,7 @@ def _from_shapes(stored: LoadedWeights, key: str) -> Generator:
 
 
 def generator_section(stored: LoadedWeights) -> str | None:
-    """The `generator` section that stored weights are whole for, by their configuration or shapes; None if unknown."""
+    """The `generator` section that takes all of these weights, by their configuration or shapes; None if unknown."""
     config = stored.config or {}
     cls, sizes = config.get("_class_name"), {name: value for name, value in config.items() if name[0] != "_"}
     if cls not in CLASSES:
@@ -173,11 +173,11 @@ ARCHITECTURES: tuple[tuple[Any, set[str], Callable[[State], Sizes]], ...] = (
     (RRDBNet, {"model.1.sub.0.RDB1.conv1.0.weight"}, _old_rrdb),
     (SRResNet, {"head.0.weight", "body_tail.weight"}, _srresnet),
 )
-"""Each architecture, the tensors by which it is known, and what reads its sizes from the shapes."""
+"""Each architecture, the tensors by which it is recognised, and the function that reads its sizes from the shapes."""
 
 
 def _count(state: State, stack: str) -> int:
-    """How many numbered layers `stack` has; ValueError where there are fewer tensors than that."""
+    """Number of numbered layers in `stack`; ValueError if there are fewer tensors than that."""
     layers = {int(name.split(".")[1]) for name in state if name.startswith(f"{stack}.")}
     if max(layers) > len(state):
         raise ValueError(

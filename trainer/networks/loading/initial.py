@@ -1,4 +1,4 @@
-"""Weights to begin with: from a run, an export, the hub, or a file of Real-ESRGAN's."""
+"""Initial weights: from a run, an export, the hub, or a file of Real-ESRGAN's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InitConfig:
-    """What a run starts from, when it does not resume."""
+    """Initial weights of a run that does not resume."""
 
     generator: PathText | None = None
     """A run folder, an export, a .safetensors or .pth file, or a hub id; null starts from random weights."""
@@ -31,10 +31,11 @@ class InitConfig:
 def load_weights(
     net: nn.Module, origin: str, key: str, role: Role = "generator", *, partial: bool = False
 ) -> list[str]:
-    """Copy into `net` what fits of the weights at `origin`; how much that was, and each tensor that did not, in words.
+    """Copy the fitting weights at `origin` into `net`; return sentences with their number and each tensor that did not
+    fit.
 
     Raises Mistake, naming the configuration `key`, where nothing can be read or nothing fits, where a number is not
-    finite, and, unless `partial`, where more than the network's `ends` begins anew or a tensor of its body is left.
+    finite, and, unless `partial`, where more than the network's `ends` stays random or a tensor of its body is left.
     """
     stored = read_state_dict(origin, key, role)
     check_finite(stored, key)
@@ -61,16 +62,16 @@ def load_weights(
             where += " is not known"
         raise Mistake(f"{key}: only {counts}: {where}; init.partial: true takes what fits.")
     net.load_state_dict(fitting, strict=False)
-    said = [f"{key}: {counts}"]
+    notes = [f"{key}: {counts}"]
     if anew:
-        said.append(f"{key}: random weights stay in {_listed([_compared(name, own, found) for name in anew])}")
+        notes.append(f"{key}: random weights stay in {_listed([_compared(name, own, found) for name in anew])}")
     if unused and (others := [name for name in unused if name not in own]):
-        said.append(f"{key}: the network has no {_listed(others)}")
-    return said
+        notes.append(f"{key}: the network has no {_listed(others)}")
+    return notes
 
 
 def _compared(name: str, own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """A tensor of the network's that begins anew, with both shapes where the file has one of that name."""
+    """A tensor of the network that stays random, with both shapes if the file has one of that name."""
     shapes = [list(state[name].shape) for state in (own, found) if name in state]
     return f"{name} ({shapes[0]}, there {shapes[1]})" if len(shapes) == 2 else name
 
@@ -81,6 +82,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _advice(stored: LoadedWeights, role: Role) -> str:
-    """The generator section that would take the whole file, where that is known."""
+    """The generator section that would take the whole file, if known."""
     section = generator_section(stored) if role == "generator" else None
     return f"; the file is of generator: {section}" if section else ""

@@ -1,4 +1,4 @@
-"""Reading state dicts: the one place that knows where weights lie, what they are packed in and how they were named."""
+"""Read state dicts: where weights lie, how files pack them, and how their layers were named."""
 
 import json
 import re
@@ -25,17 +25,17 @@ CONFIG = "config.json"
 FILES = (".pth", ".pt", ".ckpt", ".safetensors")
 WRAPPERS = ("module.", "_orig_mod.", "ema_model.", "netG.", "netD.", "generator.")
 PARTS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
-"""Where files keep the weights among other things: the average before the live ones."""
+"""Keys under which files keep the weights among other things: the average before the live ones."""
 
 LONGEST = 2**20
-"""Bytes that are read of a `config.json`: more is no network's, and what is cut there is no JSON."""
+"""Bytes read of a `config.json`: no network's is longer, and a longer one, cut there, is no JSON."""
 
 Role = Literal["generator", "discriminator"]
 PLACES = {
     "generator": (WEIGHTS, f"export/{WEIGHTS}", "generator_ema.safetensors"),
     "discriminator": (WEIGHTS, "discriminator.safetensors"),
 }
-"""Where a folder may hold each player, beside the newest checkpoint of a run."""
+"""Files in which a folder may hold each player, beside the newest checkpoint of a run."""
 
 OLD_NAMES = (
     (re.compile(r"^model\.0\."), "conv_first."),
@@ -50,17 +50,17 @@ OLD_NAMES = (
     (re.compile(r"^upconv(\d)\."), r"conv_up\1."),
     (re.compile(r"^HRconv\."), "conv_hr."),
 )
-"""What ESRGAN called its layers, in its first programs and in its second, and what BasicSR calls them."""
+"""Names of layers in ESRGAN's first and second programs -> BasicSR's names."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedWeights:
-    """Weights as they were found."""
+    """Weights read from a file, and their network's configuration if it is known."""
 
     tensors: dict[str, Tensor]
-    """By BasicSR's names, without what trainers wrap networks in."""
+    """By BasicSR's names, without the prefixes of wrappers."""
     config: dict[str, Any] | None
-    """What a `config.json`, or the metadata of one of our exports, says of the network."""
+    """The network's configuration, of a `config.json` or of the metadata of an export."""
     place: str
     """The file, or the hub id."""
 
@@ -115,7 +115,7 @@ def _from_hub(origin: str, key: str) -> Path:
     try:
         with WATCH.phase(f"asking the hub for {origin} ({key})"):  # its client tries for half a minute, and says so
             weights = hf_hub_download(origin, WEIGHTS)  # first: a hub that is away is then asked once
-        with suppress(EntryNotFoundError):  # the shapes will say it
+        with suppress(EntryNotFoundError):  # the shapes will do
             hf_hub_download(origin, CONFIG)  # it then lies beside the weights
         return Path(weights)
     except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
@@ -125,7 +125,7 @@ def _from_hub(origin: str, key: str) -> Path:
 
 
 def refusal(error: Exception, file: str) -> str:
-    """Why the hub does not give `file` of a repository, by the kind of the error: their texts are whole paragraphs."""
+    """Reason why the hub does not give `file`, by the kind of the error, whose message is whole paragraphs."""
     from huggingface_hub import errors
 
     reasons: dict[type[Exception], str] = {
@@ -138,7 +138,7 @@ def refusal(error: Exception, file: str) -> str:
 
 
 def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:
-    """What is in a file, and a safetensors file's metadata. Pickles are opened without running what they hold.
+    """The content of a file, and a safetensors file's metadata. Pickles are opened without running code in them.
 
     Raises Mistake, which begins with `key` and calls the file `place`, where it is no file of weights.
     """
@@ -149,7 +149,7 @@ def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:
 
 
 def _reason(file: Path, error: Exception) -> str:
-    """Why it cannot be read, by a look at the file: the errors speak of their readers' insides."""
+    """Reason why a file cannot be read, found by looking at it: the errors are about their readers' internals."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     with file.open("rb") as opened:
@@ -172,7 +172,7 @@ def _reason(file: Path, error: Exception) -> str:
 
 def _content(file: Path) -> tuple[Any, dict[str, str]]:
     if file.suffix != ".safetensors":
-        with warnings.catch_warnings():  # of a pickle that may not be understood: if it is not, there is an error
+        with warnings.catch_warnings():  # about a pickle that may fail to load, which raises an error anyway
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(file, map_location="cpu", weights_only=True), {}
     with safetensors.safe_open(file, framework="pt") as opened:
@@ -187,14 +187,14 @@ def _unpacked(content: Any) -> Mapping[str, Any]:
 
 
 def _bare(name: str) -> str:
-    """A tensor's name without what trainers wrap networks in."""
+    """A tensor's name without the prefixes of wrappers."""
     while name.startswith(WRAPPERS):
         name = name.split(".", 1)[1]
     return name
 
 
 def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """BasicSR's names for those of the two older layouts of ESRGAN; others stay as they are."""
+    """Rename the tensors of ESRGAN's two older layouts to BasicSR's names; others stay as they are."""
     first, second = "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"
     if second not in tensors and not (first in tensors and "model.10.weight" in tensors):
         return tensors
@@ -222,9 +222,9 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _parsed(text: str | bytes) -> dict[str, Any] | None:
-    """None for what is no JSON object: other programs have other uses for the name."""
+    """The JSON object, or None if it is none: other programs use the file name too."""
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError):  # the latter where it is brackets without end
+    except (ValueError, RecursionError):  # the latter for endless brackets
         return None
     return content if isinstance(content, dict) else None
