@@ -1,10 +1,10 @@
-"""How long a checkpoint keeps training waiting: written at once, and in the background.
+"""Time that a checkpoint holds up training: written at once, and in the background.
 
     accelerate launch --multi_gpu --num_processes 2 ... benchmarks/checkpoint.py FOLDER
 
 RealESRNet x4's state: RRDBNet with Adam's moments and the average (268 MB), and a pool of 720 pairs (150 MB) over all
-ranks. FOLDER is written to and emptied. Both ways take turns; a copy of the state to host memory is what remains
-of the wait in the background. On a machine without GPUs set ACCELERATE_USE_CPU=true.
+ranks. FOLDER is written to and emptied. Both ways take turns; in the background, only the copy of the state to
+host memory holds up training. On a machine without GPUs set ACCELERATE_USE_CPU=true.
 """
 
 import shutil

@@ -6,8 +6,8 @@
     TRITON_INTERPRET=1 python benchmarks/degradation.py basicsr-1.4.2 --device cuda --dry-run    # on a CPU, tiny
 
 Both sides do the work of Real-ESRGAN's `feed_data` (x4plus options) on the same batch, in one process, turn by turn;
-the figures are medians. Needs scipy, which basicsr's kernels use. basicsr is loaded file by file, unmodified; what it
-would import but is not needed (OpenCV but for one formula, torchvision but for its gray conversion) is replaced.
+the figures are medians. Needs scipy, which basicsr's kernels use. basicsr is loaded file by file, unmodified; its
+imports that are hardly needed (OpenCV for one formula, torchvision for its gray conversion) are replaced.
 """
 
 # ruff: noqa: TID251 - the other side draws from `random` and `numpy.random`
@@ -103,7 +103,7 @@ def measure_kernels(lib: SimpleNamespace, batch: int, rounds: int) -> None:
 
 
 def measure_memory(root: Path, batch: int) -> None:
-    """Peak memory above what the process held before its first batch, each side in a process of its own."""
+    """Peak memory above that of the process before its first batch, each side in a process of its own."""
     for side in ("theirs", "ours"):
         command = [sys.executable, __file__, str(root), "--batch", str(batch), "--memory-of", side]
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())

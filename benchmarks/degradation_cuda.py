@@ -1,4 +1,4 @@
-"""The degradation on one GPU: basicsr, our reference, it under torch.compile, and the fused kernels on the same batch.
+"""The degradation on one GPU: basicsr, our reference, the reference under torch.compile, and the fused kernels.
 
 Called by `degradation.py --device cuda`. A row for each side, printed as soon as it is known: milliseconds by stage
 (medians over batches, between CUDA events) and of the whole, launches, waits of the host, bytes, and peak memory.
@@ -58,7 +58,7 @@ def fused_batch(config: SecondOrder, gt: Tensor, start: int, clock: Clock) -> tu
 
 
 def fused_bytes(config: SecondOrder, side: int, count: int, number: int = 4) -> dict[str, float]:
-    """What the fused kernels read and write for these samples by stage, each pass over each image counted once.
+    """Bytes that the fused kernels read and write for these samples by stage, counting each pass over each image once.
 
     Args:
         number: bytes of one value that lies between stages; after a JPEG that is a byte.
@@ -66,7 +66,7 @@ def fused_bytes(config: SecondOrder, side: int, count: int, number: int = 4) -> 
     r = config.draw(Keys(0, torch.arange(count)), side, side, SCALE)
     full, lq = 3 * count * side**2, 3 * count * (side // SCALE) ** 2
     first, second = (int(3 * size.prod(1).sum()) for size in (r.resize1.size, r.resize2.size))
-    coded = number + 0.5 * 4  # what goes in; planes of half the bytes, written and read twice
+    coded = number + 0.5 * 4  # the input; planes of half the bytes, written and read twice
     return {
         "USM of the image": full * (4 + 3 * number),  # image; gain and mask; image, mask and gain; result
         "blur 1": full * 4 * number,  # as many halves as the number has, written and read between
@@ -114,7 +114,7 @@ def compiled_parts(device: torch.device) -> Iterator[None]:
     try:
         for module, name, original in originals[:-1]:
             setattr(module, name, chosen(original))
-        # compiled code would make them anew in each call, and wait for the copy
+        # compiled code would create them in each call, and wait for the copy
         jpeg._constant = lambda name, dtype, _: matrices[name, dtype]  # type: ignore[assignment]
         yield
     finally:
@@ -139,7 +139,7 @@ class Bytes(TorchDispatchMode):
 
 
 def seconds(call: Callable[[], object], rounds: int, device: torch.device, head_start: bool = False) -> list[float]:
-    """Time of each call, after some that do not count; with a head start for the host, of the device alone."""
+    """Time of each call, after some warm-up calls; of the device alone, if the host is given a head start."""
     times = []
     for turn in range(rounds + WARM[device.type]):
         if device.type == "cpu":
@@ -202,7 +202,7 @@ class Side:
     name: str
     batch: Batch
     gigabytes: float | None = None
-    """What a batch moves; None is what PyTorch's operations name."""
+    """Bytes that a batch moves; None to count those of PyTorch's operations."""
     head_start: bool = False
 
 
@@ -262,7 +262,7 @@ def graphed(config: SecondOrder, gt: Tensor, rounds: int) -> float:
 def measure(
     lib: SimpleNamespace | None, count: int, rounds: int, compiled: bool, device: torch.device, size: int
 ) -> None:
-    """All sides, one after the other on the same pictures."""
+    """Measure all sides, one after the other on the same pictures."""
     config, gt = SecondOrder(), pictures(count, size).to(device)
     whole = (gt * 255).round().to(torch.uint8)
     name = torch.cuda.get_device_name() if device.type == "cuda" else "dry run"

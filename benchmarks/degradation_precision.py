@@ -1,4 +1,4 @@
-"""What it would change if images between the stages of the two-order degradation were kept in fewer bits.
+"""Effect of keeping images in fewer bits between the stages of the two-order degradation.
 
     python benchmarks/degradation_precision.py [FOLDER] [--crops 48]
 
@@ -45,7 +45,8 @@ def photographs(folder: Path | None) -> list[np.ndarray]:
 
 
 def cut(photograph: np.ndarray, u: Tensor) -> Tensor:
-    """A crop at a random place, k / 255, [3, SIDE, SIDE]; what is smaller is mirrored at its end, as upstream does."""
+    """A crop at a random place, k / 255, [3, SIDE, SIDE]; smaller pictures are mirrored at their end, as upstream
+    does."""
     image = torch.from_numpy(photograph.copy()).movedim(-1, 0).float() / 255
     missing = [max(SIDE - side, 0) for side in image.shape[1:]]
     image = F.pad(image, (0, missing[1], 0, missing[0]), mode="reflect")
@@ -54,7 +55,7 @@ def cut(photograph: np.ndarray, u: Tensor) -> Tensor:
 
 
 def degraded(clean: Tensor, position: int, kept: Format) -> dict[str, Tensor]:
-    """Levels 0..255, whole: the ground truth, what goes into the first JPEG, and the LQ."""
+    """Whole levels 0..255: the ground truth, the input of the first JPEG, and the LQ."""
     config = SecondOrder()
     recipe = config.draw(Keys(0, torch.tensor([position])), SIDE, SIDE, SCALE)
     images, levels = [kept(usm_sharpen(clean[None])[0])], {}

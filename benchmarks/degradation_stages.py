@@ -1,6 +1,6 @@
-"""The two-order degradation stage by stage, by the reference and by the fused kernels: what `apply` of either does.
+"""The two-order degradation stage by stage, as `apply` of the reference and of the fused kernels does it.
 
-Stages of the same place bear the same name, so that two sides can be followed in step.
+Corresponding stages have the same name, so that both sides can be compared stage by stage.
 """
 
 from __future__ import annotations

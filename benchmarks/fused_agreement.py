@@ -1,4 +1,4 @@
-"""How near the fused kernels come to the reference: the tables of `degradations/fused/README.md`.
+"""Agreement of the fused kernels with the reference: the tables of `degradations/fused/README.md`.
 
     TRITON_INTERPRET=1 python benchmarks/fused_agreement.py [--recipes 162]      # on a CPU: minutes, small images
     python benchmarks/fused_agreement.py --recipes 900                           # on a GPU
@@ -37,7 +37,7 @@ from degradations.second_order import SecondOrderRecipe
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SMALL, LARGE = (24, 400) if DEVICE.type == "cuda" else (24, 64)  # sides of images of the whole
 BANDS, SCALES, COUNT, CROP = (1, 3, 4), (1, 2, 4), 6, 3  # images of a batch; side of a cut, low-quality pixels
-LEAST = 0.01  # levels: sums in another order differ by less, one rounding that fell the other way by more
+LEAST = 0.01  # levels: sums in another order differ by less, one different rounding by more
 CONFIGS = (SecondOrder(), SecondOrder(resize="realesrgan"))
 
 
@@ -51,7 +51,7 @@ def apart(got: list[Tensor], wanted: list[Tensor]) -> list[Tensor]:
 
 
 def alone() -> None:
-    """A row for each operation."""
+    """Print a row for each operation."""
     noise, resize = steps.NoiseStep, steps.ResizeStep(resize_range=(0.15, 1.5))
     cases: list[tuple[str, steps.Operation, dict[str, int]]] = [
         ("blur", steps.BlurStep(sinc_prob=0.5), {}),
@@ -67,7 +67,7 @@ def alone() -> None:
         keys = Keys(bands, torch.arange(count))
         sides = (1 + uniforms(keys, 0, 2) * most).long().tolist()
         whole = [image[:, :h, :w] for image, (h, w) in zip(some(bands, count, most), sides, strict=True)]
-        images = [0.987 * image for image in whole]  # the mean of four whole levels is a tie too often
+        images = [0.987 * image for image in whole]  # means of four whole levels are ties too often
         for name, operation, fixed in cases:
             recipe = operation.draw(uniforms(keys, 16, 12))
             recipe = replace(recipe, **{key: torch.full_like(recipe.mode, value) for key, value in fixed.items()})
@@ -85,7 +85,7 @@ def alone() -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Images of one size, and what is done to them."""
+    """Images of one size, and their degradation."""
 
     config: SecondOrder
     clean: Tensor
@@ -94,18 +94,18 @@ class Batch:
     sharpen: bool
 
     def drawn(self) -> tuple[SecondOrderRecipe, tuple[Tensor, Tensor]]:
-        """The recipe and the corners of crops, on the device."""
+        """Draw the recipe and the corners of crops, on the device."""
         there = Keys(self.keys.seed, self.keys.positions.to(DEVICE))
         return fused.draw(self.config, there, *self.clean.shape[-2:], self.scale, CROP)
 
     def expected(self) -> tuple[SecondOrderRecipe, tuple[Tensor, Tensor]]:
-        """The reference's."""
+        """The reference's result."""
         height, width = self.clean.shape[-2:]
         corners = draw_crops(self.keys, height // self.scale, width // self.scale, CROP)
         return self.config.draw(self.keys, height, width, self.scale), corners
 
     def sources(self) -> tuple[Canvas, Tensor]:
-        """What is degraded, by the kernels and by the reference."""
+        """Inputs of the degradation, for the kernels and for the reference."""
         canvas = Canvas.full((255 * self.clean).round().byte().to(DEVICE))
         if self.sharpen:
             return fused_sharpen.usm_sharpen(canvas), usm_sharpen(self.clean)
@@ -118,7 +118,8 @@ class Batch:
 
 
 def recipes_apart(batch: Batch) -> tuple[int, float]:
-    """How many numbers of the recipe and of the crops' corners differ, and by how much the kernels' taps do."""
+    """Number of differing entries in the recipe and in the crops' corners, and the largest difference of the kernels'
+    taps."""
     both = []
     for recipe, corners in (batch.drawn(), batch.expected()):
         parts = recipe.to("cpu").as_dict() | {"top": corners[0].cpu(), "left": corners[1].cpu()}
@@ -138,7 +139,7 @@ def levels_apart(batch: Batch) -> Tensor:
 
 
 def first_difference(batch: Batch) -> tuple[str, float]:
-    """The first stage that leaves one image `LEAST` levels apart, and how far."""
+    """The first stage after which one image is `LEAST` levels apart, and the difference."""
     canvas, images = batch.sources()
     recipe, wanted = batch.drawn()[0], batch.expected()[0]
     ours, theirs = fused_stages(batch.config, recipe), reference_stages(batch.config, wanted)
@@ -161,7 +162,7 @@ def row(name: str, found: list[Tensor]) -> None:
 
 
 def whole(recipes: int) -> None:
-    """The table of the pipeline, and where the recipes that differ began to."""
+    """Print the table of the pipeline, and the stages at which differing recipes begin to differ."""
     groups, found = list(product(BANDS, SCALES)), {bands: [] for bands in BANDS}
     wrong, taps, firsts = 0, 0.0, []
     for number in range(-(-recipes // COUNT)):
@@ -197,7 +198,7 @@ def main() -> None:
     torch.set_num_threads(1)
     where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "Triton's interpreter"
     print(f"{where}, Triton {triton.__version__}, torch {torch.__version__}, NumPy {np.__version__}")
-    if DEVICE.type == "cpu":  # its checks of every integer sum for overflow triple the time
+    if DEVICE.type == "cpu":  # the interpreter's overflow checks of integer sums triple the time
         from triton.runtime import interpreter
 
         builder = interpreter.interpreter_builder

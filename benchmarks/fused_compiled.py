@@ -4,7 +4,7 @@
 
 Compiles every kernel of `degradations.fused`, or those named, in every form that `fused_launches.py` launches, for
 sm_80 (A100) and sm_90 (H100, H200), and reads the result with the tools inside Triton's wheel. Takes minutes on a busy
-CPU; what Triton's cache has, seconds.
+CPU; seconds if Triton's cache has the result.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import triton
-from fused_launches import SHARED, Form, on  # first: it turns Triton's interpreter off
+from fused_launches import SHARED, Form, on  # imported first, as it turns Triton's interpreter off
 from triton import knobs
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 def inspected(binary: bytes) -> tuple[str, Counter[str]]:
-    """Resources, and how often each instruction occurs."""
+    """Resources of a kernel, and the count of each instruction."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(binary)
         resources, listing = (
@@ -36,7 +36,7 @@ def inspected(binary: bytes) -> tuple[str, Counter[str]]:
 
 
 def width(operations: Counter[str], names: tuple[str, ...]) -> str:
-    """The widest access among instructions of these names, and how many there are of it."""
+    """The widest access among instructions of these names, and the number of them."""
     bits = {"U8": 8, "S8": 8, "U16": 16, "64": 64, "128": 128}
     found: Counter[int] = Counter()
     for name, count in operations.items():
@@ -47,7 +47,7 @@ def width(operations: Counter[str], names: tuple[str, ...]) -> str:
 
 
 def labels(forms: list[Form]) -> list[str]:
-    """Each form in words: its kernel, and what tells it from the other forms of that."""
+    """Each form in words: its kernel, and the difference from the kernel's other forms."""
 
     def traits(form: Form) -> dict[str, str]:
         facts = form.types | {name: str(value) for name, value in form.constants.items()}
@@ -62,7 +62,7 @@ def labels(forms: list[Form]) -> list[str]:
 
 
 def only(names: list[str]) -> Any:
-    """Keeps Triton from compiling other kernels than these."""
+    """Keep Triton from compiling other kernels than these."""
     return lambda *, fn, **_: fn.name.rpartition(".")[2].lstrip("_") not in names
 
 

@@ -1,12 +1,12 @@
-"""Every fused kernel through Triton's own launch (bind, specialise, compile, load) for GPUs that are not there.
+"""Every fused kernel through Triton's own launch (bind, specialise, compile, load), for GPUs that are not present.
 
     python benchmarks/fused_launches.py
 
-A stand-in for Triton's driver names an architecture and takes what is launched without running it. So this meets what
+A stand-in for Triton's driver names an architecture and accepts launches without running them. So this tests what
 only a launch does: the interpreter and ahead-of-time compilation both leave out the binder that Triton writes around a
 kernel's parameters, and the rules by which arguments are specialised. Kernels are compiled to Triton's intermediate
-language, which takes seconds; `fused_compiled.py` goes on to machine code. For each architecture a line of JSON says
-how often each kernel was launched, and how many forms of it there are.
+language, which takes seconds; `fused_compiled.py` goes on to machine code. For each architecture a line of JSON gives
+the number of launches and of forms of each kernel.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Form:
 
 @dataclass
 class Driver:
-    """What Triton asks of its driver, without a device behind it."""
+    """The interface of Triton's driver, without a device behind it."""
 
     capability: int
     launches: Counter[str] = field(default_factory=Counter)
@@ -66,7 +66,7 @@ class Driver:
         return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self) -> int:
-        return self.capability  # kernels are kept by device, so each architecture has its own
+        return self.capability  # kernels are cached by device, so each architecture gets a device of its own
 
     def get_current_stream(self, _: int) -> int:
         return 0
@@ -75,7 +75,7 @@ class Driver:
         return {"max_shared_mem": SHARED[device]}
 
     def launcher_cls(self, source: Any, _: Any) -> Callable[..., None]:
-        """What a launch calls in the end; made once for each form, just before it is loaded."""
+        """The function that a launch finally calls; made once for each form, just before it is loaded."""
         self._source = source
 
         def launch(*_: Any) -> None:
@@ -94,11 +94,11 @@ class Driver:
         return 1, 1, 0, 0, 1024
 
     def unload_module(self, module: int) -> None:
-        """As Triton 3.9 asks at the end."""
+        """Called by Triton 3.9 at the end."""
 
 
 def intermediate(*arguments: Any) -> tuple[str, str] | None:
-    """Of a compilation's stages leave the first, into Triton's intermediate language; without arguments, its name."""
+    """Only the first stage of a compilation, into Triton's intermediate language; without arguments, its name."""
     if not arguments:
         return "intermediate", "intermediate"
     _, stages, *_ = arguments
@@ -115,7 +115,7 @@ def nothing(_: Any, metadata: dict[str, Any]) -> bytes:
 
 
 def pairings() -> Iterator[tuple[Pairing, int, int]]:
-    """Makers of pairs with all that gives a kernel another form, the bands of their pictures and the sides of those."""
+    """Pair makers in all variants that give a kernel another form, with their pictures' bands and sides."""
     for bands in (3, 1, 4):
         for options in (
             {},
@@ -125,7 +125,7 @@ def pairings() -> Iterator[tuple[Pairing, int, int]]:
             {"final_sinc_prob": 0.0, "second_blur_prob": 0.0, "kernel_list": ("iso",), "kernel_prob": (1.0,)},
         ):
             yield Pairing(config=SecondOrder(**options), seed=2**64 - 1, scale=4, side=64, sharpen_gt=True), bands, 400
-        # sides that are no multiples of 16, and the forms of what is not sharpened
+        # sides that are no multiples of 16, and forms without sharpening
         yield Pairing(config=SecondOrder(), seed=0, scale=3, side=30, sharpen=True), bands, 99
         for side in (64, 30):
             yield Pairing(config=SecondOrder(), seed=0, scale=1, side=side), bands, 96

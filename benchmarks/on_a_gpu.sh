@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show about the fused degradation, in one call of under ten minutes:
+# All checks and measurements of the fused degradation that need a GPU, in one call of under ten minutes:
 #     bash benchmarks/on_a_gpu.sh [folder of basicsr-1.4.2] 2>&1 | tee gpu.txt
 # The tests run compiled instead of interpreted; then tables for 48 crops of 400 x 400, the share of a training step,
 # 12, 24 and 96 crops, what a profiler counts, and the reference under torch.compile. Each part has its share of the
@@ -30,7 +30,7 @@ degradation() { # NAME SECONDS OPTION...
 }
 
 python3 -c 'import torch, triton; print(torch.__version__, triton.__version__, torch.cuda.get_device_name())'
-# a warning of this machine's packages is no failure of ours: -W default
+# -W default: warnings of the machine's packages must not fail the tests
 part "tests" 190 python3 -m pytest -q -W default -p no:cacheprovider --confcutdir=tests/degradations \
     tests/degradations/test_fused.py tests/degradations/test_fused_pipeline.py \
     tests/degradations/test_laws.py::test_draws_of_a_gpu_are_those_of_a_cpu

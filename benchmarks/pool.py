@@ -1,4 +1,4 @@
-"""What the global pool costs: time on real ranks, bytes and messages for many.
+"""Cost of the global pool: time on real ranks; bytes and messages for many.
 
     python benchmarks/pool.py                        # counts, for 2 to 512 ranks
     accelerate launch --multi_gpu --num_processes 2 ... benchmarks/pool.py     # and the time of an exchange
@@ -19,7 +19,7 @@ from trainer.pairs.synthesis import Pairs
 
 SHAPE = PairShape((3, 64, 64), (3, 256, 256))
 PER_PROCESS, SLOTS = 12, 180
-GRADIENTS = 16_697_987 * 4  # RRDBNet x4 in float32: what the step's all-reduce carries
+GRADIENTS = 16_697_987 * 4  # RRDBNet x4 in float32: bytes of the step's all-reduce
 STEPS = 30
 
 
@@ -36,7 +36,7 @@ def counted(world: int) -> str:
             begin = time.perf_counter()
             counts = plan_route(slots, layout, 0).send_counts
             seconds.append(time.perf_counter() - begin + drawn)
-            counts[layout.rank] = 0  # what stays travels nowhere
+            counts[layout.rank] = 0  # pairs that stay are not sent
             rows.append(sum(counts))
             messages.append(sum(count > 0 for count in counts))
             largest = max(largest, sum(counts))

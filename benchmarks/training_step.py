@@ -1,11 +1,11 @@
-"""What making the pairs costs an adversarial training step: nothing made, made before the step, made beside it.
+"""Cost of making the pairs in an adversarial training step: not made, made before the step, made beside it.
 
     python benchmarks/training_step.py --batch 48            # on a GPU; each row is printed as it is measured
     python benchmarks/training_step.py --dry-run             # on a CPU, tiny: the figures mean nothing
 
 The networks and losses are the trainer's own (RRDBNet, U-Net discriminator, VGG19 with random weights, L1), and so are
 the pairs (sharpened, two orders, 8 bits) and the stream on which they are made. Crops of 400 x 400 come from the
-host. Where diffusers is not installed, a bare module takes the place of its base class.
+host. Without diffusers, a bare module replaces its base class.
 """
 
 # ruff: noqa: E402 - what stands in for diffusers must come first
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 
 def without_diffusers() -> None:
-    """What the networks take from diffusers, for machines that lack it: nothing is saved or loaded here."""
+    """Stand-ins for the networks' imports from diffusers, for machines without it: nothing is saved or loaded here."""
     modules = ("diffusers", "diffusers.configuration_utils", "diffusers.models", "diffusers.models.modeling_utils")
     for name in modules:
         sys.modules[name] = types.ModuleType(name)
@@ -65,7 +65,7 @@ def random_vgg(width: int) -> dict[str, Tensor]:
 
 @dataclass
 class Game:
-    """Both players and what they minimise, as `configs/realesrgan_x4plus.yaml` has it."""
+    """Both networks and their objectives, as in `configs/realesrgan_x4plus.yaml`."""
 
     generator: nn.Module
     critic: nn.Module
@@ -75,7 +75,7 @@ class Game:
 
     @classmethod
     def on(cls, device: torch.device, tiny: bool) -> Game:
-        """The networks of the recipe; some of a few channels where `tiny`."""
+        """The networks of the recipe; with few channels if `tiny`."""
         generator = (RRDBNet(scale=4, num_feat=8, num_block=1, num_grow_ch=4) if tiny else RRDBNet(scale=4)).to(device)
         critic = UNetDiscriminatorSN(num_feat=4 if tiny else 64).to(device)
         config = PerceptualLoss()
@@ -89,7 +89,7 @@ class Game:
         self.step(list(islice(pairs, of)), half)
 
     def step(self, pairs: list[Pairs], half: bool) -> None:
-        """Both players over the micro-batches of one step."""
+        """Train both networks on the micro-batches of one step."""
         device, of = pairs[0].lq.device, len(pairs)
         precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
         for optimizer in self.optimizers:
@@ -163,7 +163,7 @@ def fitting(game: Game, pairs: Callable[[int], Pairs], batch: int, half: bool) -
 
 
 def measure(device: torch.device, batch: int, rounds: int, tiny: bool) -> None:
-    """The table, a row as soon as it is known."""
+    """Print the table, each row as soon as it is measured."""
     side, gt_size = (64, 32) if tiny else (400, 256)
     crops = torch.randint(0, 256, (batch, 3, side // 8, side // 8), dtype=torch.uint8)
     crops = crops.repeat_interleave(8, 2).repeat_interleave(8, 3)

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: makes .venv at the root of the checkout if there is none, and installs the locked
-# dependencies and this package into it. `ensure_environment EXTRAS` does nothing when what it did last still holds.
+# dependencies and this package into it. `ensure_environment EXTRAS` does nothing if all is still up to date.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${WILDSR_VENV:-$ROOT/.venv}"

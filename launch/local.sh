@@ -35,7 +35,7 @@ else
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((CORES > PROCESSES ? CORES / PROCESSES : 1))}"
 fi
 
-# A mistake is said here, once and with status 2, before any process is started; what is only noted, they say.
+# A mistake is reported here, once and with status 2, before any process is started; the processes print the notes.
 python "$ROOT/trainer/run.py" "$@" --check "$PROCESSES" >/dev/null
 
 if [ "$PROCESSES" -eq 1 ]; then
@@ -43,10 +43,10 @@ if [ "$PROCESSES" -eq 1 ]; then
 fi
 # Asked to stop, the launcher gives the processes this long to save themselves before it kills them (default: 30 s).
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
-# The launcher would take back what nohup asks for: that a closed terminal's HUP is ignored.
+# Under nohup a closed terminal's HUP is ignored, which the launcher would undo.
 if trap -p HUP | grep -q "''"; then
     export TORCHELASTIC_SIGNALS_TO_HANDLE="${TORCHELASTIC_SIGNALS_TO_HANDLE:-SIGTERM,SIGINT,SIGQUIT}"
 fi
-# Port 0 lets the system choose a free one, so that two runs can share a machine. The rest is said, or accelerate guesses.
+# Port 0 lets the system choose a free one, so that two runs can share a machine. Accelerate would guess the others.
 exec python "$ROOT/launch/start.py" --multi_gpu --num_processes "$PROCESSES" --main_process_port 0 \
     --num_machines 1 --mixed_precision no --dynamo_backend no "$ROOT/trainer/run.py" "$@"

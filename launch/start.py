@@ -1,4 +1,4 @@
-"""`accelerate launch` with its own options, without its traceback: what is wrong, the processes have said themselves.
+"""`accelerate launch` with its own options and without its traceback: the processes have reported their errors.
 
     python launch/start.py --multi_gpu --num_processes 2 ... trainer/run.py CONFIG [key=value ...]
 
@@ -15,8 +15,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def main() -> int:
-    """Launch and wait; the exit status."""
-    logging.disable(logging.ERROR)  # the launcher's, in this process alone: each process that ends, with its arguments
+    """Launch and wait; return the exit status."""
+    logging.disable(logging.ERROR)  # silences the launcher only, which logs each process that ends with its arguments
     try:
         launch_command(launch_command_parser().parse_args())
     except SignalException as asked:

@@ -1,11 +1,11 @@
-"""Before and after adversarial training, on pictures that neither run has seen: figures, a strip and the curves.
+"""Before and after adversarial training, on pictures that neither run was trained on: metrics, a strip and the curves.
 
     python benchmarks/adversarial/measure.py L1_RUN GAN_RUN --pictures FOLDER [--features SQUEEZENET --linear LPIPS]
 
 Both networks enlarge the same degraded pictures: those of the GAN run's validation, or clean pictures of FOLDER under
 the degradation that the run was trained with. Prints a row of the README's table for each side. The distance is
 LPIPS-like (Zhang et al. 2018: SqueezeNet 1.1's features, LPIPS's linear layers, both from files): not the official
-figure. `--strip FILE` draws the middle of each picture, `--curves FILE` (with matplotlib) the course of the game.
+figure. `--strip FILE` draws the middle of each picture, `--curves FILE` (with matplotlib) the course of training.
 """
 
 import argparse
@@ -61,14 +61,14 @@ def squeezenet_distance(features: Path, linear: Path) -> Distance:
 
 
 def detail(picture: Tensor) -> float:
-    """The mean size of the gradient of the luma."""
+    """The mean gradient magnitude of the luma."""
     y = luma(picture)
     down, right = y[:, 1:, :-1] - y[:, :-1, :-1], y[:, :-1, 1:] - y[:, :-1, :-1]
     return float((down.square() + right.square()).sqrt().mean())
 
 
 def enlarged(models: dict[str, str], lq: Tensor, scale: int) -> dict[str, Tensor]:
-    """uint8 [3, H, W] by bicubic and by each network."""
+    """Enlarge uint8 [3, H, W] by bicubic and by each network."""
     results = {"bicubic": bicubic(lq, scale)}
     for name, model in models.items():
         results[name] = quantised(open_generator(model, name).eval()(unit(lq[None]))[0].clamp(0, 1), lq.dtype)
@@ -92,7 +92,7 @@ def middle(picture: Tensor, side: int) -> Tensor:
 
 
 def draw_curves(metrics: Path, file: Path) -> None:
-    """What the discriminator believes, the gradients' norms and the losses, over the steps of a metrics.jsonl."""
+    """Draw the discriminator's probabilities, the gradients' norms and the losses over the steps of a metrics.jsonl."""
     import matplotlib.pyplot as plt
 
     lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]

@@ -8,7 +8,7 @@
 #   WILDSR_SITE         default launch/slurm/site.sh: environment, scratch, container
 
 export WILDSR_SITE="${WILDSR_SITE:-launch/slurm/site.sh}"
-# An array's last task bears the id of the whole array as its SLURM_JOB_ID: to requeue that would end its siblings.
+# The SLURM_JOB_ID of an array's last task is the whole array's: to requeue that would end the other tasks.
 JOB="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-}}"
 JOB="${JOB:-${SLURM_JOB_ID:-}}"
 
@@ -26,12 +26,12 @@ train() { # CONFIG [key=value ...]
         "port $LAUNCH_PORT of $MASTER_ADDR"
     # shellcheck disable=SC2016 # expanded on the nodes
     "${SRUN[@]}" bash -c '. "$WILDSR_SITE" && stage'
-    # A mistake is said here, once and with status 2: the launchers would bury it under a traceback for each process.
+    # A mistake is reported here, once and with status 2: the launchers would bury it under a traceback per process.
     RUN="$("${CONTAINER[@]}" python trainer/run.py "$@" --check "$PROCESSES" | tail -n 1)"
-    # An earlier segment's: a crash before the first step must not pass for a stop.
+    # Left by an earlier segment: a crash before the first step must not be taken for a stop.
     rm -f "$RUN/STOPPED" "$NODE_LOG.crashed"
     STATUS=0
-    # A node that ends badly ends the others, which would wait for it until their collectives time out.
+    # A node that fails ends the others, which would wait for it until their collectives time out.
     "${SRUN[@]}" --kill-on-bad-exit=1 bash launch/slurm/node.sh "$@" || STATUS=$?
     ASKED=""
     [ ! -f "$RUN/STOPPED" ] || [ -f "$NODE_LOG.crashed" ] || ASKED="$(sed 's/^step [0-9]*: //' "$RUN/STOPPED")"
@@ -39,9 +39,9 @@ train() { # CONFIG [key=value ...]
     say "$RUN: ended with status $STATUS${ASKED:+, stopped by $ASKED}"
 }
 
-# What node.sh has to know on every node, derived from what Slurm gave.
+# The settings of node.sh on every node, derived from Slurm's variables.
 describe_job() {
-    # One launcher on each node. Said to sbatch, this would hold a job of `--nodes=1-4` to one node.
+    # One launcher on each node. As an option of sbatch, this would limit a job of `--nodes=1-4` to one node.
     SRUN=(srun --ntasks="$SLURM_NNODES" --ntasks-per-node=1)
     local gpus="${SLURM_GPUS_ON_NODE:-0}"
     local per_node="${PROCESSES_PER_NODE:-$((gpus > 0 ? gpus : 1))}"
@@ -71,7 +71,7 @@ requeue() {
 # The lines of a sweep, without comments and blank ones, and without the \r of an editor on Windows.
 sweep_lines() { sed 's/\r$//' "$1" | grep -vE '^[[:space:]]*(#|$)'; }
 
-# What one task of a sweep trains, an argument a line. The line's own settings come last, so they hold.
+# The arguments of one task of a sweep, one a line. The line's own settings come last, so they hold.
 sweep_arguments() { # FILE INDEX CONFIG [key=value ...]
     local file="$1" index="$2" config="$3" name lines
     mapfile -t lines < <(sweep_lines "$file")
@@ -80,7 +80,7 @@ sweep_arguments() { # FILE INDEX CONFIG [key=value ...]
         return 2
     fi
     name="$(basename "$file" .txt)"
-    # No job's id in it: an array that is submitted again goes on in the same folders.
+    # No job id in the names: an array that is submitted again goes on in the same folders.
     printf '%s\n' "$config" "output_dir=outputs/$name" "name=$name-$index" "${@:4}"
     xargs printf '%s\n' <<<"${lines[index]}" || { # quotes are as in a shell, and nothing is expanded
         echo "error: line $index of $file (counted from 0): ${lines[index]}" >&2

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# What clusters differ in. Edit this file, or a copy of it and `export WILDSR_SITE=/path/to/copy`. Sourced from the root
-# of the checkout: by submit.sh on the login node, by the batch script on the first node, and on every node.
+# Settings in which clusters differ. Edit this file, or a copy and `export WILDSR_SITE=/path/to/copy`. Sourced from the
+# root of the checkout: by submit.sh on the login node, by the batch script on the first node, and on every node.
 
 prepare() { # on the login node, before a submission: compute nodes often have no network
     . launch/environment.sh

@@ -27,7 +27,7 @@ CONFIG = TrainingImagesConfig(source=Folder(path="unused"), crop_size=16, use_hf
 
 @dataclass
 class Maps:
-    """Pictures whose every pixel says where it is: (row, column, number of the picture)."""
+    """Pictures whose pixels hold their own place: (row, column, number of the picture)."""
 
     sizes: tuple[tuple[int, int], ...]
     broken: frozenset[int] = frozenset()

@@ -1,4 +1,4 @@
-"""Any picture file becomes what a person sees in it."""
+"""Any picture file is decoded to RGB as viewers show it."""
 
 import pickle
 import struct

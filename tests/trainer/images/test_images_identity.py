@@ -1,4 +1,4 @@
-"""Pictures are recognised by what they are, wherever they lie; what is no longer the same is said."""
+"""Pictures are identified by their content, wherever they lie; what has changed is reported."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def fill(root: Path, colour: str = "red", count: int = 3, side: int = 48) -> Pat
 
 
 def identities(root: Path) -> list[Any]:
-    """Of all kinds of sources that read what lies below one folder."""
+    """Identities by all kinds of sources that read files below one folder."""
     photographs, parquet = str(root / "photos"), str(root / "data" / "a.parquet")
     return [
         Folder(path=photographs).open().identity,
@@ -159,7 +159,7 @@ def test_a_run_goes_on_where_its_pictures_were_moved_and_its_validation_changed(
     first = part(3, photos)
     assert first.state.best is not None
     assert first.state.best.step == 3
-    first.state.best.value = 99.0  # which no later one reaches
+    first.state.best.value = 99.0  # a figure that no later validation reaches
     first.saver.saved = None
     shutil.rmtree(first.folder.checkpoints / "step-00000003")
     first.saver.save()

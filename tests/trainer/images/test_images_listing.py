@@ -1,4 +1,4 @@
-"""What is listed below a folder, and the words for what is not."""
+"""The listing of a folder: which files it takes, and its notes on the others."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_all_that_pillow_reads_safely_is_taken(tmp_path: Path) -> None:
 
 
 def test_only_regular_files_are_listed(tmp_path: Path) -> None:
-    """A FIFO among the pictures kept a worker waiting for ever."""
+    """A worker used to wait for ever for a FIFO among the pictures."""
     save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")
     (tmp_path / "c.png").symlink_to("/dev/zero")
@@ -74,7 +74,7 @@ def test_a_picture_under_two_names_is_said(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_text(tmp_path: Path, tiny: Callable[..., RunConfig]) -> None:
-    """From the disk to a checksum, a sentence, a caption and a record."""
+    """Such names reach checksums, messages, captions and records."""
     name = os.fsdecode(b"p\xe9\n.png")
     save(tmp_path / "photos" / name, tmp_path / "photos" / "b.png")
     (tmp_path / "photos" / "b.png").write_bytes(b"broken")

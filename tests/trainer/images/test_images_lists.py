@@ -1,4 +1,4 @@
-"""Lists of pictures: what a line may say, and that none leads out of its folder."""
+"""Lists of pictures: the form of a line, and that no name leads out of the folder."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The loader: one stream whatever reads it, and workers that live and die with the training process."""
+"""The loader: the same stream with any workers, which start and end with the training process."""
 
 import os
 import signal
@@ -122,7 +122,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("end", ["raised", "killed"])
 def test_workers_survive_stop_signals_and_end_with_the_trainer(folder: Folder, tmp_path: Path, end: str) -> None:
-    """A stop signal to every process of the job must leave the batches for the last steps; no end may leave orphans."""
+    """A stop signal to all processes of the job must leave the last steps their batches; no end may leave orphans."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with (tmp_path / "errors").open("w") as errors:
@@ -147,7 +147,7 @@ def test_workers_survive_stop_signals_and_end_with_the_trainer(folder: Folder, t
 
 
 def wait_until_empty(group: int) -> None:
-    """No process of the group is left, zombies that wait for a parent aside."""
+    """Wait until no process of the group is left except zombies that wait for a parent."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         states = [stat.rsplit(")", 1)[1].split() for stat in map(read_stat, Path("/proc").glob("[0-9]*/stat")) if stat]
@@ -196,7 +196,7 @@ def test_workers_that_are_killed_again_and_again_end_the_wait_with_the_remedy(
 
 
 class Stalled(Files):
-    """Files that are read as they are, whatever they are."""
+    """Files that are read without any check of their kind."""
 
     def read(self, index: int) -> Tensor:
         return decode(Path(self.root, self.files[index]).read_bytes(), self.name(index))
@@ -206,7 +206,7 @@ class Stalled(Files):
 def test_a_read_that_never_ends_is_said_with_its_picture_and_hears_a_stop_request(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
 ) -> None:
-    """A stalled mount, for which FIFOs stand, which no picture is read from."""
+    """FIFOs, which are never opened as pictures, stand for files on a stalled mount."""
     monkeypatch.setattr("trainer.images.loader.GRACE", 0.0)
     watch = Watch(request := StopRequest(), minute=0.3)
     monkeypatch.setattr("trainer.images.loader.WATCH", watch)
@@ -255,7 +255,7 @@ def test_a_folder_that_is_away_for_a_moment_is_waited_for(
     first = joined(batches, 1)
     tmp_path.rename(away := tmp_path.with_name(f"{tmp_path.name}-away"))
     if workers == 0:
-        tmp_path.mkdir()  # as an unmounted one: it is there, and empty
+        tmp_path.mkdir()  # as an unmounted folder: there, and empty
     Timer(0.5, lambda: (tmp_path.rmdir() if workers == 0 else None, away.rename(tmp_path))).start()
     rest = joined(batches, 5)
     assert torch.equal(torch.cat([first.pixels, rest.pixels]), whole.pixels)

@@ -25,7 +25,7 @@ for batch in (3 * 2**20, 7 * 2**20):
 
 
 def test_a_small_shared_memory_is_one_sentence_with_the_remedies(tmp_path: Path) -> None:
-    """In a mount namespace, on a file system of Docker's default size."""
+    """Run in a mount namespace, on a file system of Docker's default size."""
     mounted = f'mount -t tmpfs -o size=64m none "{tmp_path}" && exec "{sys.executable}" -c "$0" "{tmp_path}"'
     done = subprocess.run(["unshare", "-rm", "sh", "-c", mounted, PROGRAM], capture_output=True, text=True)
     if "unshare" in done.stderr or "mount:" in done.stderr:

@@ -24,7 +24,7 @@ SYNTHESIS = Synthesis(SecondOrder(), seed=1, scale=SCALE, gt_size=GT, gt_usm=Fal
 
 
 def gradient(width: int, height: int, blue: int, step: int) -> Image.Image:
-    """Every pixel says where it is: (column * step, row * step, blue)."""
+    """A picture whose pixels hold their own place: (column * step, row * step, blue)."""
     picture = Image.new("RGB", (width, height))
     picture.putdata([(x // step * step, y // step * step, blue) for y in range(height) for x in range(width)])
     return picture
@@ -32,7 +32,7 @@ def gradient(width: int, height: int, blue: int, step: int) -> Image.Image:
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainingImagesConfig:
-    """Three pairs whose LQ says which pixel of GT it lies under, and three clean pictures."""
+    """Three pairs whose LQ pixels hold their place in the GT, and three clean pictures."""
     for folder in ("gt", "lq", "clean"):
         (tmp_path / folder).mkdir()
     for number, (width, height) in enumerate([(20, 24), (30, 18), (16, 16)]):
@@ -138,7 +138,7 @@ def broken(path: str, number: int) -> None:
 def test_a_pair_that_cannot_be_used_is_replaced_and_told(config: TrainingImagesConfig) -> None:
     assert isinstance(config.pairs, PairFolders)
     broken(config.pairs.lq, 0)
-    Image.new("RGB", (10, 10)).save(Path(config.pairs.gt, "2.png"))  # not twice its partner
+    Image.new("RGB", (10, 10)).save(Path(config.pairs.gt, "2.png"))  # not twice as large as its partner
     pairs = mixture(config)
     samples = [sample for position in range(24) if isinstance(sample := pairs[position], TrainingPair)]
     assert {int(sample.lq[2, 0, 0]) for sample in samples} == {1}

@@ -1,4 +1,4 @@
-"""What is never opened, what would not fit into memory, and rows that are not there."""
+"""Files that are refused: kinds that are never opened, pictures too large for memory, pictures with missing rows."""
 
 import ast
 import os
@@ -79,7 +79,7 @@ def test_a_format_that_runs_a_program_is_none(read: Callable[[Path], object], tm
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
-    """Who opens a FIFO waits for ever, so this test would."""
+    """Opening a FIFO waits for ever, and so would this test."""
     os.mkfifo(tmp_path / "a.tif")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "b.png"))
@@ -112,7 +112,7 @@ def test_rows_that_are_not_there_are_missed(colour_type: int, channels: int, dep
 
 @pytest.mark.parametrize("height", [8, 9])
 def test_an_interlaced_picture_without_its_last_pass_is_missed(height: int) -> None:
-    """Which has every second row: of an odd height, not the last one."""
+    """The last pass has every second row: for an odd height, not the last one."""
     passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, height, 8, 0, 0, 0, 1))
     lines = [
@@ -191,7 +191,7 @@ def test_every_source_keeps_to_the_key(tmp_path: Path, tiny: Callable[..., RunCo
 
 
 def peak(path: Path) -> int:
-    """Bytes by which decoding a picture raises the memory of a process at most."""
+    """Peak of the memory that decoding a picture adds to a process, in bytes."""
 
     def now(key: str) -> int:
         lines = Path("/proc/self/status").read_text().splitlines()
@@ -200,7 +200,7 @@ def peak(path: Path) -> int:
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak is counted anew
+            Path("/proc/self/clear_refs").write_text("5")  # reset the peak
             before = now("VmRSS")
             decode(path, "a")
             os.write(writing, str(now("VmHWM") - before).encode())
@@ -214,18 +214,18 @@ def peak(path: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
 def test_decoding_takes_no_more_than_is_counted(tmp_path: Path) -> None:
-    """16-bit gray cost 27 bytes per pixel, where it is counted with 7."""
+    """16-bit gray used to take 27 bytes per pixel, where the budget counts 7."""
     samples = (np.arange(3000 * 3000, dtype=np.uint32) * 7919 >> 3).astype(np.uint16).reshape(3000, 3000)
     Image.fromarray(samples).save(tmp_path / "a.tif")
     assert peak(tmp_path / "a.tif") < 7 * samples.size + 2**26  # and a strip
 
 
 MASK = '<Metadata><MDI key="INTERNAL_MASK_FLAGS_1">2</MDI></Metadata>'
-"""By which GDAL takes a file beside a raster for its mask: where that is 0, nothing counts."""
+"""A side file that GDAL takes for the mask of the raster beside it: no pixel counts where it is 0."""
 
 
 class TestRasters:
-    """A text that GDAL takes for a raster, and that names what it is to read."""
+    """A text file that GDAL takes for a raster, and that names other files to read."""
 
     @pytest.fixture
     def named(self, tmp_path: Path) -> Path:

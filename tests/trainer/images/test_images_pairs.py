@@ -1,4 +1,5 @@
-"""Validation looks at the same pictures every time, and a wrong pair is one sentence before any training."""
+"""Pairs: validation reads the same pictures every time, and a wrong pair is reported in one sentence before
+training."""
 
 import pickle
 from dataclasses import replace
@@ -64,7 +65,7 @@ def test_sentences_about_pairs(tmp_path: Path) -> None:
 
 
 def div2k(root: Path) -> PairFolders:
-    """Three pictures named as DIV2K names them, those of the second folder in a sub-folder too."""
+    """Three pairs named as in DIV2K, one of them in a sub-folder."""
     for name in ("0001", "0002", "sub/0003"):
         save(root / "gt" / f"{name}.png", 8, 8)
         save(root / "lq" / f"{name}x4.jpg", 2, 2)

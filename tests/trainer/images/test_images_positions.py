@@ -1,4 +1,4 @@
-"""The stream is a function of the position, whatever the number of ranks."""
+"""The stream is a function of the position, for any number of ranks."""
 
 from collections import Counter
 from itertools import islice
@@ -91,7 +91,7 @@ def test_starting_late_is_going_on() -> None:
 
 
 def test_a_step_may_start_anywhere() -> None:
-    """A pool is filled before the first step, and by a number of positions that need not be a multiple of the batch."""
+    """A pool is filled before the first step, by a number of positions that need not be a multiple of the batch."""
     halves = [Positions(global_size=4, per_device=2, rank=rank, world=2, start=7) for rank in (0, 1)]
     assert [list(islice(half, 2)) for half in halves] == [[[7, 8], [11, 12]], [[9, 10], [13, 14]]]
 

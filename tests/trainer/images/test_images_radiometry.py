@@ -1,4 +1,4 @@
-"""Multi-band pictures: what their numbers mean is declared, and what cannot be read is told."""
+"""Multi-band pictures: the declared meaning of their numbers, and reports of files that cannot be read."""
 
 import warnings
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Rows of datasets are data that others made: which files they may name, which rows a split has, and lost reasons."""
+"""Rows of datasets, which other people made: the files they may name, the rows of a split, and causes of errors."""
 
 import io
 import os
@@ -51,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class TestFilesThatRowsName:
     @pytest.fixture
     def named(self, tmp_path: Path) -> Path:
-        """Rows that hold a picture; that name one below their folder, by its path and relatively; and others."""
+        """Rows that hold a picture; that name one below their folder, by absolute and relative path; and others."""
         for file in (tmp_path / "secret.png", tmp_path / "set" / "own.png", tmp_path / "set2" / "near.png"):
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(encoded(50))
@@ -87,7 +87,7 @@ class TestFilesThatRowsName:
             decode_stored({"bytes": b"", "path": "own.png"}, "row 0", (named.parent,))
 
     def test_an_empty_picture_is_not_looked_for_under_its_name(self, named: Path, tmp_path: Path) -> None:
-        """A member of an archive without a byte, with the name of a file that is there; and links, which are none."""
+        """An empty member of an archive with the name of an existing file; and links, which hold no bytes."""
         (tmp_path / "tars").mkdir()
         with tarfile.open(tmp_path / "tars" / "a.tar", "w") as archive:
             for name, content in (("a.png", encoded(3)), (str(named.parent / "own.png"), b""), ("../secret.png", b"")):
@@ -128,7 +128,7 @@ def test_a_part_of_a_split(tmp_path: Path) -> None:
 
 
 def test_a_full_cache_is_told(tmp_path: Path) -> None:
-    """`datasets` says that an error occurred while generating; the disk's word is its cause."""
+    """`datasets` reports that an error occurred while generating; the disk's message is its cause."""
     parquet = write(tmp_path / "a.parquet", [{"bytes": os.urandom(200_000), "path": None}])
 
     def work(arguments: Sequence[str]) -> int:
@@ -160,7 +160,7 @@ def test_causes_are_told_once() -> None:
 
 
 def two_machines(config: RunConfig, root: Path) -> Callable[[Sequence[str]], int]:
-    """What a rank does that shares neither folder nor cache with the other: it opens the dataset of its own."""
+    """The work of ranks that share neither folder nor cache: each opens its own copy of the dataset."""
 
     def work(arguments: Sequence[str]) -> int:
         del arguments

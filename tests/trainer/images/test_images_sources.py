@@ -1,4 +1,4 @@
-"""What a configuration opens, and the sentence for everything that can be wrong with it."""
+"""Opening the sources of a configuration, and the sentence for everything that can be wrong."""
 
 import os
 import pickle

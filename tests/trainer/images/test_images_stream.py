@@ -1,4 +1,4 @@
-"""Streamed datasets: what a configuration opens, the order of the pictures, and the reader that finds them."""
+"""Streamed datasets: opening them, the order of the pictures, and the reader that finds them."""
 
 import io
 import pickle
@@ -98,7 +98,7 @@ def opened(path: Path, logical_streams: int = 4) -> Shards:
 def training(
     shards: Shards, lengths: dict[int, int] | None = None, workers: int = 0, batch: int = 12
 ) -> TrainingStream:
-    """Whole tiles as samples, so that a sample tells its picture."""
+    """A stream of whole tiles, so that a sample identifies its picture."""
     source = StreamedDataset(path="as opened")
     config = TrainingImagesConfig(
         source=source, crop_size=SIDE, use_hflip=False, cache_mib=0, dataloader_num_workers=workers
@@ -112,14 +112,14 @@ def seen(samples: TrainingStream, positions: Iterable[int]) -> list[bytes]:
 
 
 def answered(status: int) -> Exception:
-    """What a hub's client raises for such an answer."""
+    """The exceptions of a hub's clients for an answer of that status."""
     answer = requests.Response()
     answer.status_code = status
     return requests.exceptions.HTTPError(f"{status} of a server", response=answer)
 
 
 class Failing:
-    """A dataset whose connection breaks off once in each shard, behind its first row."""
+    """A dataset whose connection fails once in each shard, after its first row."""
 
     def __init__(self, dataset: Any, error: Exception | None = None) -> None:
         self.dataset, self.error, self.met = dataset, error or ConnectionError("Server Disconnected"), set[int]()
@@ -150,7 +150,7 @@ class TestOrder:
     def test_every_picture_of_every_stream_has_one_position(self, streams: int, block: int) -> None:
         places = [ShardSchedule(20, streams, block, seed=0).place(position) for position in range(120)]
         assert len(set(places)) == 120
-        for stream in range(streams):  # and it comes in its turn
+        for stream in range(streams):  # in a fixed turn
             assert [number for own, number in places if own == stream] == list(range(120 // streams))
 
     def test_ranks_keep_to_their_own_streams(self) -> None:
@@ -196,7 +196,7 @@ class TestReading:
 
     @pytest.mark.parametrize("kind", ["parquet", "tars"])
     def test_a_position_shows_the_same_wherever_reading_begins(self, kind: str, request: pytest.FixtureRequest) -> None:
-        """Which is what a resumed run does, with the lengths that it has learnt, with a part of them, or none."""
+        """A resumed run does this, with the lengths that it has recorded, with some of them, or none."""
         shards = opened(request.getfixturevalue(kind))
         whole = training(shards)
         expected = seen(whole, range(150))
@@ -227,7 +227,7 @@ class TestReading:
         assert [got[position] for position in range(5, 65)] == expected
 
     def test_known_lengths_save_reading(self, parquet: Path) -> None:
-        """Only the shard that is wanted is opened."""
+        """Shards before the wanted one are not opened."""
         shards = opened(parquet, logical_streams=1)
         late = training(shards, dict(enumerate(SIZES)))
         order, total = late.schedule, sum(SIZES)
@@ -277,7 +277,7 @@ class TestReading:
     def test_a_network_that_fails_in_the_middle_is_asked_again(
         self, parquet: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """What was read until then is no shard's end, and the pictures are the same as without it."""
+        """An interruption is not the end of a shard: the pictures are the same as without it."""
         monkeypatch.setattr("trainer.images.loader.PAUSE", 0.01)
         monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0))
         whole = training(opened(parquet))
@@ -336,7 +336,7 @@ class TestUnreadable:
             assert list(sample.unreadable) == wanted[: wanted.index(good)]
             met.update(sample.unreadable)
         assert met.keys() == bad
-        assert met[ROWS + 3] > met[ROWS + 2]  # met as itself, and as the replacement of its neighbour
+        assert met[ROWS + 3] > met[ROWS + 2]  # once itself, and once as the replacement of its neighbour
         assert samples.reasons == {
             1: f"{tmp_path / 'a.parquet'}, row 1: the row holds no picture",
             ROWS + 2: f"{tmp_path / 'b.parquet'}, row 2: not a picture in a format that is read",

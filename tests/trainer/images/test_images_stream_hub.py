@@ -1,4 +1,4 @@
-"""A streamed dataset on the hub, played by a server on this machine: nothing is downloaded but what is read."""
+"""A streamed dataset on a hub that a local server stands for: only what is read is downloaded."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ COMMIT = "a" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """The part of the hub's API that reading the dataset tester/tiles takes."""
+    """The part of the hub's API that is needed to read the dataset tester/tiles."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -29,7 +29,7 @@ class Hub(ThreadingHTTPServer):
         self.read: list[str] = []
 
     def handle_error(self, *_: object) -> None:
-        """A reader may hang up half way."""
+        """Ignored: a reader may close the connection half way."""
 
 
 class Answer(BaseHTTPRequestHandler):

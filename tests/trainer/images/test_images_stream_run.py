@@ -1,4 +1,4 @@
-"""Whole runs on a streamed dataset: the same on any number of ranks, and what they say."""
+"""Whole runs on a streamed dataset: the same on any number of ranks, with the same messages."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def streamed(root: Path, logical_streams: int = 4) -> str:
 
 @pytest.mark.launch
 def test_changing_numbers_of_ranks_train_on_the_same_pairs(archives: Path) -> None:
-    """As a program: this process may have a fork server, which ranks that are forked from it cannot wait for."""
+    """Run as a program: this process may have a fork server, for which forked ranks cannot wait."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "tests.faults.stream_digests", str(archives / "*.tar")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
@@ -98,7 +98,7 @@ def test_lengths_of_another_list_of_shards_are_not_taken_over(
 
 
 def test_pairs_of_a_run_are_those_of_its_positions(archives: Path, tiny: Tiny, accelerator: Accelerator) -> None:
-    """With the pool, which is filled by a sweep of its own before training begins where it ended."""
+    """With a pool, which is filled from positions of its own before training begins after them."""
     x = assemble(tiny(streamed(archives), "queue_size=10"), accelerator)
     x.fill_pool()
     assert x.pool is not None

@@ -1,4 +1,4 @@
-"""Pictures that cannot be read: named once, counted, and above 1 % the run stops."""
+"""Unreadable pictures: reported once and counted; above 1 % the run stops."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_each_is_named_once_with_its_reason(unreadable: UnreadableImages, source
     said: list[str] = []
     unreadable.note([50])
     unreadable.note([50, 7, 50])
-    assert said == []  # nothing is said, and nothing exchanged, before the report
+    assert said == []  # nothing is reported or exchanged before the report
     unreadable.agree(said.append)
     assert said == [
         f"cannot be read, another picture takes its place: {source.name(number)}: {NONE}" for number in (7, 50)
@@ -68,7 +68,7 @@ def test_one_percent_may_be_bad_and_not_one_more(unreadable: UnreadableImages, s
 
 
 def test_what_was_put_right_since_counts_no_more(accelerator: Accelerator, source: Files) -> None:
-    """Those of an earlier part of the run, which a checkpoint names."""
+    """Unreadable pictures of an earlier part of the run, listed in a checkpoint."""
     said: list[str] = []
     later = UnreadableImages(accelerator, source, known={7, 8, 9, 10})
     later.note([50])
@@ -89,6 +89,6 @@ def test_without_any_nothing_is_said(unreadable: UnreadableImages) -> None:
 
 def test_a_picture_that_is_there_again_is_named_as_such(unreadable: UnreadableImages, source: Files) -> None:
     said: list[str] = []
-    unreadable.note([8])  # a disk that went away for a moment
+    unreadable.note([8])  # a disk that was unavailable for a moment
     unreadable.agree(said.append)
     assert said[0].endswith(f"{source.name(8)}: could not be read a moment ago, and now it can")

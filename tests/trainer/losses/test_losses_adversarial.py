@@ -17,7 +17,7 @@ GOLDEN: dict[GANType, tuple[float, float]] = {
     "wgan_softplus": (0.8579038977622986, 0.8579039573669434),
     "hinge": (1.1413044929504395, 1.14130437374115),
 }
-"""What BasicSR's GANLoss makes of these logits as a discriminator's loss: labelled real, labelled fake."""
+"""BasicSR's GANLoss of these logits as a discriminator's loss: labelled real, labelled fake."""
 
 
 @pytest.mark.parametrize("kind", GOLDEN)
@@ -28,7 +28,8 @@ def test_the_discriminators_side_is_basicsrs(kind: GANType) -> None:
 
 @pytest.mark.parametrize("kind", GOLDEN)
 def test_the_generators_side_is_basicsrs(kind: GANType) -> None:
-    """There it is the discriminator's loss with the label of a real picture, but for hinge, whose mean is not cut."""
+    """In BasicSR it is the discriminator's loss with the label of a real picture, except for hinge, whose mean is not
+    clipped."""
     wanted = 0.0 if kind == "hinge" else GOLDEN[kind][0]
     assert AdversarialLoss(type=kind).generator(LOGITS).item() == pytest.approx(wanted, abs=1e-6)
 
@@ -157,7 +158,8 @@ def test_probabilities_are_what_each_loss_taught(kind: GANType, logits: list[flo
 
 
 def test_the_best_discriminators_probability_is_the_share_of_real_pictures() -> None:
-    """Where two pictures in three of a kind are real, the loss is least at that probability; a hinge only sides."""
+    """If two of three such pictures are real, the loss is least at that probability; hinge's is least at a margin
+    instead."""
     for kind, exact in (("vanilla", True), ("wgan_softplus", True), ("lsgan", True), ("hinge", False)):
         loss = AdversarialLoss(type=kind)  # type: ignore[arg-type]
         logits = torch.linspace(-3, 3, 6001)

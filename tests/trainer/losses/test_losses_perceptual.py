@@ -1,4 +1,4 @@
-"""The perceptual losses: BasicSR's own figures, closed forms on a tiny VGG, and weights that are or are not there."""
+"""The perceptual losses: BasicSR's own figures, closed forms on a tiny VGG, and weights that are there or missing."""
 
 import importlib.util
 import os
@@ -67,7 +67,7 @@ UPSTREAM: list[tuple[dict[str, Any], tuple[float, float]]] = [
     ({"layer_weights": {"relu1_1": 1.0, "pool2": 0.5}}, (48.295265197753906, 32.38066864013672)),
     ({"layer_weights": {"relu3_1": 1.0}, "use_input_norm": False}, (21.5913028717041, 5.144800662994385)),
 ]
-"""Options, and what BasicSR's PerceptualLoss makes of the pictures below with the weights of the shared folder."""
+"""Options, and BasicSR's PerceptualLoss of the pictures below with the weights of the shared folder."""
 
 
 @pytest.mark.parametrize(("options", "wanted"), UPSTREAM)
@@ -160,7 +160,7 @@ def test_under_bf16_the_distances_are_float32_and_near(whole: str) -> None:
         rough = distance(result, target)
     for name, exact in distance(result, target).items():
         assert rough[name].dtype == torch.float32
-        assert rough[name].item() == pytest.approx(exact.item(), rel=0.1)  # sixteen layers of rounding
+        assert rough[name].item() == pytest.approx(exact.item(), rel=0.1)  # rounding of sixteen layers
     torch.stack(list(rough.values())).sum().backward()
     assert result.grad is not None
     assert result.grad.isfinite().all()
@@ -276,7 +276,7 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
 def test_what_one_process_fetched_the_others_find_without_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A hub's cache as its client lays it out; `build` never asks the hub."""
+    """In a hub's cache as its client lays it out; `build` never asks the hub."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     config = PerceptualLoss(weights="someone/vgg19", layer_weights={"conv1_2": 1.0})
     with pytest.raises(Mistake, match=r"vgg19 is no file here, and the hub did not .*: it cannot be reached"):
@@ -303,7 +303,7 @@ def test_a_package_that_is_missing_is_named(config: LPIPSLoss | DISTSLoss, call:
 
 
 class SquaredDistance(torch.nn.Module):
-    """Called as the packages' networks are."""
+    """A stand-in that is called as the packages' networks are."""
 
     def forward(self, result: Tensor, target: Tensor, normalize: bool) -> Tensor:
         assert normalize
@@ -321,7 +321,7 @@ def test_a_learned_distance_is_averaged_in_float32_over_the_chosen_bands() -> No
 
 
 def test_lpips_is_told_that_pictures_are_from_0_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes them for [-1, 1] else."""
+    """Without that it expects [-1, 1]."""
     asked: list[dict[str, Any]] = []
     package = types.ModuleType("lpips")
     package.LPIPS = lambda **options: asked.append(options) or SquaredDistance()  # type: ignore[attr-defined]

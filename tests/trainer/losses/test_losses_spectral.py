@@ -1,4 +1,4 @@
-"""Spectral angle and total variation: closed forms, and gradients where others' fail."""
+"""Spectral angle and total variation: closed forms, and gradients where other implementations' fail."""
 
 import math
 
@@ -17,7 +17,7 @@ def spectrum(*values: float) -> Tensor:
 
 @pytest.mark.parametrize("angle", [0.0, 1e-4, 0.01, 0.5, math.pi / 2, 3.0, math.pi])
 def test_the_angle_is_the_angle(angle: float) -> None:
-    """In float32, and also where an arccos of the cosine would have no digits left."""
+    """In float32, also for angles at which an arccos of the cosine has no digits left."""
     turned = spectrum(math.cos(angle), math.sin(angle))
     assert spectral_angles(turned, spectrum(1, 0)).item() == pytest.approx(angle, abs=3e-6)
 

@@ -1,4 +1,4 @@
-"""Networks that draw while they learn: what they draw follows from the seed and the place in the run."""
+"""Networks with randomness: their draws follow from the seed and the place in the run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 class DropPath(nn.Module):
-    """As in timm and in spandrel's architectures."""
+    """Stochastic depth as in timm and in spandrel's architectures."""
 
     def __init__(self, drop_prob: float) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ DRAWING = (
 
 
 class Stopped(StopConsensus):
-    """A control that stops the run after a step, and lets others draw in between."""
+    """A control that stops the run after a step, and draws from torch's generator in between."""
 
     def __init__(self, x: Experiment, stop: int) -> None:
         super().__init__(x.folder.path, None)
@@ -94,10 +94,10 @@ class Stopped(StopConsensus):
 
 
 def trained(config: RunConfig, *stops: int) -> dict[str, Any]:
-    """The parts of the run's state at its end, made in pieces."""
-    for stop in (*stops, 100):  # the last does not stop
+    """The parts of the state at the end of a run, trained in pieces."""
+    for stop in (*stops, 100):  # the last piece runs to the end
         x = assemble(config, make_accelerator(config))
-        torch.manual_seed(stop)  # whatever the state was
+        torch.manual_seed(stop)  # for any earlier state
         fit(replace(x, control=Stopped(x, stop)))
     return x.state.parts()
 
@@ -124,7 +124,7 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
     ours = replace(x.batch, processes=2, accumulation=1)
     for number in range(2):  # micro-batches of one rank
         x.seed_generators(number, "generator")
-        assert keyed[-1] == (config.seed, ours.places(0, number, 0)[0], "generator")  # which are the ranks' of two
+        assert keyed[-1] == (config.seed, ours.places(0, number, 0)[0], "generator")  # the places of two ranks
     state = torch.get_rng_state()
     assert x.validator is not None
     x.validator(x.state.ema.ema_model, 1)

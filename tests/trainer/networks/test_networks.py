@@ -43,7 +43,7 @@ def parameters(net: torch.nn.Module) -> int:
     ],
 )
 def test_parameter_counts_are_upstreams(config: RRDBNetConfig | SRVGGNetCompactConfig, scale: int, wanted: int) -> None:
-    with torch.device("meta"):  # counted without drawing 16 million weights
+    with torch.device("meta"):  # counting needs no 16 million random weights
         assert parameters(config.build(scale, bands=3)) == wanted
 
 
@@ -139,7 +139,7 @@ def test_a_residual_start_is_the_nearest_upsampled_input_exactly(scale: int) -> 
 
 
 def test_a_residual_start_keeps_the_variance_of_its_features() -> None:
-    """Upstream's start loses two thirds of it at each layer; this is why the other learns sooner."""
+    """Upstream's start loses two thirds of it at each layer, and so learns later."""
     torch.manual_seed(0)
     picture = torch.randn(4, 3, 32, 32)
     spread = {}
@@ -161,7 +161,7 @@ OURS: list[type[Any]] = [
 
 
 def smallest(config: type[Any]) -> dict[str, int]:
-    """The least that each of its sizes may be."""
+    """Sections with the least value of each size."""
     return {size.name: 0 if size.name == "num_conv" else 1 for size in fields(config) if size.type is int}
 
 

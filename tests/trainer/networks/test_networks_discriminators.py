@@ -1,4 +1,4 @@
-"""The discriminators: upstream's sizes and names, the patches they can judge, and state that only a step moves."""
+"""The discriminators: upstream's sizes and names, the patches they accept, and state that only a step changes."""
 
 from collections.abc import Callable
 
@@ -47,7 +47,7 @@ def parameters(net: nn.Module) -> int:
 def test_parameter_counts_are_those_of_the_founding_systems(
     config: DiscriminatorConfig, bands: int, wanted: int
 ) -> None:
-    with torch.device("meta"):  # counted without drawing 23 million weights
+    with torch.device("meta"):  # counting needs no 23 million random weights
         assert parameters(config.build(128, bands)) == wanted
 
 
@@ -150,7 +150,7 @@ def test_an_advance_and_a_forward_are_torchs_training_forward(
         ours.advance()
         torch.testing.assert_close(ours(x), wanted, rtol=0, atol=1e-6)
     ours(x).square().sum().backward()
-    theirs.eval()(x).square().sum().backward()  # in this mode the hook keeps its vectors
+    theirs.eval()(x).square().sum().backward()  # in this mode the hook does not change its vectors
     assert ours.weight_orig.grad is not None
     torch.testing.assert_close(ours.weight_orig.grad, theirs.weight_orig.grad)
 
@@ -169,7 +169,7 @@ def states(net: nn.Module) -> list[Tensor]:
 
 @pytest.mark.parametrize("config", SMALL, ids=lambda config: type(config).__name__)
 def test_forwards_in_either_mode_leave_the_state_alone(config: DiscriminatorConfig) -> None:
-    """So any number of them, on any number of ranks, leaves all ranks the same."""
+    """So the state is the same on all ranks for any number of forwards."""
     net = config.build(128, bands=3)
     before, picture = states(net), torch.rand(2, 3, 128, 128)
     results = [net.train(mode)(picture) for mode in (True, False, True)]

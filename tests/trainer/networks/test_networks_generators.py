@@ -120,7 +120,7 @@ def test_icnr_serves_srvggs_head_too(scale: int) -> None:
     result = net(picture)
     corners = result[..., ::scale, ::scale]
     assert torch.equal(result, corners.repeat_interleave(scale, 2).repeat_interleave(scale, 3))
-    assert not torch.equal(corners, picture)  # the head says something from the start
+    assert not torch.equal(corners, picture)  # the head has an effect from the start
 
 
 def test_icnr_refuses_channels_that_do_not_divide() -> None:

@@ -1,4 +1,4 @@
-"""Generators opened from anywhere: what architecture they are, what sizes they have, and bitwise the same results."""
+"""Opening generators: their architecture, their sizes, and results that are the same to the bit."""
 
 import json
 import re
@@ -43,7 +43,7 @@ class Doubling(nn.Module):
 
 
 def disturbed(net: Generator) -> Generator:
-    """With weights that no initialisation gives."""
+    """The network with weights that no initialisation gives."""
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -103,7 +103,7 @@ def test_half_precision_opens_as_float32(tmp_path: Path, dtype: torch.dtype) -> 
         assert torch.equal(value, state[name].float()), name
 
 
-FIRST_LAYOUT = {  # what ESRGAN's first program called the layers around its blocks, as its released files show
+FIRST_LAYOUT = {  # names of the layers around the blocks in ESRGAN's first program, from its released files
     "conv_first": "model.0",
     "conv_body": "model.1.sub.2",
     "conv_up1": "model.3",
@@ -235,7 +235,7 @@ def test_a_run_without_an_export_gives_its_newest_whole_checkpoint(tmp_path: Pat
 
 
 def in_the_cache(folder: Path, files: Callable[[Path], object]) -> None:
-    """What the hub's client keeps of `someone/network` after a download."""
+    """A file as the hub's client keeps it in its cache after a download of `someone/network`."""
     repository = folder / "models--someone--network"
     files(repository / "snapshots" / ("0" * 40))
     (repository / "refs").mkdir()

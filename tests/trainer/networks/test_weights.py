@@ -1,4 +1,4 @@
-"""Weights to begin with: every place they may come from, and what is said where they do not fit."""
+"""Initial weights: all places they may come from, and the messages if they do not fit."""
 
 import os
 from collections.abc import Callable
@@ -82,7 +82,8 @@ def saved(theirs: nn.Module, file: Path, **more: torch.Tensor) -> str:
 
 
 def test_ends_that_do_not_fit_are_named_one_by_one(tmp_path: Path) -> None:
-    """x2 from x4, whose first convolution reads fewer channels; more bands; another scale under a pixel shuffle."""
+    """x2 from x4, whose first convolution reads fewer channels; more bands; another scale of a pixel-shuffle
+    network."""
     x4, x2 = (RRDBNetConfig(num_feat=4, num_block=1, num_grow_ch=2).build(scale, 3) for scale in (4, 2))
     file, count = saved(x4, tmp_path / "x4.pth"), len(x2.state_dict())
     assert load_weights(x2, file, "k") == [
@@ -117,7 +118,7 @@ SECTION = "{type: SRVGGNetCompact, num_feat: 8, num_conv: 1} with scale: 4"
 def test_a_body_that_does_not_fit_is_a_mistake_unless_it_is_asked_for(
     tmp_path: Path, sizes: dict[str, int], counts: str
 ) -> None:
-    """All five tensors of a shallow network may be in a file of eight, and still it is another network."""
+    """All five tensors of a shallow network may be in a file of eight; still they are another network's."""
     ours = SRVGGNetCompactConfig(init="torch", **({"num_feat": 8, "num_conv": 1} | sizes)).build(4, 3)  # type: ignore[arg-type]
     file = saved(net(1), tmp_path / "theirs.pth")
     before = [value.clone() for value in ours.state_dict().values()]
@@ -131,7 +132,7 @@ def test_a_body_that_does_not_fit_is_a_mistake_unless_it_is_asked_for(
 
 
 def test_an_imported_network_of_another_scale_counts_as_another_one(tmp_path: Path) -> None:
-    """Which layers follow its scale and bands, nobody has said."""
+    """Nothing declares which of its layers follow from scale and bands."""
     module = ImportedGeneratorConfig(
         path="trainer.networks.srvgg.SRVGGNetCompact", arguments={"num_feat": 8, "num_conv": 1}, scales=(2, 4),
         scale_argument="scale", bands_arguments=("num_in_ch", "num_out_ch"),
@@ -148,7 +149,7 @@ def test_an_imported_network_of_another_scale_counts_as_another_one(tmp_path: Pa
 
 
 def test_tensors_of_another_network_in_the_file_are_named_and_no_mistake(tmp_path: Path) -> None:
-    """As a Lightning checkpoint holds the critic beside the generator."""
+    """A Lightning checkpoint holds the discriminator beside the generator."""
     file = saved(net(1), tmp_path / "both.pth", **{"discriminator.conv.weight": torch.zeros(1)})
     assert load_weights(ours := net(2), file, "k") == [
         f"k: 8 of 8 tensors from {file}, 1 of whose 9 are not used",
@@ -178,7 +179,7 @@ def test_a_number_that_is_not_finite_is_a_mistake_that_names_its_tensor(
 
 
 def test_weights_of_a_known_network_say_which_section_would_take_them(tmp_path: Path) -> None:
-    """From the shapes, else from the configuration; that of a class of another package is not imported for it."""
+    """From the shapes, else from the configuration; another package's class is not imported to find out."""
     rrdb = RRDBNetConfig(num_feat=6, num_block=1, num_grow_ch=2).build(2, 3)
     with pytest.raises(Mistake, match=r"fits the network's 8; .*; the file is of generator: \{type: RRDBNet, "
                        r"num_feat: 6, num_block: 1, num_grow_ch: 2\} with scale: 2\.$"):  # fmt: skip
@@ -228,7 +229,8 @@ def test_places_without_weights_are_mistakes(tmp_path: Path, monkeypatch: pytest
 def test_files_that_hold_no_weights_are_told_by_what_is_in_them(
     tmp_path: Path, name: str, content: bytes | int | None, reason: str
 ) -> None:
-    """`content` is the file's, or how much is left of one with weights; None pickles a module; 4 is a protocol."""
+    """`content` is the file's, or the share that is left of one with weights; None pickles a module; 4 is a
+    protocol."""
     file = tmp_path / name
     if content == 4:
         torch.save({"weight": torch.zeros(1)}, file, pickle_protocol=4)
@@ -268,7 +270,7 @@ def run_with(folder: Path, step: int, **parts: nn.Module) -> Path:
 
 @pytest.mark.parametrize("place", ["run", "checkpoint", "file"])
 def test_a_run_folder_gives_the_discriminator_of_its_newest_checkpoint(tmp_path: Path, place: str) -> None:
-    net(1).save_pretrained(tmp_path / "export")  # the run's generator, which it must not be taken for
+    net(1).save_pretrained(tmp_path / "export")  # the run's generator, which must not be loaded instead
     run_with(tmp_path, 1, generator_ema=net(1), discriminator=discriminator(5))
     newest = run_with(tmp_path, 2, generator_ema=net(1), discriminator=discriminator(6))
     file = newest / "discriminator.safetensors"
@@ -288,7 +290,7 @@ def test_a_run_without_a_discriminator_is_a_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "netD."])
 def test_a_released_discriminator_loads(tmp_path: Path, wrapper: str) -> None:
-    """As BasicSR saves it, under torch's spectral norm, whose names ours bears."""
+    """BasicSR saves it under torch's spectral norm, which has the same names as ours."""
     state = {wrapper + name: value for name, value in discriminator(5).state_dict().items()}
     assert {f"{wrapper}conv1.weight_orig", f"{wrapper}conv1.weight_u", f"{wrapper}conv1.weight_v"} <= state.keys()
     torch.save({"params": state}, tmp_path / "netD.pth")
@@ -336,7 +338,7 @@ def test_a_run_that_resumes_needs_what_it_began_from_no_more(tiny: Callable[...,
     fit(x)
     assert x.state.step == 2
 
-    for step in (1, 2):  # no checkpoint is intact: the run would begin anew
+    for step in (1, 2):  # no checkpoint is intact: the run would start from scratch
         (x.saver.checkpoints.path(step) / "progress.pt").unlink()
     with pytest.raises(Mistake, match=rf"init\.generator: {file} does not exist\."):
         check(config(2), 1)

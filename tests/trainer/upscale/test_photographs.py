@@ -1,4 +1,4 @@
-"""What a picture file says of itself outlives being read and written."""
+"""Bit depth, transparency, orientation and colour profile are kept by reading and writing."""
 
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +17,7 @@ SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 def levels(*shape: int, kind: type = np.uint8) -> Numbers:
-    """Every level, in no simple order."""
+    """Every level, in an irregular order."""
     count = int(np.prod(shape))
     return (
         (np.arange(count, dtype=np.uint64) * 2654435761 // 977 % (np.iinfo(kind).max + 1)).astype(kind).reshape(shape)
@@ -35,7 +35,7 @@ def test_png_of_16_bits_is_exact(channels: int, size: tuple[int, int], icc: byte
     assert picture.white == 65535
     assert (picture.alpha is not None) == (channels in (2, 4))
     assert picture.icc == icc
-    with Image.open(tmp_path / "a.png") as image:  # Pillow sees the high bytes, and finds every checksum right
+    with Image.open(tmp_path / "a.png") as image:  # Pillow reads the high bytes, and checks every checksum
         seen = np.asarray(image)
     if channels > 2:
         assert np.array_equal(seen, (numbers >> 8).transpose(1, 2, 0))
@@ -72,7 +72,7 @@ def test_orientation_of_16_bits(tmp_path: Path) -> None:
     exif[0x0112] = 6
     png16.write(tmp_path / "a.png", numbers, None)
     data, chunk = (tmp_path / "a.png").read_bytes(), png16._chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
-    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # behind the header
+    (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])  # after the header
     assert np.array_equal(read_photograph(tmp_path / "a.png").numbers, np.rot90(numbers, -1, axes=(1, 2)))
 
 

@@ -1,4 +1,4 @@
-"""A raster comes out with its bands, its type and its place on Earth."""
+"""Rasters keep their bands, their type and their georeference."""
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +128,7 @@ def test_what_cannot_be_scaled_or_placed_is_said(
 def test_whoever_reads_a_raster_it_must_not_be_too_large(tmp_path: Path) -> None:
     size = {"width": 2**16, "height": 2**15, "count": 1, "dtype": "uint8"}
     with rasterio.open(tmp_path / "a.tif", "w", "GTiff", **size, **PLACE, sparse_ok=True, tiled=True):
-        pass  # a file of tiles that are not there
+        pass  # a file whose tiles are missing
     said = r"a(\.tif)?: 65536x32768 pixels of 1 bands of 8 bits would take \d+ MiB of memory, and images.max_pict"
     with pytest.raises(Unreadable, match=said):
         read_raster(tmp_path / "a.tif", 1, None, None, Budget(2047))
@@ -138,14 +138,14 @@ def test_whoever_reads_a_raster_it_must_not_be_too_large(tmp_path: Path) -> None
 
 
 def test_files_without_a_place_are_read_in_threads_without_a_warning(tmp_path: Path) -> None:
-    """The filters of warnings are the process's: a thread must not put back what another has silenced."""
+    """Warning filters are the process's: no thread may restore what another has changed."""
     meaning = Radiometry(bands=(1, 2, 3), white=255)
     with Image.new("RGB", (4, 4)) as image:
         image.save(tmp_path / "a.tif")
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: meaning.decode(tmp_path / "a.tif", "a"), range(200)))
-    assert len(found) == 200  # where a warning is an error, each would have been lost
+    assert len(found) == 200  # had a warning become an error, files would be missing
     assert warnings.filters == before
 
 

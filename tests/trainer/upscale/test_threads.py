@@ -1,4 +1,4 @@
-"""Reading and writing go on beside the work, and what fails is said in order."""
+"""The threaded pipeline: reading and writing overlap with the work, and failures are reported in order."""
 
 import threading
 
@@ -15,7 +15,7 @@ def test_everything_arrives_in_order() -> None:
 
 
 def test_the_next_is_read_and_the_last_is_written_while_one_is_worked_on() -> None:
-    """Each waits for the others: one after the other, this would never end."""
+    """Each step waits for the others: in sequence, this would never end."""
     read = [threading.Event() for _ in range(4)]
     working = [threading.Event() for _ in range(4)]
 
@@ -67,7 +67,7 @@ def test_what_is_not_forgiven_ends_it(where: str) -> None:
 
 
 def test_files_wait_in_a_short_queue() -> None:
-    """However many there are, few pictures are in memory."""
+    """Few pictures are in memory, for any number of files."""
     read, worked = 0, 0
     ahead = []
 

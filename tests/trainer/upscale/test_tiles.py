@@ -1,4 +1,4 @@
-"""How far networks see, and that parts make up the whole."""
+"""Receptive radii of networks, and parts that cover the whole."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_a_stack_of_3x3_sees_one_pixel_per_layer(num_conv: int, scale: int) -> N
 @pytest.mark.parametrize(("scale", "unshuffle"), [(4, 1), (2, 2), (1, 4)])
 @pytest.mark.parametrize("num_block", [1, 2])
 def test_rrdb_sees_fifteen_cells_per_block(scale: int, unshuffle: int, num_block: int) -> None:
-    """The first and the last of the body one each, and the three layers after enlarging less than two together."""
+    """The first and the last layer of the body add one each, the three after enlarging less than two together."""
     net = RRDBNetConfig(num_feat=4, num_block=num_block, num_grow_ch=4).build(scale, 3).eval()
     assert receptive_radius(net, scale, 3, unshuffle) == (15 * num_block + 4) * unshuffle
 

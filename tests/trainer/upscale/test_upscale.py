@@ -1,4 +1,4 @@
-"""The command: which files, into which, what is skipped, and what is said of those that failed."""
+"""The command: files and targets, skipped files, and reports of those that failed."""
 
 import os
 import signal
@@ -132,7 +132,7 @@ def test_results_of_an_earlier_run_are_no_inputs(model: str, photos: Path) -> No
 def test_an_original_is_no_result_of_another(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """`cat.png` and `cat_x2.png` are both inputs, and the result of the first would bear the name of the second."""
+    """`cat.png` and `cat_x2.png` are both inputs, and the result of the first would have the name of the second."""
     (folder := tmp_path / "photos").mkdir()
     for name in ("cat.png", "cat_x2.png"):
         Image.new("RGB", (9, 7), "red").save(folder / name)
@@ -194,7 +194,7 @@ def test_what_is_left_out_is_counted_by_its_ending(
 
 
 class Interrupting(nn.Upsample):
-    """Somebody presses Ctrl-C at the second picture, which is the only one of 5 pixels."""
+    """A network at whose second picture, the only one of 5 pixels, Ctrl-C is pressed."""
 
     def __init__(self) -> None:
         super().__init__(scale_factor=2)
@@ -225,7 +225,7 @@ def test_a_file_that_fails_is_named_and_the_others_are_made(
     (photos / "broken.png").write_bytes((photos / "a.png").read_bytes()[:40])
     Image.new("RGBA", (4, 4), (1, 2, 3, 4)).save(photos / "clear.png")
     assert upscale(model, photos, tmp_path / "out", "--format", "jpg") == 1
-    assert below(tmp_path / "out") == ["a.jpg", "b.jpg", "deep/c.jpg"]  # and nothing half written
+    assert below(tmp_path / "out") == ["a.jpg", "b.jpg", "deep/c.jpg"]  # and no partial file
     captured = capsys.readouterr()
     assert "3 of 5 files upscaled" in captured.out
     assert "error: 2 failed:" in captured.err
@@ -275,7 +275,7 @@ def test_without_rasterio_a_geotiff_is_a_failure_of_its_file_alone(
 
 
 class Reflecting(nn.Sequential):
-    """As many published networks do, it pads by what is inside, so it takes no picture of 4 pixels."""
+    """A network that pads by reflection, as many published ones do, so that it takes no picture of 4 pixels."""
 
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 3, 9, padding=4, padding_mode="reflect"), nn.Upsample(scale_factor=2))
@@ -412,7 +412,7 @@ def test_two_files_that_would_become_one_are_a_mistake(
 
 
 def test_what_changes_its_format_makes_way_for_what_keeps_it(photos: Path, tmp_path: Path) -> None:
-    """A picture beside its copy in another format was the end of the whole folder."""
+    """A picture beside its copy in another format used to stop the whole folder."""
     for name in ("a.bmp", "a.gif"):
         Image.new("RGB", (4, 4)).save(photos / name)
     named = {job.source.name: job.target.name for job in find_jobs([str(photos)], tmp_path / "out", "_x2", "same").jobs}

@@ -1,4 +1,4 @@
-"""Tiled is whole, memory that is short, and what goes in and out of Python."""
+"""`Upscaler`: tiles give the whole picture's result; short memory; types of input and output."""
 
 import importlib
 import logging
@@ -31,7 +31,8 @@ SHARED = ROOT.parent / "shared" / "data"
 
 
 def lively(net: Generator) -> Generator:
-    """A network whose result shows all that it sees: untrained ones fade to nothing over a few layers."""
+    """A network whose result depends on its whole receptive field: in untrained ones influence fades within a few
+    layers."""
     torch.manual_seed(0)
     for value in net.parameters():
         if value.ndim == 4:
@@ -74,13 +75,13 @@ def test_tiles_give_what_the_whole_picture_gives(kind: str, tile: int) -> None:
     picture = noise(3, 41, 67) if tile > 1 else noise(3, 5, 7)
     whole, tiled = Upscaler(net, tile=999)(picture), Upscaler(net, tile=tile)(picture)
     assert Upscaler(net).is_exact
-    assert float(((whole > 0) & (whole < 1)).float().mean()) > 0.05  # it is not all clamped away
+    assert float(((whole > 0) & (whole < 1)).float().mean()) > 0.05  # most values are not clamped
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("overlap", [0, 3, 4, 5, 9, 30])
 def test_the_overlap_must_be_what_the_network_sees_and_more_changes_nothing(overlap: int) -> None:
-    net = small(num_conv=3)  # sees 5
+    net = small(num_conv=3)  # its receptive radius is 5
     picture = noise(3, 37, 53)
     upscaler = Upscaler(net, tile=16, overlap=overlap)
     error = (upscaler(picture) - clamped(net, picture[None])[0]).abs().max()
@@ -102,7 +103,7 @@ def test_sides_that_do_not_divide_are_mirrored_as_the_whole_picture_is(size: tup
 
 
 def test_a_sight_without_end_fades_from_tile_to_tile() -> None:
-    """A smooth picture stays smooth: no step at a seam is larger than those of the whole picture's result."""
+    """A smooth picture stays smooth: no step at a seam exceeds those in the whole picture's result."""
     net = lively(SRResNetConfig(block_type="rcab", n_channels=8, n_blocks=2).build(2, 3))
     y, x = torch.meshgrid(torch.linspace(0.3, 0.7, 96), torch.linspace(0, 1, 128), indexing="ij")
     picture = torch.stack((x, y, x * y))
@@ -117,8 +118,8 @@ def test_a_sight_without_end_fades_from_tile_to_tile() -> None:
 
 
 class Greedy(torch.nn.Module):
-    """A network with memory for windows of so many pixels only; for a larger one it says what a GPU says, or asks the
-    CPU's allocator for more than there is."""
+    """A network with memory for windows of so many pixels only; for a larger one it raises a GPU's exception, or asks
+    the CPU's allocator for more than there is."""
 
     largest = 40 * 40
     device = "cuda"
@@ -349,7 +350,7 @@ def test_released_networks_give_the_whole_picture_in_tiles(weights: str) -> None
 
 
 def test_it_is_found_in_the_package_and_where_older_model_cards_look() -> None:
-    """Without the price of torch for who only imports the package."""
+    """Without importing torch when only the package is imported."""
     look = "import sys, trainer; assert 'torch' not in sys.modules; print(trainer.Upscaler.__module__)"
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "trainer.upscale.upscaler\n", done.stderr

@@ -1,4 +1,4 @@
-"""What a validation measures: each figure stands under its own name."""
+"""The metrics of a validation: each under its own name."""
 
 import pytest
 import torch

@@ -86,7 +86,7 @@ def test_equal_pictures_are_perfect_whatever_the_number_of_bands() -> None:
 
 
 def test_bands_are_measured_where_they_are() -> None:
-    """Tensors without content, which know what a GPU would refuse."""
+    """On meta tensors, which refuse what a GPU would."""
     with FakeTensorMode():
         result, target = torch.empty(2, 4, 16, 16, device="cuda")
         assert band_psnr(result, target).device.type == "cuda"

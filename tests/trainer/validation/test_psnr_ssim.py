@@ -1,4 +1,4 @@
-"""PSNR and SSIM are the ones that papers report."""
+"""PSNR and SSIM as papers report them."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from trainer.images.levels import quantised
 from trainer.validation.psnr_ssim import PSNR_CAP, Channel, luma, psnr, ssim
 
 GOLDEN = Path(__file__).with_name("test_quality_metrics.npz")
-"""Two pictures (BGR) and what BasicSR's unmodified functions say of them (commit 8d56e3a)."""
+"""Two pictures (BGR) and the results of BasicSR's unmodified functions for them (commit 8d56e3a)."""
 SET5 = Path(__file__).parents[3].parent / "shared" / "data" / "bench" / "Set5"
 
 
@@ -46,7 +46,7 @@ def test_equals_scikit_image_and_a_direct_convolution() -> None:
         sigma=1.5,
         use_sample_covariance=False,
         data_range=255,
-    )  # of a window that reaches 5 px as well, averaged over the same valid pixels
+    )  # of a window that extends 5 px as well, averaged over the same valid pixels
     assert ssim(a, b, 0) == pytest.approx(theirs, abs=1e-9)
 
 

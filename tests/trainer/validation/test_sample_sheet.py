@@ -1,4 +1,4 @@
-"""The pictures that people look at."""
+"""Sample sheets: layout, captions and composites."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def columns(height: int, width: int) -> list[Column]:
 
 
 def found(picture: Tensor, within: Tensor) -> list[tuple[int, int]]:
-    """Where `picture` lies in `within`, pixel by pixel: (row, column)."""
+    """Place of `picture` in `within`, pixel by pixel: (row, column)."""
     height, width = picture.shape[1:]
     places = (within[:, : within.shape[1] - height + 1, : within.shape[2] - width + 1] == picture[:, :1, :1]).all(0)
     at = [tuple(place) for place in places.nonzero().tolist()]

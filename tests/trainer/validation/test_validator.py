@@ -1,4 +1,4 @@
-"""Validation: figures that anyone can compute again, the same for all steps and draws, and no trace on the weights."""
+"""Validation: metrics that can be recomputed by hand, the same draws at every step, and no effect on the weights."""
 
 import json
 import math
@@ -112,7 +112,7 @@ def test_the_network_that_knows_the_answer_has_the_best_figures(accelerator: Acc
 
 
 def test_colours_that_left_those_of_the_input_are_told_by_band(accelerator: Accelerator, pairs: PairFolders) -> None:
-    """Against numpy, for a generator that repeats pixels, adds 20/255 of red and takes 10/255 of blue."""
+    """Against numpy, for a generator that repeats pixels, adds 20/255 of red and subtracts 10/255 of blue."""
 
     class Tinting(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -159,13 +159,13 @@ def test_each_draw_is_another_degradation(accelerator: Accelerator, pairs: PairF
     gts = [thrice._pair(number)[1] for number in range(9)]
     assert torch.equal(gts[0], gts[3])  # every picture once before any comes again
     assert not torch.equal(gts[0], gts[1])
-    assert len(validator(accelerator, pairs, draws=3)) == 3  # given pairs are what they are
+    assert len(validator(accelerator, pairs, draws=3)) == 3  # given pairs are not degraded
 
 
 def test_only_a_middle_piece_is_measured_if_wished(accelerator: Accelerator, pairs: PairFolders) -> None:
     _, gt, caption = clean(pairs, accelerator, max_side=20)._pair(0)
     assert gt.shape == (3, 20, 20)
-    assert caption  # what was done to it, in words
+    assert caption  # the degradation in words
     whole = np.asarray(Image.open(Path(pairs.gt, "0.png")))
     assert torch.equal(gt, torch.from_numpy(whole[10:30, 14:34].copy()).permute(2, 0, 1))
 
