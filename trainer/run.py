@@ -14,6 +14,24 @@ HERE = Path(__file__).resolve().parent
 # Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
 sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 
+
+def is_ours() -> bool:
+    """Whether `import trainer` finds this package: PyPI has another of that name, whose files may lie over ours."""
+    try:
+        import trainer
+    except ImportError:  # of a module that the other package's beginning wants
+        return False
+    return "Upscaler" in getattr(trainer, "__all__", ())
+
+
+if not is_ours():
+    print(
+        f"error: the package 'trainer' in {HERE.parent} is another one, such as PyPI's 'trainer' (of coqui-tts), "
+        "whose folder has the same name; use an environment without it.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
 from trainer.distributed.signals import REQUEST  # noqa: E402
 from trainer.files.paths import path_option  # noqa: E402
 

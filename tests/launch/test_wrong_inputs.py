@@ -345,6 +345,21 @@ def test_the_programs_own_status_is_2_and_its_stderr_one_sentence(tmp_path: Path
 
 
 @pytest.mark.launch
+@pytest.mark.parametrize("beginning", ["from trainer.model import TrainerModel\n", "__version__ = '0.0.36'\n"])
+def test_another_package_of_this_name_over_ours_is_said_in_a_sentence(tmp_path: Path, beginning: str) -> None:
+    """As PyPI's `trainer`, installed after a wheel of this one: its `__init__.py` replaces ours, the rest stays."""
+    package = tmp_path / "trainer"
+    package.mkdir()
+    (package / "run.py").write_text(RUN.read_text())
+    (package / "__init__.py").write_text(beginning)
+    done = subprocess.run([sys.executable, str(package / "run.py"), "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        f"error: the package 'trainer' in {tmp_path} is another one, such as PyPI's 'trainer'"
+    )
+
+
+@pytest.mark.launch
 @pytest.mark.parametrize(
     ("option", "shown"),
     [

@@ -131,7 +131,8 @@ class RunConfig:
     allow_tf32: bool = True
     """Matrix products and convolutions in TensorFloat-32 where the GPU has it."""
     compile: bool = False
-    """torch.compile for the networks, meant for GPUs: the same results to rounding, after a slower start."""
+    """torch.compile for the networks, meant for GPUs: the same results to rounding, after a slower start. A resumed run
+    may switch it."""
 
     images: TrainingImagesConfig
     gt_size: int = 256

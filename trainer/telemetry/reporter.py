@@ -46,7 +46,8 @@ class TelemetryConfig:
     """A tracker that Accelerate knows (tensorboard, wandb, mlflow, ...), a list of them, or none. metrics.jsonl is
     always written."""
     tracker_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Options that a tracker is made with, under its name, such as {wandb: {project: sr, entity: lab, tags: [x4]}}."""
+    """Options that a tracker is made with, under its name, such as {wandb: {project: sr, entity: lab, tags: [x4]}};
+    at W&B, MLflow and Comet a resumed run goes on under its id."""
 
     digest: bool = False
     """Report `training/digest`, an exact integer made of every pixel trained on since the last report. It is equal for
