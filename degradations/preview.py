@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from degradations.formats import FORMATS
@@ -111,7 +112,8 @@ def read_picture(path: Path, side: int, multiple: int) -> Tensor:
         raise ValueError(f"{path} must be at least {multiple} pixels a side, got {rgb.size[0]}x{rgb.size[1]}")
     left, top = (rgb.size[0] - width) // 2, (rgb.size[1] - height) // 2
     data = bytearray(rgb.crop((left, top, left + width, top + height)).tobytes())
-    return torch.frombuffer(data, dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1) / 255
+    pixels = torch.frombuffer(data, dtype=torch.uint8)
+    return rearrange(pixels, "(row column rgb) -> rgb row column", row=height, column=width) / 255
 
 
 def draw_tiles(pictures: Sequence[tuple[str, Tensor]], setting: Setting, count: int, seed: int) -> Iterator[Tile]:
@@ -240,8 +242,9 @@ def make_sheet(tiles: Sequence[Tile], title: str, side: int) -> Image:
 def _to_image(picture: Tensor) -> Image:
     from PIL import Image
 
-    levels = (picture * 255).round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).contiguous()
-    return Image.frombytes("RGB", (levels.shape[1], levels.shape[0]), bytes(levels.flatten().tolist()))
+    levels = (picture * 255).round().clamp(0, 255).to(torch.uint8).expand(3, -1, -1)
+    pixels = rearrange(levels, "rgb row column -> (row column rgb)")
+    return Image.frombytes("RGB", (levels.shape[2], levels.shape[1]), bytes(pixels.tolist()))
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import triton
+from einops import rearrange
 from torch import Tensor
 
 from degradations.fused import steps
@@ -121,8 +122,9 @@ def compare(wanted: list[Tensor], made: list[Tensor]) -> str:
 
 def _pictures(count: int, bands: int) -> Tensor:
     """Smooth waves with edges, uint8 [count, bands, HEIGHT, WIDTH], different in every picture and band."""
-    numbers = uniforms(Keys(0, torch.arange(count)), Purpose.CROP, 3 * bands).float().view(count, bands, 3, 1, 1)
+    numbers = uniforms(Keys(0, torch.arange(count)), Purpose.CROP, 3 * bands)
+    down, along, phase = rearrange(numbers, "picture (band number) -> number picture band 1 1", number=3)
     rows, columns = torch.arange(HEIGHT)[:, None], torch.arange(WIDTH)
-    waves = torch.sin(0.4 * numbers[:, :, 0] * rows + 0.4 * numbers[:, :, 1] * columns + 6 * numbers[:, :, 2])
+    waves = torch.sin(0.4 * down * rows + 0.4 * along * columns + 6 * phase)
     edges = 40 * ((rows // 16 + columns // 16) % 2)
     return (108 + 80 * waves + edges).clamp(0, 255).to(torch.uint8)

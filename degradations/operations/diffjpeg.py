@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from degradations.constants import resident
@@ -43,12 +44,11 @@ def _round_through(values: Tensor) -> Tensor:
 
 def _code_planes(planes: Tensor, table: Tensor, dct: Tensor, differentiable: bool) -> Tensor:
     """Transform, quantise and restore [P, H, W], levels, sides multiples of 8."""
-    count, height, width = planes.shape
-    blocks = unrounded(planes - 128).view(count, height // 8, 8, width // 8, 8).transpose(2, 3)
+    blocks = rearrange(unrounded(planes - 128), "p (y i) (x j) -> p y x i j", i=8, j=8)
     steps = (dct @ blocks @ dct.T) / table
     steps = _round_through(steps) if differentiable else steps.round()
     restored = dct.T @ (steps * table) @ dct + 128
-    return restored.transpose(2, 3).reshape(count, height, width).to(planes.dtype)
+    return rearrange(restored, "p y x i j -> p (y i) (x j)").to(planes.dtype)
 
 
 def diffjpeg(image: Tensor, quality: float, *, differentiable: bool = False) -> Tensor:
@@ -74,6 +74,6 @@ def diffjpeg(image: Tensor, quality: float, *, differentiable: bool = False) -> 
     y = _code_planes(planes[:1], luma * factor, dct, differentiable)
     colour = F.avg_pool2d(planes[1:] + 128, 2)
     colour = _code_planes(colour, chroma * factor, dct, differentiable) - 128
-    colour = colour.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    colour = repeat(colour, "p h w -> p (h 2) (w 2)")
     restored = torch.einsum("ij,jhw->ihw", to_rgb, unrounded(torch.cat([y, colour]))).to(image.dtype)
     return restored[:, :height, :width].clamp(0, 255) / 255

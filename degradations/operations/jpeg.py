@@ -18,6 +18,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from degradations.checks import check_range
@@ -71,30 +72,30 @@ def _descale(values: Tensor) -> Tensor:
 def _code_planes(planes: Tensor, tables: Tensor) -> Tensor:
     """Transform, quantise and restore planes of whole levels, centred on 0.
 
-    Each pass is one product of an 8 x 8 matrix with a wide one whose rows are the axis that is contracted: axes are
-    written i, j for samples down and along a block, u, v for frequencies, n for blocks.
+    Each pass is one product of an 8 x 8 matrix with a wide one whose rows are the axis that is contracted. Axes: n
+    image, p plane, y and x place of a block, i and j sample down and along it, u and v frequency down and along it.
 
     Args:
         planes: float32 [N, P, H, W] in -128..127, sides multiples of 8.
         tables: float32 [N, 8, 8], steps for the planes of each image.
     """
-    count, number, height, width = planes.shape
-    samples = unrounded(planes.reshape(-1, 8).T)
+    count, number, height, _ = planes.shape
+    axes = {"n": count, "p": number, "y": height // 8}
+    samples = unrounded(rearrange(planes, "n p (y i) (x j) -> j (n p y i x)", i=8, j=8))
     narrow, wide = ((dtype, planes.device) for dtype in (samples.dtype, torch.float64))
-    shape = (count * number, height // 8, 8, width // 8)
     # sums of the first pass stay below 2^23; those of the second reach 2^28, of the inverse 2^33: they need float64
-    rows = _descale(_constant("dct_rows", *narrow) @ samples)  # [v, n i]
-    columns = rows.view(8, *shape).permute(3, 0, 1, 2, 4).to(torch.float64).reshape(8, -1)  # [i, v n]
-    frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()  # [u, v n]
+    rows = _descale(_constant("dct_rows", *narrow) @ samples)
+    columns = rearrange(rows.to(torch.float64), "v (n p y i x) -> i (v n p y x)", i=8, **axes)
+    frequencies = _descale(_constant("dct_columns", *wide) @ columns).float()
 
-    steps = 8 * tables.repeat_interleave(number, 0).permute(1, 2, 0)[..., None]
-    restored = _quantised(frequencies.view(8, 8, count * number, -1), steps).view(8, -1).double()  # [u, v n]
+    steps = rearrange(8 * tables, "n u v -> u v n 1")
+    coefficients = rearrange(frequencies, "u (v n block) -> u v n block", v=8, n=count)
+    restored = _quantised(coefficients, steps).flatten(1).double()
 
-    columns = _descale(_constant("idct_columns", *wide) @ restored)  # [i, v n]
-    rows = columns.view(8, 8, -1).transpose(0, 1).reshape(8, -1)  # [v, i n]
-    samples = _descale(_constant("idct_rows", *wide) @ rows).float().clamp_(-128, 127)  # [j, i n]
-    blocks = samples.view(8, 8, shape[0], shape[1], shape[3])
-    return blocks.permute(2, 3, 1, 4, 0).reshape(planes.shape)
+    columns = _descale(_constant("idct_columns", *wide) @ restored)
+    rows = rearrange(columns, "i (v block) -> v (i block)", v=8)
+    samples = _descale(_constant("idct_rows", *wide) @ rows).float().clamp_(-128, 127)
+    return rearrange(samples, "j (i n p y x) -> n p (y i) (x j)", i=8, **axes)
 
 
 def _quantised(coefficients: Tensor, steps: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ def _halve(planes: Tensor, height: int, width: int) -> Tensor:
 def _double(planes: Tensor) -> Tensor:
     """Chroma [N, P, h, w] -> [N, P, 2h, 2w]: jdsample.c's triangle filter ("fancy upsampling"), or copies if w <= 2."""
     if planes.shape[-1] <= 2:
-        return planes.repeat_interleave(2, -2).repeat_interleave(2, -1)
+        return repeat(planes, "n p h w -> n p (h 2) (w 2)")
     # sixteenths of whole numbers: bilinear interpolation is exact in float32
     doubled = F.interpolate(planes, scale_factor=2, mode="bilinear")
     doubled[..., 0::2] += 8 / 16  # the rounding alternates as in jdsample.c
@@ -149,8 +150,8 @@ def _code_gray(levels: Tensor, tables: Tensor) -> Tensor:
 
 def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Tensor:
     """YCbCr JPEG of RGB images: [N, 3, H, W], whole levels 0..255 in float32."""
-    count, _, height, width = levels.shape
-    rgb = unrounded(levels.reshape(count, 3, -1))
+    height, width = levels.shape[-2:]
+    rgb = unrounded(levels.flatten(2))
     to_ycc, offset, to_rgb = (
         _constant(name, rgb.dtype, levels.device) for name in ("to_ycc", "to_ycc_offset", "to_rgb")
     )
@@ -166,7 +167,7 @@ def _code_colour(levels: Tensor, tables: Tensor, subsampling: Subsampling) -> Te
         colour = _double(colour[..., : _round_up(height, 2) // 2, : _round_up(width, 2) // 2])
     else:
         colour = _code_planes(_pad_to(ycc[:, 1:], *full), tables[:, 1])
-    colour = unrounded(colour[..., :height, :width].reshape(count, 2, -1))
+    colour = unrounded(colour[..., :height, :width].flatten(2))
     tint = _descale(torch.matmul(to_rgb, colour)).float().view(levels.shape)
     return tint.add_(y[..., :height, :width]).add_(128).clamp_(0, 255)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from degradations.checks import check_range
@@ -39,14 +40,14 @@ def _encode(levels: Tensor, codec: str, quality: int) -> Tensor:
     # WebP has no gray: a band is stored as gray RGB, and the first channel is read back
     stored = 1 if channels == 1 and codec == "jpeg" else 3
     mode = "L" if stored == 1 else "RGB"
-    pixels = levels.expand(stored, -1, -1).permute(1, 2, 0).contiguous()
+    pixels = rearrange(levels.expand(stored, -1, -1), "band row column -> row column band").contiguous()
     picture = Image.frombytes(mode, (width, height), ctypes.string_at(pixels.data_ptr(), pixels.numel()))
     file = io.BytesIO()
     picture.save(file, codec, quality=quality)
     with Image.open(file, formats=(codec,)) as decoded:
         data = bytearray(decoded.convert(mode).tobytes())
-    restored = torch.frombuffer(data, dtype=torch.uint8).view(height, width, stored)
-    return restored.permute(2, 0, 1)[:channels]
+    restored = torch.frombuffer(data, dtype=torch.uint8)
+    return rearrange(restored, "(row column band) -> band row column", row=height, column=width)[:channels]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ import math
 from functools import lru_cache
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from degradations.constants import resident
@@ -47,7 +48,7 @@ def _along_columns(image: Tensor, band: Tensor) -> Tensor:
     rows = reflected(height, reach, reach + count * block - height, image.device)
     padded = image.index_select(1, rows)
     blocks = padded.as_strided((channels, count, span, width), (padded.stride(0), block * width, width, 1))
-    return torch.matmul(band, blocks).view(channels, count * block, width)[:, :height]
+    return rearrange(torch.matmul(band, blocks), "channel block row column -> channel (block row) column")[:, :height]
 
 
 def _gaussian(image: Tensor, band: Tensor) -> Tensor:

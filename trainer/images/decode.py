@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
         # Pillow's plugins raise many kinds (OSError, SyntaxError, ValueError, struct.error, zlib.error),
         # and none of them may end a run.
         raise Unreadable(name, reason_of(error)) from error
-    return torch.from_numpy(rgb).permute(2, 0, 1)
+    return rearrange(torch.from_numpy(rgb), "row column rgb -> rgb row column")
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from trainer.files.paths import PathText
@@ -128,5 +129,8 @@ def _distance_between(criterion: Criterion, got: Tensor, wanted: Tensor) -> Tens
 
 def _grams(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Gatys et al. 2016, eq. 3, divided by the number of features as in BasicSR: [B, C, h, w] to [B, C, C]."""
-    flat = {name: value.flatten(2) for name, value in features.items()}
-    return {name: value @ value.transpose(1, 2) / value[0].numel() for name, value in flat.items()}
+    grams = {}
+    for name, value in features.items():
+        flat = rearrange(value, "batch channel height width -> batch channel (height width)")
+        grams[name] = flat @ rearrange(flat, "batch channel place -> batch place channel") / value[0].numel()
+    return grams

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 from PIL import Image, ImageCms, ImageOps
 
 from trainer.images.opened import BUDGET, Budget, Unreadable, load, opened, reason_of
@@ -48,7 +49,7 @@ def from_pillow(image: Image.Image) -> Picture:
     is_gray, has_alpha = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
     mode = ("L" if is_gray else "RGB") + ("A" if has_alpha else "")
     samples = np.asarray(image if image.mode == mode else image.convert(mode))
-    planes = np.atleast_3d(samples).transpose(2, 0, 1)
+    planes = rearrange(np.atleast_3d(samples), "row column channel -> channel row column")
     if has_alpha:
         return Picture(numbers=planes[:-1], alpha=planes[-1], white=255, icc=icc)
     return Picture(numbers=planes, white=255, icc=icc)
@@ -76,7 +77,8 @@ def to_pillow(picture: Picture) -> Image.Image:
     kind = planes.dtype.name
     if len(planes) > {"uint8": 4, "uint16": 1}.get(kind, 0):
         raise ValueError(f"Pillow has no pictures of {len(planes)} channels of {kind}")
-    image = Image.fromarray(planes[0] if len(planes) == 1 else np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    pixels = planes[0] if len(planes) == 1 else rearrange(planes, "channel row column -> row column channel")
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     if picture.icc:
         image.info["icc_profile"] = picture.icc
     return image

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange
 from PIL import Image, ImageOps
 
 from trainer.images.opened import BUDGET, Budget, load, opened
@@ -52,7 +53,7 @@ def read(data: bytes, name: str, budget: Budget = BUDGET) -> Numbers:
     samples = high.astype(np.uint16)
     samples <<= 8
     samples |= low
-    return samples.transpose(2, 0, 1)
+    return rearrange(samples, "row column channel -> channel row column")
 
 
 def _unpacked(data: bytes, name: str, way: str, budget: Budget) -> Numbers:
@@ -75,7 +76,8 @@ def write(path: Path, numbers: Numbers, icc: bytes | None) -> None:
         packer, rows = zlib.compressobj(), max(1, BLOCK // (2 * channels * width))
         above = np.zeros((1, 2 * channels * width), np.uint8)
         for begin in range(0, height, rows):
-            samples = numbers[:, begin : begin + rows].transpose(1, 2, 0).astype(">u2", order="C")
+            block = rearrange(numbers[:, begin : begin + rows], "channel row column -> row column channel")
+            samples = block.astype(">u2", order="C")
             lines = samples.view(np.uint8).reshape(len(samples), -1)
             differences = lines - np.concatenate((above, lines[:-1]))  # filter 2: each byte less the one above it
             above = lines[-1:]

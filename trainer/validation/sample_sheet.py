@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -155,8 +156,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _to_image(picture: Tensor) -> Image.Image:
-    return Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(rearrange(picture, "rgb row column -> row column rgb").contiguous().numpy())
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return rearrange(torch.from_numpy(np.array(image)), "row column rgb -> rgb row column").contiguous()

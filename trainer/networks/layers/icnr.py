@@ -1,6 +1,7 @@
 """ICNR: a pixel-shuffle head that starts as nearest-neighbour upsampling, and so without a checkerboard."""
 
 import torch
+from einops import repeat
 from torch import nn
 
 
@@ -18,6 +19,7 @@ def icnr_(conv: nn.Conv2d, factor: int) -> None:
         raise ValueError(f"{conv.out_channels} channels cannot be shuffled by {factor}: {factor**2} must divide them")
     kernels = conv.weight.new_empty(channels, *conv.weight.shape[1:])
     nn.init.kaiming_normal_(kernels)  # its result is not used: diffusers makes it None while it loads weights
-    conv.weight.copy_(kernels.repeat_interleave(factor**2, dim=0))
+    spread = "channel inner row column -> (channel down along) inner row column"  # as a pixel shuffle reads channels
+    conv.weight.copy_(repeat(kernels, spread, down=factor, along=factor))
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
