@@ -64,7 +64,7 @@ def random_vgg(width: int) -> dict[str, Tensor]:
 
 
 @dataclass
-class Game:
+class AdversarialTraining:
     """Both networks and their objectives, as in `configs/realesrgan_x4plus.yaml`."""
 
     generator: nn.Module
@@ -74,7 +74,7 @@ class Game:
     optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer]
 
     @classmethod
-    def on(cls, device: torch.device, tiny: bool) -> Game:
+    def on(cls, device: torch.device, tiny: bool) -> AdversarialTraining:
         """The networks of the recipe; with few channels if `tiny`."""
         generator = (RRDBNet(scale=4, num_feat=8, num_block=1, num_grow_ch=4) if tiny else RRDBNet(scale=4)).to(device)
         critic = UNetDiscriminatorSN(num_feat=4 if tiny else 64).to(device)
@@ -84,13 +84,13 @@ class Game:
         optimizers = tuple(make(net.parameters()) for make, net in zip(adam, (generator, critic), strict=True))
         return cls(generator, critic, PerceptualDistance(vgg, config).to(device), AdversarialLoss(), optimizers)
 
-    def steps(self, pairs: Iterator[Pairs], of: int, half: bool) -> None:
-        """One step from the next `of` micro-batches."""
-        self.step(list(islice(pairs, of)), half)
+    def steps(self, pairs: Iterator[Pairs], accumulation: int, half: bool) -> None:
+        """One step from the next `accumulation` micro-batches."""
+        self.step(list(islice(pairs, accumulation)), half)
 
     def step(self, pairs: list[Pairs], half: bool) -> None:
         """Train both networks on the micro-batches of one step."""
-        device, of = pairs[0].lq.device, len(pairs)
+        device, accumulation = pairs[0].lq.device, len(pairs)
         precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -103,7 +103,7 @@ class Game:
                 distances = self.perceptual(result, target)
                 reward = self.adversarial.generator(self.critic(result))
                 loss = nn.functional.l1_loss(result, target) + distances["perceptual"]
-            ((loss + self.adversarial.weight * reward) / of).backward()
+            ((loss + self.adversarial.weight * reward) / accumulation).backward()
             seen.append((target, result.detach()))
         self.optimizers[0].step()
         self.critic.requires_grad_(True)
@@ -112,7 +112,7 @@ class Game:
             with precision:
                 logits = self.critic(torch.cat([real, fake.to(real.dtype)]))
                 loss = sum(self.adversarial.discriminator(*logits.chunk(2)))
-            (loss / of).backward()
+            (loss / accumulation).backward()
         self.optimizers[1].step()
 
 
@@ -148,12 +148,12 @@ def timed(step: Callable[[], object], rounds: int, device: torch.device) -> floa
     return median(a.elapsed_time(b) for a, b in pairwise(events))
 
 
-def fitting(game: Game, pairs: Callable[[int], Pairs], batch: int, half: bool) -> int:
+def fitting(training: AdversarialTraining, pairs: Callable[[int], Pairs], batch: int, half: bool) -> int:
     """The largest micro-batch, a half, a quarter, ... of the batch, for which the memory suffices."""
     micro = batch
     while True:
         try:
-            game.step([pairs(micro)] * (batch // micro), half)
+            training.step([pairs(micro)] * (batch // micro), half)
             return micro
         except torch.OutOfMemoryError:
             if micro == 1:
@@ -169,18 +169,18 @@ def measure(device: torch.device, batch: int, rounds: int, tiny: bool) -> None:
     crops = crops.repeat_interleave(8, 2).repeat_interleave(8, 3)
     crops = crops.pin_memory() if device.type == "cuda" else crops
     synthesis = Synthesis(SecondOrder(), seed=0, scale=4, gt_size=gt_size, gt_usm=True)
-    game = Game.on(device, tiny)
+    training = AdversarialTraining.on(device, tiny)
     print(f"\nadversarial step, batch {batch}, RRDBNet, U-Net discriminator, VGG19; milliseconds, share above none")
     print("| networks | micro-batch | none made | before the step | beside it |\n|---|--:|--:|--:|--:|", flush=True)
     for half in (True, False):
-        micro = fitting(game, lambda n: next(made(synthesis, crops[:n], device)), batch, half)
-        of = batch // micro
+        micro = fitting(training, lambda n: next(made(synthesis, crops[:n], device)), batch, half)
+        accumulation = batch // micro
         fixed = next(made(synthesis, crops[:micro], device))
         print(f"| {'bf16' if half else 'TF32'} | {micro} |", end="", flush=True)
         none = 0.0
         fresh = partial(made, synthesis, crops[:micro], device)
         for pairs in (repeat(fixed), fresh(), made_beside(fresh(), device)):
-            spent = timed(partial(game.steps, pairs, of, half), rounds, device)
+            spent = timed(partial(training.steps, pairs, accumulation, half), rounds, device)
             share = f" ({spent / none - 1:+.1%})" if none else ""
             none = none or spent
             print(f" {spent:.1f}{share} |", end="", flush=True)

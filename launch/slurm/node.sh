@@ -15,7 +15,7 @@ trap : TERM INT HUP
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
 
 RUN=(python trainer/run.py "$@")
-# Static: rank 0 is certainly on the first node, and no race for the port. SLURM_NODEID is another one on each node, so
+# Static: rank 0 is certainly on the first node, and nothing races for the port. SLURM_NODEID differs between nodes, so
 # it must not be expanded before this script runs. Without the last two options accelerate warns that it guesses.
 [ "$PROCESSES" -eq 1 ] || RUN=(python launch/start.py --multi_gpu --num_processes "$PROCESSES"
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --rdzv_backend static

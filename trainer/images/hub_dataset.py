@@ -244,8 +244,8 @@ def key_of(error: Exception) -> str:
 def first_line(error: BaseException) -> str:
     """First line of an exception's message, with that of its cause if the message does not contain it."""
     lines = str(error).strip().splitlines()
-    said = lines[0].rstrip(".!") if lines else type(error).__name__
+    line = lines[0].rstrip(".!") if lines else type(error).__name__
     if error.__cause__ is None:
-        return said
+        return line
     cause = first_line(error.__cause__)
-    return said if cause in said or type(error.__cause__).__name__ in said else f"{said}: {cause}"
+    return line if cause in line or type(error.__cause__).__name__ in line else f"{line}: {cause}"

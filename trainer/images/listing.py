@@ -60,12 +60,12 @@ def list_images(path: str, key: str) -> Listing:
     """The pictures below a folder; Mistake, naming `key`, where there is none."""
     list_folder(path, key)
     walk = _Walk(key)
-    seen = sorted(walk.below(path, "", frozenset()))
-    found = tuple(name for name in seen if _suffix(name) in IMAGE_SUFFIXES)
+    files = sorted(walk.below(path, "", frozenset()))
+    found = tuple(name for name in files if _suffix(name) in IMAGE_SUFFIXES)
     if not found:
         wanted = f"is a picture ({_suffixes()})"
-        raise Mistake(f"{key}: none of the {len(seen)} files in folder {path!r} {wanted}.")
-    endings = Counter(_suffix(name) for name in seen if _suffix(name) not in IMAGE_SUFFIXES)
+        raise Mistake(f"{key}: none of the {len(files)} files in folder {path!r} {wanted}.")
+    endings = Counter(_suffix(name) for name in files if _suffix(name) not in IMAGE_SUFFIXES)
     return Listing(found, tuple(f"folder {path!r}: {note}" for note in walk.notes(endings)))
 
 
@@ -128,13 +128,13 @@ class _Walk:
         """Notes on what was left out or is there twice; `endings` counts those of the files that were left out."""
         if endings:
             first = sorted(endings.items(), key=lambda item: (-item[1], item[0]))[:ENDINGS_LISTED]
-            told = [f"{count} {suffix or 'without one'}" for suffix, count in first]
+            parts = [f"{count} {suffix or 'without one'}" for suffix, count in first]
             rest = endings.total() - sum(count for _, count in first)
-            told += [f"{rest} others"] if rest else []
-            yield f"{endings.total()} files are not read for their endings: {', '.join(told)}"
+            parts += [f"{rest} others"] if rest else []
+            yield f"{endings.total()} files are not read for their endings: {', '.join(parts)}"
         if self.odd:
-            told = [f"{printable(name)} ({kind})" for name, kind in sorted(self.odd.items())]
-            yield f"{len(told)} are not read because they are no regular files: {examples(told)}"
+            parts = [f"{printable(name)} ({kind})" for name, kind in sorted(self.odd.items())]
+            yield f"{len(parts)} are not read because they are no regular files: {examples(parts)}"
         if self.again:
             name, other = min(self.again.items())
             yield (

@@ -111,7 +111,7 @@ class PairFolders:
                 raise Mistake(f"lq: {self.lq!r} is the folder of gt too; wanted another, or lq_name, or a list.")
         wanted = {partner(stem, self.lq_name): stem for stem in gt}
         if wanted.keys() != lq.keys():
-            raise Mistake(self._alone(gt, lq, wanted))
+            raise Mistake(self._unmatched_message(gt, lq, wanted))
         return self._source([(gt[stem], lq[partner(stem, self.lq_name)]) for stem in sorted(gt)], budget)
 
     def _listed(self, path: str) -> Sequence[tuple[str, str]]:
@@ -131,20 +131,20 @@ class PairFolders:
     def _partner(self, file: str) -> str:
         return partner(without_ending(file), self.lq_name)
 
-    def _alone(self, gt: dict[str, str], lq: dict[str, str], wanted: dict[str, str]) -> str:
+    def _unmatched_message(self, gt: dict[str, str], lq: dict[str, str], wanted: dict[str, str]) -> str:
         """Error message about pictures without partners, on either side, with the `lq_name` that would pair them."""
-        lonely = sorted(gt[stem] for name, stem in wanted.items() if name not in lq)
+        unmatched = sorted(gt[stem] for name, stem in wanted.items() if name not in lq)
         others = sorted(lq[stem] for stem in lq.keys() - wanted.keys())
-        told = [self._missing(lonely, len(gt))] if lonely else []
+        parts = [self._missing(unmatched, len(gt))] if unmatched else []
         if others:
-            told.append(f"{len(others)} of the {len(lq)} of {self.lq!r} are no partner of any: {examples(others)}")
+            parts.append(f"{len(others)} of the {len(lq)} of {self.lq!r} are no partner of any: {examples(others)}")
         hint = template_of(gt, lq)
         remedy = f"; lq_name: '{hint}' would pair them all" if hint and hint != self.lq_name else ""
-        return f"lq: {'; '.join(told)}{remedy}."
+        return f"lq: {'; '.join(parts)}{remedy}."
 
-    def _missing(self, files: Sequence[str], of: int) -> str:
+    def _missing(self, files: Sequence[str], total: int) -> str:
         looked_for = "" if self.lq_name == "{}" else f", named {self.lq_name!r}"
-        count = f"{len(files)} of the {of} pictures of {self.gt!r}"
+        count = f"{len(files)} of the {total} pictures of {self.gt!r}"
         return f"{count} have no partner in {self.lq!r}{looked_for}: {examples(files)}"
 
     def _source(self, pairs: Sequence[tuple[str, str]], budget: Budget) -> PairSource:

@@ -12,9 +12,9 @@ from trainer.images.sources import ImageSource, why_unreadable
 from trainer.images.streaming.dataset import Shards
 from trainer.mistakes import Mistake
 
-LIMIT = 0.01  # the share of a source's pictures that may be unreadable
-FEW = 2  # unreadable ones always allowed: of fewer than a hundred pictures, one alone exceeds LIMIT
-LEAST = 1000  # samples of a stream that the share refers to at least: of fewer, one or two bad ones mean little
+MOST_SHARE = 0.01  # the share of a source's pictures that may be unreadable
+ALWAYS_ALLOWED = 2  # unreadable ones always allowed: of fewer than a hundred pictures, one alone exceeds that share
+LEAST_SAMPLES = 1000  # samples of a stream that the share refers to at least: of fewer, one or two bad ones mean little
 
 
 class UnreadableImages:
@@ -23,7 +23,7 @@ class UnreadableImages:
     Parameters
     ----------
     known : numbers of those found so far; grows
-    seen : number of samples made so far, for a source that cannot be counted
+    sample_count : number of samples made so far, for a source that cannot be counted
     """
 
     def __init__(
@@ -31,9 +31,9 @@ class UnreadableImages:
         accelerator: Accelerator,
         source: ImageSource | Shards,
         known: set[int],
-        seen: Callable[[], int] = lambda: 0,
+        sample_count: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.accelerator, self.source, self.known, self.seen = accelerator, source, known, seen
+        self.accelerator, self.source, self.known, self.sample_count = accelerator, source, known, sample_count
         self.met: dict[int, str] = {}
 
     def note(self, indices: Iterable[int], reasons: Mapping[int, str] = MappingProxyType({})) -> None:
@@ -54,7 +54,7 @@ class UnreadableImages:
         self.known.update(new)
         for index, reason in new.items():
             say(f"cannot be read, another picture takes its place: {reason or why_unreadable(self.source, index)}")
-        among = max(LEAST, self.seen()) if isinstance(self.source, Shards) else len(self.source)
+        among = max(LEAST_SAMPLES, self.sample_count()) if isinstance(self.source, Shards) else len(self.source)
         if too_many(len(self.known), among):
             self._forget_mended(say)
         if too_many(len(self.known), among):
@@ -86,9 +86,9 @@ def is_readable(source: ImageSource, index: int) -> bool:
 
 def too_many(bad: int, among: int) -> bool:
     """True if so many pictures cannot be read that the fault is not in the pictures."""
-    return bad > FEW and bad > LIMIT * among
+    return bad > ALWAYS_ALLOWED and bad > MOST_SHARE * among
 
 
 def share_of(bad: int, among: int) -> str:
     """Number and share of unreadable pictures, in words."""
-    return f"{bad} of {among} pictures ({100 * bad / among:.1f} %) cannot be read, more than {100 * LIMIT:.0f} %"
+    return f"{bad} of {among} pictures ({100 * bad / among:.1f} %) cannot be read, more than {100 * MOST_SHARE:.0f} %"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trainer.files.paths import PathText
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
-from trainer.losses.vgg import NAMES, VGG19Features, read_vgg
+from trainer.losses.vgg import LAYER_NAMES, VGG19Features, read_vgg
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
@@ -40,8 +40,8 @@ class PerceptualLoss:
     """A .pth or .safetensors file with torchvision's names, which may end at the deepest layer used, or a hub id."""
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.layer_weights if name not in NAMES]:
-            raise ValueError(f"layer_weights: got {', '.join(unknown)}; allowed: {', '.join(NAMES)}")
+        if unknown := [name for name in self.layer_weights if name not in LAYER_NAMES]:
+            raise ValueError(f"layer_weights: got {', '.join(unknown)}; allowed: {', '.join(LAYER_NAMES)}")
         if not self.layer_weights or min(self.layer_weights.values()) <= 0:
             raise ValueError("layer_weights: must name at least one layer, each with a positive factor")
         if min(self.weight, self.style_weight) < 0 or not self.terms:
@@ -100,10 +100,10 @@ class PerceptualDistance(nn.Module):
         return distances
 
     def _features(self, pictures: Tensor) -> dict[str, Tensor]:
-        seen = three_bands(pictures, self.config.fixed_idx)
+        normalised = three_bands(pictures, self.config.fixed_idx)
         if self.config.use_input_norm:
-            seen = (seen - self.mean) / self.std
-        return {name: features.float() for name, features in self.vgg(seen).items()}
+            normalised = (normalised - self.mean) / self.std
+        return {name: features.float() for name, features in self.vgg(normalised).items()}
 
     def _distance(self, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
         parts = [

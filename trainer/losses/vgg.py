@@ -23,7 +23,7 @@ def _names() -> tuple[str, ...]:
     return tuple(found)
 
 
-NAMES = _names()
+LAYER_NAMES = _names()
 """The layer `features.N` of torchvision is `NAMES[N]`: convI_J before its activation, reluI_J after it, poolI."""
 
 
@@ -32,7 +32,7 @@ class VGG19Features(nn.Module):
 
     Args:
         tensors: at least the `features.N.weight` and `features.N.bias` up to there; the rest is ignored.
-        layers: names out of `NAMES`, at least one.
+        layers: names out of `LAYER_NAMES`, at least one.
 
     KeyError if a tensor is missing, which `read_vgg` checks before.
     """
@@ -41,7 +41,7 @@ class VGG19Features(nn.Module):
         super().__init__()
         self.layers = frozenset(layers)
         made: list[nn.Module] = []
-        for number, name in enumerate(NAMES[: _deepest(layers) + 1]):
+        for number, name in enumerate(LAYER_NAMES[: _deepest(layers) + 1]):
             if name.startswith("conv"):
                 outputs, inputs = tensors[f"features.{number}.weight"].shape[:2]
                 made.append(nn.Conv2d(inputs, outputs, 3, padding=1, device="meta"))  # weights come below
@@ -54,7 +54,7 @@ class VGG19Features(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """The features of `x`, float [B, 3, H, W], at each layer asked for, by name."""
         found = {}
-        for name, layer in zip(NAMES, self.features, strict=False):
+        for name, layer in zip(LAYER_NAMES, self.features, strict=False):
             x = layer(x)
             if name in self.layers:
                 found[name] = x
@@ -62,7 +62,7 @@ class VGG19Features(nn.Module):
 
 
 def _deepest(layers: Collection[str]) -> int:
-    return max(NAMES.index(name) for name in layers)
+    return max(LAYER_NAMES.index(name) for name in layers)
 
 
 def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> dict[str, Tensor]:
@@ -72,7 +72,9 @@ def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> 
     must do. Raises Mistake, naming keys under the configuration `key`, where there are no such weights, or not enough.
     """
     tensors = _tensors(_located(origin, f"{key}.weights", download), f"{key}.weights")
-    convolutions = [number for number, name in enumerate(NAMES[: _deepest(layers) + 1]) if name.startswith("conv")]
+    convolutions = [
+        number for number, name in enumerate(LAYER_NAMES[: _deepest(layers) + 1]) if name.startswith("conv")
+    ]
     wanted = {f"features.{number}.{part}" for number in convolutions for part in ("weight", "bias")}
     if wanted <= tensors.keys():
         return {name: tensors[name] for name in wanted}
@@ -80,9 +82,9 @@ def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> 
     if not present:
         raise Mistake(f"{key}.weights: {origin} holds no VGG19: it lacks features.0.weight. {HOW}")
     last = convolutions[present - 1]
-    lacking = ", ".join(name for name in NAMES if name in layers and NAMES.index(name) > last + 1)
+    lacking = ", ".join(name for name in LAYER_NAMES if name in layers and LAYER_NAMES.index(name) > last + 1)
     raise Mistake(
-        f"{key}.layer_weights: {origin} ends at {NAMES[last]} and so lacks {lacking}; "
+        f"{key}.layer_weights: {origin} ends at {LAYER_NAMES[last]} and so lacks {lacking}; "
         f"leave these layers out, or give the whole of VGG19 as {key}.weights."
     )
 

@@ -187,7 +187,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
 
     from trainer.images.opened import Budget, Unreadable
     from trainer.mistakes import Failure
-    from trainer.upscale.files import read_picture, write_picture
+    from trainer.upscale.files import read_input, write_result
     from trainer.upscale.threads import pipelined
     from trainer.upscale.upscaler import Upscaler, open_mixture
 
@@ -204,13 +204,13 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
     make_folder(options.output)
 
     def write(job: "Job", picture: "Picture") -> None:
-        write_picture(job.target, picture, plan.among_inputs)
+        write_result(job.target, picture, plan.among_inputs)
         made.append(job.target)
 
     budget = Budget(options.max_picture_mib, "--max-picture-mib")
     settled = pipelined(
         plan.jobs,
-        read=lambda job: read_picture(job.source, upscaler.bands, options.black, options.white, budget),
+        read=lambda job: read_input(job.source, upscaler.bands, options.black, options.white, budget),
         work=lambda picture: upscaler.enlarged(picture, options.outscale),
         write=write,
         caught=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's

@@ -171,7 +171,7 @@ def _left_out(found: Iterable[Path]) -> Iterator[str]:
             yield kind_of(path)
 
 
-def read_picture(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
+def read_input(path: Path, bands: int, black: float | None, white: float | None, budget: Budget = BUDGET) -> Picture:
     """Read a photograph; or a raster for a network of `bands`, if the file is georeferenced or has bands that no
     photograph has, or if it is a TIFF and `white`, the number that means 1, is given. `Unreadable` if it cannot be
     read."""
@@ -183,7 +183,7 @@ def read_picture(path: Path, bands: int, black: float | None, white: float | Non
     return read_photograph(path, budget)
 
 
-def write_picture(path: Path, picture: Picture, note: bool = False) -> None:
+def write_result(path: Path, picture: Picture, note: bool = False) -> None:
     """Write aside, then rename: the file is complete or absent. With `note` it is entered in `RESULT_LIST`.
 
     Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.

@@ -31,7 +31,7 @@ WRITE_OPTIONS: dict[str, dict[str, Any]] = {
 """Pillow's options for writing, by the ending of a file's name."""
 SEQUENCES = frozenset({"AVIF", "GIF", "PNG", "TIFF", "WEBP"})
 """Formats whose further frames or pages are pictures too; in a JPEG they are previews and depths."""
-LONGEST = {"JPEG": 65500, "WEBP": 16383}
+MOST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 """Pixels per side that the formats' own libraries write at most."""
 
 
@@ -128,7 +128,7 @@ def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
         raise ValueError("JPEG has no transparency, and the picture has; PNG keeps it")
     if planes.dtype == np.uint16 and (name != "TIFF" or len(planes) > 1):
         raise ValueError(f"{name} would have 8 bits, and the picture has 16; PNG keeps them")
-    if (side := max(planes.shape[1:])) > (limit := LONGEST.get(name, side)):
+    if (side := max(planes.shape[1:])) > (limit := MOST_SIDE.get(name, side)):
         raise ValueError(f"{name} holds at most {limit} pixels per side, and the picture has {side}; PNG holds more")
     image = to_pillow(picture)
     image.save(path, icc_profile=picture.icc, **options)

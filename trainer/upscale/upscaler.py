@@ -155,9 +155,9 @@ class Upscaler:
         whole = Part(0, 0, *(-(-side // self.multiple) * self.multiple for side in (height, width)))
         large, fade = whole.times(self.scale), 0 if self.is_exact else self.overlap // 4
         canvas = np.zeros((count, large.height, large.width), np.float32 if fade else picture.numbers.dtype)
-        for part, seen, values in self._tiles(picture, whole):
+        for part, area, values in self._tiles(picture, whole):
             kept = part.grown(fade, whole).times(self.scale)
-            values, place = values[:, *kept.within(seen.times(self.scale))], (slice(None), *kept.within(large))
+            values, place = values[:, *kept.within(area.times(self.scale))], (slice(None), *kept.within(large))
             if fade:
                 share = blend_weights(part.times(self.scale), kept, large, fade * self.scale)
                 canvas[place] += values.cpu().mul_(share).numpy()
@@ -179,11 +179,11 @@ class Upscaler:
             if len(parts) > 1:
                 waiting += reversed(parts)
                 continue
-            seen = part.grown(self.overlap, whole)
-            down, across = seen.within(whole)
+            area = part.grown(self.overlap, whole)
+            down, across = area.within(whole)
             values = self._attempt(picture.unit(numbers[:, rows[down, None], columns[across]]))
             if values is not None:
-                yield part, seen, values
+                yield part, area, values
             else:
                 self._take_smaller_tiles(part)
                 waiting.append(part)

@@ -39,7 +39,7 @@ class ValidationConfig:
     validation_steps: int = 5000
     """Optimizer steps between validations; the last step is always validated."""
     seed: int = 0
-    """The key of the degradations, apart from the run's seed so that all runs meet the same ones."""
+    """The key of the degradations, apart from the run's seed so that they are the same for all runs."""
     draws: int = 1
     """Number of degradations of each clean picture."""
     max_side: int | None = None

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.losses.learned import DISTSLoss, LearnedDistance, LPIPSLoss
 from trainer.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD, PerceptualLoss
 from trainer.losses.three_bands import bands_problem, three_bands
-from trainer.losses.vgg import NAMES, VGG19Features
+from trainer.losses.vgg import LAYER_NAMES, VGG19Features
 from trainer.mistakes import Mistake
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "weights"
@@ -29,7 +29,7 @@ def tiny_vgg(last: str) -> dict[str, Tensor]:
     """Random weights under torchvision's names as far as `last`, four channels wide."""
     generator = torch.Generator().manual_seed(0)
     tensors, width = {}, 3
-    for number, name in enumerate(NAMES[: NAMES.index(last) + 1]):
+    for number, name in enumerate(LAYER_NAMES[: LAYER_NAMES.index(last) + 1]):
         if name.startswith("conv"):
             tensors[f"features.{number}.weight"] = torch.randn(4, width, 3, 3, generator=generator) / 3
             tensors[f"features.{number}.bias"] = torch.randn(4, generator=generator) / 10
@@ -47,9 +47,9 @@ def whole(tmp_path: Path) -> str:
 
 def test_the_names_are_numbered_as_torchvision_numbers_them() -> None:
     wanted = {0: "conv1_1", 2: "conv1_2", 4: "pool1", 7: "conv2_2", 16: "conv3_4", 25: "conv4_4", 34: "conv5_4"}
-    assert {number: NAMES[number] for number in wanted} == wanted
-    assert len(NAMES) == 37
-    assert NAMES[35:] == ("relu5_4", "pool5")
+    assert {number: LAYER_NAMES[number] for number in wanted} == wanted
+    assert len(LAYER_NAMES) == 37
+    assert LAYER_NAMES[35:] == ("relu5_4", "pool5")
 
 
 def test_the_defaults_are_realesrgans() -> None:

@@ -27,7 +27,7 @@ WRAPPERS = ("module.", "_orig_mod.", "ema_model.", "netG.", "netD.", "generator.
 PARTS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 """Keys under which files keep the weights among other things: the average before the live ones."""
 
-LONGEST = 2**20
+MOST_CONFIG_BYTES = 2**20
 """Bytes read of a `config.json`: no network's is longer, and a longer one, cut there, is no JSON."""
 
 Role = Literal["generator", "discriminator"]
@@ -218,7 +218,7 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
     if config is None or not config.is_file():
         return None
     with config.open("rb") as opened:
-        return _parsed(opened.read(LONGEST))
+        return _parsed(opened.read(MOST_CONFIG_BYTES))
 
 
 def _parsed(text: str | bytes) -> dict[str, Any] | None:
