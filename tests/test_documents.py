@@ -1,6 +1,7 @@
 """The pages of the repository: links lead somewhere, and the map of trainer/ names what is there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
             place = (page.parent / path).resolve() if path else page
             assert place.exists(), target
             assert not anchor or anchor in anchors(place), target
+
+
+def test_the_newest_changes_are_those_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0] == version
 
 
 def test_where_is_names_files_that_hold_what_it_says() -> None:
