@@ -44,8 +44,8 @@ def read_unless_away(read: Callable[[], Tensor], file: Path) -> Tensor:
     """Call `read` for `file`, and once more after an OSError; Away in place of Unreadable if the disk is unavailable.
 
     Raises:
-        Away: it cannot be read, and neither can its folder (an unmounted one is empty), or the error is
-            one of a network.
+        Away: it cannot be read, and neither can its folder (an unmounted one is empty), or the error
+            is of a network.
         Unreadable: the picture is bad, in a folder that is there.
     """
     try:

@@ -109,7 +109,7 @@ class ImageBatch:
     """The samples of one micro-batch."""
 
     pixels: Tensor | None
-    """uint8 or uint16 [n, C, crop, crop]: those to be degraded; None where all are given pairs."""
+    """uint8 or uint16 [n, C, crop, crop]: those to be degraded; None if all are given pairs."""
     positions: Tensor
     """int64 [b], on the host: the keys of the degradations."""
     unreadable: list[int]
@@ -273,7 +273,7 @@ def square_at(image: Tensor, row: int, column: int, size: int) -> Tensor:
         size: side of the square.
 
     Returns:
-        [C, size, size]; a view of `image` where that is large enough.
+        [C, size, size]; a view of `image` if that is large enough.
     """
     for axis, word in ((1, row), (2, column)):
         length = image.shape[axis]

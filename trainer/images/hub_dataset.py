@@ -46,7 +46,7 @@ class Rows:
         return f"{self.where}, row {index}"
 
     def read(self, index: int) -> Tensor:
-        """Decode row `index`: see `decode`, and `Radiometry` where the pictures have bands."""
+        """Decode row `index`: see `decode`, and `Radiometry` if the pictures have bands."""
         stored, name = self.rows[index][self.column], self.name(index)
         if self.radiometry is None:
             return decode_stored(stored, name, self.roots, self.budget)
@@ -62,7 +62,7 @@ class HubDataset:
     path: PathText
     """`user/name` on the hub, a folder written by `save_to_disk`, or a parquet file, folder or `tiles/*.parquet`."""
     name: str | None = None
-    """The configuration (subset) of the dataset, where it has several."""
+    """The configuration (subset) of the dataset, if it has several."""
     split: str = "train"
     """The split to read, or a part of it as `datasets` writes it: `train[:50%]`."""
     image_column: str | None = None

@@ -34,7 +34,7 @@ def sha256_of(parts: Iterable[object]) -> str:
 def identity_of_files(root: str, files: Iterable[str]) -> Identity:
     """The identity of files below a folder; a missing one counts with size -1.
 
-    Raises Mistake where the folder is gone.
+    Raises Mistake if the folder is gone.
     """
     names, sizes, times = list(files), [], []
     for name in names:

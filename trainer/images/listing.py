@@ -57,7 +57,7 @@ def list_folder(path: str, key: str) -> list[os.DirEntry[str]]:
 
 
 def list_images(path: str, key: str) -> Listing:
-    """The pictures below a folder; Mistake, naming `key`, where there is none."""
+    """The pictures below a folder; Mistake, naming `key`, if there is none."""
     list_folder(path, key)
     walk = _Walk(key)
     files = sorted(walk.below(path, "", frozenset()))
@@ -70,7 +70,7 @@ def list_images(path: str, key: str) -> Listing:
 
 
 def find_images(path: str, key: str) -> tuple[str, ...]:
-    """Relative paths of the pictures below a folder, sorted; Mistake, naming `key`, where there is none."""
+    """Relative paths of the pictures below a folder, sorted; Mistake, naming `key`, if there is none."""
     return list_images(path, key).files
 
 

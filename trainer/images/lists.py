@@ -19,7 +19,7 @@ def read_list(path: str) -> list[list[str]]:
     """Names on each line of a list that is not empty: one, or two separated by a comma and a blank. Blanks may be in a
     name.
 
-    Raises Mistake, naming the key `list`, where the file cannot be read or names nothing, a line has more than two
+    Raises Mistake, naming the key `list`, if the file cannot be read or names nothing, a line has more than two
     names, or a name is absolute or has a `..` in it.
     """
     check_path(path, "list")
@@ -48,7 +48,7 @@ def read_list(path: str) -> list[list[str]]:
 def names_of_list(path: str, folder: str, there: Iterable[str]) -> tuple[str, ...]:
     """The pictures of a folder that a list of single names chooses, in its order; `there` are all that were found.
 
-    Raises Mistake where one is absent, or the list is one of pairs.
+    Raises Mistake if one is absent, or the list is one of pairs.
     """
     lines = read_list(path)
     if pairs := [", ".join(names) for names in lines if len(names) > 1]:

@@ -108,7 +108,7 @@ class TrainingPair:
 
 
 class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
-    """Samples by position, endless: with probability `pair_prob` (always, where there are no clean pictures) a patch of
+    """Samples by position, endless: with probability `pair_prob` (always, if there are no clean pictures) a patch of
     a given pair, else a crop of a clean picture."""
 
     def __init__(self, source: Mixture, config: TrainingImagesConfig, seed: int) -> None:
@@ -122,7 +122,7 @@ class TrainingMixture(Dataset[TrainingImage | TrainingPair]):
         return self.config.dataloader_num_workers
 
     def __getitem__(self, position: int) -> TrainingImage | TrainingPair:
-        """Sample `position`; Mistake where neither its picture nor `ATTEMPTS` others can be used."""
+        """Sample `position`; Mistake if neither its picture nor `ATTEMPTS` others can be used."""
         if self.images and not self.source.is_given(position, self.seed):
             return self.images[position]
         numbers = range(self.source.first, len(self.source))

@@ -166,7 +166,7 @@ class DatasetPairs:
     lq_column: str
     """The column of the poor pictures."""
     name: str | None = None
-    """The configuration (subset) of the dataset, where it has several."""
+    """The configuration (subset) of the dataset, if it has several."""
     split: str = "train"
     """The split to read."""
     revision: str | None = None

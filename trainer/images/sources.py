@@ -85,7 +85,7 @@ class Files:
         return printable(str(Path(self.root, self.files[index])))
 
     def read(self, index: int) -> Tensor:
-        """Decode file `index`: see `decode`, and `Radiometry.decode` where the files have bands."""
+        """Decode file `index`: see `decode`, and `Radiometry.decode` if the files have bands."""
         file, name = Path(self.root, self.files[index]), self.name(index)
         read = self.radiometry.decode if self.radiometry else decode
         return read_unless_away(lambda: read(file, name, self.budget), file)

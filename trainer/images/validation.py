@@ -182,7 +182,7 @@ def open_validation(
         budget: the limit for the memory of decoding a picture.
 
     Raises:
-        Mistake: see `open` of the source and `ValidationImages`; where several pictures cannot serve, with how many.
+        Mistake: see `open` of the source and `ValidationImages`; if several pictures cannot serve, with how many.
     """
     images = ValidationImages(source.open(budget), scale, max_side, lq_multiple, least, isinstance(source, LowQuality))
     checksums, problems, cut = [], [], []

@@ -19,8 +19,8 @@ from trainer.distributed.signals import SIGNALS
 def fork_server() -> ForkServerContext:
     """The multiprocessing context for workers that stop signals do not reach, with torch loaded before they are forked.
 
-    Launchers and Slurm send what asks a run to stop to every process of the job; only the training process answers,
-    with a last checkpoint, and until then it needs its batches.
+    Launchers and Slurm send stop signals to every process of the job; only the training process answers, with a last
+    checkpoint, and until then it needs its batches.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.images.crops"])

@@ -47,7 +47,7 @@ class AdversarialLoss:
     label_smoothing: float = 0.0
     """Real pictures are labelled 1 minus this in the discriminator's loss; the guide's `true` is 0.1."""
     discriminator_weight: float = 1.0
-    """Factor of the discriminator's two losses; the guide's framework comes to 0.5, and to 2 where relativistic."""
+    """Factor of the discriminator's two losses; the guide's framework comes to 0.5, and to 2 if relativistic."""
 
     def __post_init__(self) -> None:
         check_weight(self.weight)
@@ -80,9 +80,9 @@ class AdversarialLoss:
         return logits.sigmoid().mean()
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """The generator's loss for D(G(x)), and D(y) where it is relativistic. Its target is 1, never smoothed.
+        """The generator's loss for D(G(x)), and D(y) if it is relativistic. Its target is 1, never smoothed.
 
-        `real` may be computed without a graph: the generator has no part in it. ValueError where it is needed and None.
+        `real` may be computed without a graph: the generator has no part in it. ValueError if it is needed and None.
         """
         if not self.relativistic:
             return -fake.float().mean() if self.type == "hinge" else gan_loss(self.type, fake, 1)

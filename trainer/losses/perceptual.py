@@ -61,7 +61,7 @@ class PerceptualLoss:
     def fetch(self, key: str) -> None:
         """Find the weights, downloading them if necessary: on one process of a machine, before the others `build`.
 
-        Raises Mistake, naming keys under the configuration `key`, where they are absent or too few.
+        Raises Mistake, naming keys under the configuration `key`, if they are absent or too few.
         """
         read_vgg(self.weights, self.layer_weights, key, download=True)
 

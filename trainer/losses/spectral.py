@@ -17,7 +17,7 @@ def spectral_angles(result: Tensor, target: Tensor) -> Tensor:
     2 atan2(|u - v|, |u + v|) for the unit spectra u and v (Kahan 2006, "How futile are mindless assessments of
     roundoff", section 12), which is exact at small angles, where arccos has neither digits nor a gradient. A spectrum
     shorter than 0.01 is divided by 0.01 and not by its length, so a pixel's gradient is at most 200; one of zeros
-    is at a right angle to every other, and a pixel that is zero in the target, where there are no data, counts as 0.
+    is at a right angle to every other, and a pixel that is zero in the target, which means no data, counts as 0.
     ValueError for one band, whose angle has no meaning.
     """
     if result.shape[1] < 2:

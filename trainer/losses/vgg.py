@@ -24,7 +24,7 @@ def _names() -> tuple[str, ...]:
 
 
 LAYER_NAMES = _names()
-"""The layer `features.N` of torchvision is `NAMES[N]`: convI_J before its activation, reluI_J after it, poolI."""
+"""The layer `features.N` of torchvision is `LAYER_NAMES[N]`: convI_J before its activation, reluI_J after it, poolI."""
 
 
 class VGG19Features(nn.Module):
@@ -69,7 +69,7 @@ def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> 
     """The tensors of VGG19 up to the deepest of `layers`, from a file or a hub repository.
 
     With `download` the hub may be asked, which one process does before the others; without, what it left in the cache
-    must do. Raises Mistake, naming keys under the configuration `key`, where there are no such weights, or not enough.
+    must do. Raises Mistake, naming keys under the configuration `key`, if there are no such weights, or not enough.
     """
     tensors = _tensors(_located(origin, f"{key}.weights", download), f"{key}.weights")
     convolutions = [

@@ -25,7 +25,7 @@ class Network(ModelMixin, ConfigMixin):
     def from_pretrained(cls, origin: Any, **options: Any) -> Any:
         """As in diffusers, from safetensors alone; of a run folder it opens the export.
 
-        ValueError where the configuration is another class's or asks for a quantiser, or a tensor is missing or left.
+        ValueError if the configuration is another class's or asks for a quantiser, or a tensor is missing or left.
         """
         folder = Path(origin)
         if not (folder / CONFIG).is_file() and (folder / "export" / CONFIG).is_file():
@@ -54,7 +54,7 @@ class Network(ModelMixin, ConfigMixin):
 
     @classmethod
     def load_config(cls, *origin: Any, **options: Any) -> Any:
-        """As in diffusers; ValueError where the configuration is another class's or asks for a quantiser."""
+        """As in diffusers; ValueError if the configuration is another class's or asks for a quantiser."""
         loaded = super().load_config(*origin, **options)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         place = origin[0] if origin else options.get("pretrained_model_name_or_path")

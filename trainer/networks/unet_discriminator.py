@@ -42,7 +42,7 @@ class UNetDiscriminatorSN(Network):
     def forward(self, x: Tensor) -> Tensor:
         """Logits, float [B, 1, H, W], one for each pixel of `x`, float [B, num_in_ch, H, W] in [0, 1].
 
-        Raises ValueError where H or W is not a multiple of 8.
+        Raises ValueError if H or W is not a multiple of 8.
         """
         if x.shape[-2] % MULTIPLE or x.shape[-1] % MULTIPLE:
             size = "x".join(map(str, x.shape[-2:]))

@@ -163,7 +163,7 @@ def check_device(name: str | None) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder of the results, with those above it; Mistake where it cannot be made or written to."""
+    """Make the folder of the results, with those above it; Mistake if it cannot be made or written to."""
     import tempfile
 
     from trainer.mistakes import Mistake

@@ -53,15 +53,15 @@ def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str
     """The files of `inputs`, each a file, a folder with its sub-folders, or a glob pattern, in order.
 
     A target is named as its source, with `suffix` behind the name, and lies in `output` as the source lies in its
-    folder; its format is `format_name`, or with `same` that of the source, or PNG where that is not written. The result
+    folder; its format is `format_name`, or with `same` that of the source, or PNG if that is not written. The result
     of an earlier run is no source.
 
-    Raises Mistake where an input is nothing, two have one target, or one would replace an input, itself or another.
+    Raises Mistake if an input is nothing, two have one target, or one would replace an input, itself or another.
     """
     check_path(output, "--output")
     if output.exists() and not output.is_dir():
         raise Mistake(f"--output: {output} is a file; wanted a folder.")
-    jobs: dict[Path, Job] = {}  # by where the source lies, however that was spelled
+    jobs: dict[Path, Job] = {}  # by the resolved place of the source
     left_out: Counter[str] = Counter()
     roots: set[Path] = set()
     for entry in inputs:
@@ -79,8 +79,8 @@ def find_jobs(inputs: Sequence[str], output: Path, suffix: str, format_name: str
 
 
 def _with_distinct_targets(jobs: dict[Path, Job], suffix: str) -> dict[Path, Job]:
-    """The jobs; where several have one target, those whose format changes keep the ending in their name: beside
-    `a.png`, `a.avif` becomes `a.avif.png`."""
+    """The jobs; if several have one target, those whose format changes keep the ending in their name: beside `a.png`,
+    `a.avif` becomes `a.avif.png`."""
     shared = Counter(job.target for job in jobs.values())
     return {
         key: job
@@ -186,7 +186,7 @@ def read_input(path: Path, bands: int, black: float | None, white: float | None,
 def write_result(path: Path, picture: Picture, note: bool = False) -> None:
     """Write aside, then rename: the file is complete or absent. With `note` it is entered in `RESULT_LIST`.
 
-    Raises ValueError where its format cannot hold the picture, and Failure where the disk does not take it.
+    Raises ValueError if its format cannot hold the picture, and Failure if the disk does not take it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -72,7 +72,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def to_pillow(picture: Picture) -> Image.Image:
-    """The picture as L, LA, RGB or RGBA, or as I;16 for gray of 16 bits; ValueError where Pillow has no such thing."""
+    """The picture as L, LA, RGB or RGBA, or as I;16 for gray of 16 bits; ValueError if Pillow has no such thing."""
     planes = picture.planes()
     kind = planes.dtype.name
     if len(planes) > {"uint8": 4, "uint16": 1}.get(kind, 0):
@@ -118,7 +118,7 @@ def _of_16_bits(planes: Numbers, info: dict[Any, Any]) -> Picture:
 
 
 def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
-    """Write a picture in the format of `suffix`, whatever `path` is called; ValueError where that cannot hold it."""
+    """Write a picture in the format of `suffix`, whatever `path` is called; ValueError if that cannot hold it."""
     options, planes = WRITE_OPTIONS[suffix], picture.planes()
     name = options["format"]
     if name == "PNG" and planes.dtype == np.uint16:

@@ -1,4 +1,4 @@
-"""GeoTIFF in, GeoTIFF out: all bands, their type, and where on Earth they lie, by rasterio."""
+"""Read and write GeoTIFF by rasterio, with all bands, their type and their georeference."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def read_raster(path: Path, bands: int, black: float | None, white: float | None
     """Read all bands. Numbers that mean "no data" become `black`. A last band marked as alpha is one only if `bands`
     others come before it: GDAL marks the fourth of four 8-bit bands so, whatever it is.
 
-    Raises `Unreadable` for what cannot be read, placed or scaled: `white` may be None for 8 bits only, where it is 255.
+    Raises `Unreadable` for what cannot be read, placed or scaled: `white` may be None for 8 bits only, and is then 255.
     """
     name = str(path)
     with opened_raster(path, name, "--input") as file:

@@ -39,7 +39,7 @@ class Upscaler:
     Parameters
     ----------
     net : float32, on the CPU; it is taken over
-    device : where it computes; None is the GPU where there is one
+    device : where it computes; None is the GPU if there is one
     dtype : what it computes in; None is float16 on a GPU, whose 11 bits hold the levels of 8-bit pictures where
         bfloat16's 8 do not, and float32 elsewhere. If float16 overflows, float32 takes over, with a warning in the log.
     tile : side of a tile in input pixels, without the overlap; None is 1024 on a GPU and 512 elsewhere. A GPU whose
@@ -93,7 +93,7 @@ class Upscaler:
         weight by weight (Wang et al. 2019, Deep Network Interpolation). So upstream sets how strongly
         realesr-general-x4v3 denoises, with its sister realesr-general-wdn-x4v3.
 
-        Raises Mistake where there are no such networks, or one is a class of another package that is not in `trust`:
+        Raises Mistake if there are no such networks, or one is a class of another package that is not in `trust`:
         dotted paths of classes, modules or packages that a file may have imported.
         """
         return cls(open_mixture(model, denoise_model, denoise_strength, trust=trust), **options)
@@ -114,8 +114,8 @@ class Upscaler:
     def enlarged(self, picture: Picture, outscale: float | None = None) -> Picture:
         """Enlarge a picture. Gray goes through a network for RGB as three equal bands, and so does transparency.
 
-        Raises Mistake for an `outscale` that is not above 0, and Failure where the network is for other bands or gives
-        numbers that are not finite, or where the result is too large or memory too short.
+        Raises Mistake for an `outscale` that is not above 0, and Failure if the network is for other bands or gives
+        numbers that are not finite, or if the result is too large or memory too short.
         """
         if len(picture.numbers) != self.bands and (len(picture.numbers), self.bands) != (1, 3):
             raise Failure(f"it has {len(picture.numbers)} bands, and the network is for {self.bands}")
@@ -128,7 +128,7 @@ class Upscaler:
         raise Failure(f"memory is too short for a result of {size[1]}x{size[0]} pixels")
 
     def _size(self, picture: Picture, factor: float) -> tuple[int, int]:
-        """Height and width of the result; Failure where it, or the network's own before it, has too many pixels."""
+        """Height and width of the result; Failure if it, or the network's own before it, has too many pixels."""
         if not factor > 0:
             raise Mistake(f"outscale: got {factor:g}; must be above 0.")
         height, width = picture.numbers.shape[1:]
@@ -236,7 +236,7 @@ def open_mixture(
 
 
 def interpolate(net: Generator, other: Generator, strength: float, key: str = "denoise_model") -> None:
-    """Make `net` a mixture, `strength` of itself and the rest of `other`; Mistake where they are not of one kind."""
+    """Make `net` a mixture, `strength` of itself and the rest of `other`; Mistake if they are not of one kind."""
     theirs = dict(other.named_parameters())
     if {name: value.shape for name, value in net.named_parameters()} != {n: v.shape for n, v in theirs.items()}:
         raise Mistake(f"{key}: its network is not of the kind and size of the model's, so they do not mix.")

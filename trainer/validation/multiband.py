@@ -30,7 +30,7 @@ def band_ssim(result: Tensor, target: Tensor, data_range: float = 1.0) -> Tensor
 def sam_degrees(result: Tensor, target: Tensor) -> float:
     """The mean angle between spectra in degrees (Kruse et al. 1993) of two float [C, H, W] with C > 1.
 
-    Over the pixels at which both spectra have a direction; 0 where there are none.
+    Over the pixels at which both spectra have a direction; 0 if there are none.
     """
     x, y = result.double().flatten(1), target.double().flatten(1)
     known = (x != 0).any(0) & (y != 0).any(0)
@@ -43,7 +43,7 @@ def ergas(result: Tensor, target: Tensor, scale: int) -> float:
     """Relative dimensionless global error (Wald 2000): 100/scale sqrt(mean over bands of MSE / mean(target)^2).
 
     Of two float [C, H, W]; 0 is perfect, less is better. Bands whose target is 0 on average have no relative error and
-    are left out; NaN where all are.
+    are left out; NaN if all are.
     """
     x, y = result.double().flatten(1), target.double().flatten(1)
     level = y.mean(1)

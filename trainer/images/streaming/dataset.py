@@ -101,7 +101,7 @@ class StreamedDataset:
     path: PathText
     """`user/name` on the hub, or parquet files or webdataset archives: `x.tar`, `tiles/*.parquet` or their folder."""
     name: str | None = None
-    """The configuration (subset) of the dataset, where it has several."""
+    """The configuration (subset) of the dataset, if it has several."""
     data_files: str | None = None
     """The files of the repository or folder to read, such as `data/train-*.parquet`; by default all of the split."""
     split: str = "train"
@@ -110,7 +110,7 @@ class StreamedDataset:
     """The column of the pictures; by default `image`, or the only one that holds pictures. A webdataset's columns are
     named by the endings of its files, such as `png`."""
     revision: str | None = None
-    """A branch, tag or commit on the hub; by default the newest at each start, so name a tag or commit where the files
+    """A branch, tag or commit on the hub; by default the newest at each start, so name a tag or commit if the files
     may change before the run is resumed."""
     logical_streams: int = 48
     """Number of shards read side by side over all processes, at most: the largest number up to it that divides

@@ -116,7 +116,7 @@ class LogicalStream:
 
 
 class TrainingStream(Dataset[TrainingImage]):
-    """Crops of streamed pictures by position, endless; fast where positions rise.
+    """Crops of streamed pictures by position, endless; fast if positions ascend.
 
     One process reads, so that nothing is read twice; `dataloader_num_workers` threads of it decode.
     """
@@ -150,7 +150,7 @@ class TrainingStream(Dataset[TrainingImage]):
         return min(1, self.config.dataloader_num_workers)
 
     def __getitem__(self, position: int) -> TrainingImage:
-        """Sample `position`; Mistake where neither its picture nor the `ATTEMPTS` that follow it can be decoded."""
+        """Sample `position`; Mistake if neither its picture nor the `ATTEMPTS` that follow it can be decoded."""
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[TrainingImage]:

@@ -12,7 +12,7 @@ def icnr_(conv: nn.Conv2d, factor: int) -> None:
     All the `factor`^2 output channels that become one channel's sub-pixels get one kernel, drawn as He et al. 2015 for
     the fan-in; biases become 0. What is shuffled is then constant over blocks of `factor` x `factor` pixels.
 
-    Raises ValueError where the output channels do not divide into `factor`^2.
+    Raises ValueError if the output channels do not divide into `factor`^2.
     """
     channels, rest = divmod(conv.out_channels, factor**2)
     if rest:

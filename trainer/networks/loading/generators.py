@@ -25,8 +25,8 @@ def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Genera
     """The generator at `origin` as a diffusers model: float32, on the CPU, in evaluation mode.
 
     `origin` is a run folder, an export, a checkpoint, a .pth or .safetensors file, or a hub id. Raises Mistake, naming
-    the configuration or command-line `key`, where it is none of these or holds no generator that this program has,
-    where a weight is no finite number, or where it names a class that would have to be imported and neither that nor
+    the configuration or command-line `key`, if it is none of these or holds no generator that this program has,
+    if a weight is no finite number, or if it names a class that would have to be imported and neither that nor
     a module that it lies in is in `trust`.
     """
     stored = read_state_dict(origin, key)
@@ -187,7 +187,7 @@ def _count(state: State, stack: str) -> int:
 
 
 def _side(channels: int, bands: int) -> int:
-    """The factor of a pixel shuffle from `channels` to `bands`; ValueError where there is none."""
+    """The factor of a pixel shuffle from `channels` to `bands`; ValueError if there is none."""
     side = math.isqrt(channels // bands)
     if bands * side**2 != channels:
         raise ValueError(f"{channels} channels do not shuffle into {bands}")

@@ -34,8 +34,8 @@ def load_weights(
     """Copy the fitting weights at `origin` into `net`; return sentences with their number and each tensor that did not
     fit.
 
-    Raises Mistake, naming the configuration `key`, where nothing can be read or nothing fits, where a number is not
-    finite, and, unless `partial`, where more than the network's `ends` stays random or a tensor of its body is left.
+    Raises Mistake, naming the configuration `key`, if nothing can be read or nothing fits, if a number is not
+    finite, and, unless `partial`, if more than the network's `ends` stays random or a tensor of its body is left.
     """
     stored = read_state_dict(origin, key, role)
     check_finite(stored, key)

@@ -68,7 +68,7 @@ class LoadedWeights:
 def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWeights:
     """The weights at `origin`: a run folder, an export, a checkpoint, a file or a hub id.
 
-    Raises Mistake, naming the configuration or command-line `key`, where nothing can be read.
+    Raises Mistake, naming the configuration or command-line `key`, if nothing can be read.
     """
     check_path(origin, key)
     file = _find(origin, key, role)
@@ -81,7 +81,7 @@ def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWe
 
 
 def check_finite(stored: LoadedWeights, key: str) -> None:
-    """Mistake, naming the first such tensor, where a weight is no finite number in float32."""
+    """Mistake, naming the first such tensor, if a weight is no finite number in float32."""
     for name, value in stored.tensors.items():
         if not value.float().isfinite().all():
             raise Mistake(f"{key}: {stored.place} has numbers in {name} that are not finite; take an earlier save.")
@@ -106,7 +106,7 @@ def _find(origin: str, key: str, role: Role) -> Path:
 
 
 def _from_hub(origin: str, key: str) -> Path:
-    """Download an exported network; Mistake where `origin` is neither a path nor a repository that can be reached."""
+    """Download an exported network; Mistake if `origin` is neither a path nor a repository that can be reached."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
@@ -140,7 +140,7 @@ def refusal(error: Exception, file: str) -> str:
 def content_of(file: Path, key: str, place: str) -> tuple[Any, dict[str, str]]:
     """The content of a file, and a safetensors file's metadata. Pickles are opened without running code in them.
 
-    Raises Mistake, which begins with `key` and calls the file `place`, where it is no file of weights.
+    Raises Mistake, which begins with `key` and calls the file `place`, if it is no file of weights.
     """
     try:
         return _content(file)
