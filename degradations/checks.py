@@ -1,4 +1,4 @@
-"""Checks of configuration values, shared by the operations: a ValueError says what was got and what is wanted."""
+"""Checks of configuration values, shared by the operations; a ValueError names key, value and what is allowed."""
 
 from __future__ import annotations
 

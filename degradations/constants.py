@@ -9,20 +9,17 @@ from torch import Tensor
 
 
 def resident(constant: Tensor, device: torch.device) -> Tensor:
-    """A copy on the device that is there when this returns: who keeps it may use it on any stream.
-
-    The host waits, once for each constant.
-    """
+    """Copy a constant to the device and wait for the copy, so that any stream may use it."""
     return constant.to(device)
 
 
 @lru_cache(maxsize=256)
 def constant(values: tuple[int, ...], device: torch.device) -> Tensor:
-    """int64 [len(values)]. It is shared: not to be written to."""
+    """int64 [len(values)], cached: not to be written to."""
     return resident(torch.tensor(values), device)
 
 
 @lru_cache(maxsize=256)
 def table(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """float64 [len(values)]. It is shared: not to be written to."""
+    """float64 [len(values)], cached: not to be written to."""
     return resident(torch.tensor(values, dtype=torch.float64), device)

@@ -1,4 +1,4 @@
-"""Whether a whole degradation runs on fused kernels, and which path each of its parts takes."""
+"""Eligibility of a degradation for the fused kernels, as a whole or step by step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from degradations.fused.dispatch import unsupported_step_reason
-from degradations.fused.switch import unavailable
+from degradations.fused.switch import unavailable_reason
 
 if TYPE_CHECKING:
     from degradations.parse import Degradation
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WHOLE = "by fused kernels"
-"""What `describe_path` says of a degradation that they do as a whole."""
+"""`describe_path` of a degradation that runs on them as a whole."""
 
 
 def supports(config: Degradation, pictures: Tensor) -> bool:
-    """Whether `fused.second_order.Pairing` makes pairs of these pictures. On a GPU, why not is said once.
+    """True if `fused.second_order.Pairing` can make pairs of these pictures; on a GPU a reason against it is logged.
 
     Raises:
         KernelsUnusable: see `trial.explain_failure`.
     """
-    if pictures.device.type != "cuda":  # ROCm bears the same name
+    if pictures.device.type != "cuda":  # ROCm devices have the same name
         return False
     return not unsupported_reason(config, pictures.dtype, pictures.device, pictures.shape[1])
 
 
 def describe_path(config: Degradation, dtype: torch.dtype, device: torch.device, bands: int) -> str:
-    """Which path degrades pictures [B, bands, H, W] of this kind, and why not the fused kernels.
+    """Describe the path of pictures [B, bands, H, W]: fused kernels, or the reference and the reason for it.
 
-    On a GPU this tries the kernels, which takes a minute where they were never compiled.
+    On a GPU this runs the trial of the kernels, which takes a minute if they were never compiled.
 
     Raises:
         KernelsUnusable: see `trial.explain_failure`.
@@ -45,7 +45,7 @@ def describe_path(config: Degradation, dtype: torch.dtype, device: torch.device,
     reason = unsupported_reason(config, dtype, device, bands)
     if not reason:
         return WHOLE
-    if config.type != "pipeline" or unavailable():
+    if config.type != "pipeline" or unavailable_reason():
         return f"by the reference: {reason}"
     paths: dict[str, dict[str, None]] = {}  # in the order of the pipeline, each operation once
     for operation in config.operations():
@@ -56,8 +56,8 @@ def describe_path(config: Degradation, dtype: torch.dtype, device: torch.device,
 
 
 def unsupported_reason(config: Degradation, dtype: torch.dtype, device: torch.device, bands: int) -> str:
-    """Why the kernels do not do a degradation as a whole, in words; empty where they do. Said once."""
-    return _unsupported_reason(config, dtype, device, bands, unavailable())
+    """Reason why the kernels do not run a degradation as a whole, logged once; empty if they do."""
+    return _unsupported_reason(config, dtype, device, bands, unavailable_reason())
 
 
 @lru_cache(maxsize=16)

@@ -1,5 +1,5 @@
-"""The formats in which pictures are read, everywhere in this project."""
+"""Image formats that this project reads."""
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""What `PIL.Image.open` is told. Pillow by itself tries over forty, and one of them, EPS, runs Ghostscript on whatever
-a file holds, however it is named."""
+"""The `formats` of every `PIL.Image.open`. By default Pillow tries over forty, and one of them, EPS, runs Ghostscript
+on the content of a file, whatever its name."""

@@ -32,7 +32,7 @@ Word = TypeVar("Word", int, Tensor)
 
 
 class Purpose(IntEnum):
-    """What a draw is for. Numbers 0..63 belong to `degradations`; other packages count from 64."""
+    """Purpose of a draw, a word of the counter. Numbers 0..63 belong to `degradations`; other packages use 64 on."""
 
     BLUR_1 = 0
     RESIZE_1 = 1
@@ -53,7 +53,7 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Which samples are drawn.
+    """Seed and positions of the samples to draw.
 
     Args:
         seed: the run's seed; its lower 64 bits are used.
@@ -80,7 +80,7 @@ def _multiply(word: Word, multiplier: int) -> tuple[Word, Word]:
     """
     product = word * (multiplier - (1 << 32))
     high = product >> 32
-    high += word  # augmented assignments work in place on tensors (half of the time) and rebind ints
+    high += word  # augmented assignments work in place on tensors, in half of the time, and rebind ints
     product &= WORD
     return high, product
 

@@ -1,4 +1,4 @@
-"""From plain mappings, as YAML and JSON give them, to degradations."""
+"""Degradations from plain mappings, as YAML and JSON give them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Degradation = SecondOrder | Pipeline
 
 
 def parse_degradation(mapping: Mapping[str, Any]) -> Degradation:
-    """Build the degradation that a mapping describes; its `type` says which.
+    """Build a degradation from a mapping, of the class that its `type` names.
 
     Raises:
         ValueError: for unknown types and options, with the path of the entry and what is known there.
@@ -24,7 +24,7 @@ def parse_degradation(mapping: Mapping[str, Any]) -> Degradation:
 
 
 def _parse(value: Any, hint: Any, path: str) -> Any:
-    """Build `value` as the type hint wants it: dataclasses by `type`, lists as tuples, the rest as it is."""
+    """Convert `value` to a type hint: mappings to dataclasses by `type`, lists to tuples; the rest is only checked."""
     classes = [option for option in _options(hint) if hasattr(option, "__dataclass_fields__")]
     if classes:
         return _parse_class(value, classes, path)

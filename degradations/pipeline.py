@@ -32,7 +32,7 @@ from degradations.operations.real_codecs import Codec
 from degradations.recipes import DegradationRecipe, Recipe, check_images
 from degradations.values import UNIT, check_value_range, from_unit, to_unit
 
-# Every operation there is: the registry, in the order of this documentation's table.
+# The registry of operations, in the order of the README's table.
 Step = (
     BlurStep
     | ResizeStep
@@ -82,7 +82,7 @@ class Shuffle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineRecipe(DegradationRecipe):
-    """What a pipeline does to a batch.
+    """Draws of a pipeline for a batch.
 
     Args:
         order: int64 [B, S], operation `order[i, k]` is sample i's k-th.
@@ -95,7 +95,7 @@ class PipelineRecipe(DegradationRecipe):
     steps: tuple[Recipe, ...]
 
     def caption(self, i: int) -> str:
-        """What sample `i` got, in words and in order."""
+        """Sample `i` in words, operations in the order in which they are applied."""
         places = [s for s in self.order[i].tolist() if bool(self.applied[i, s])]
         return " · ".join(text for s in places if (text := self.steps[s].describe(i)))
 
@@ -120,7 +120,7 @@ class Pipeline:
             raise ValueError("steps must contain a `fit` of prob 1, which makes the final size")
 
     def _units(self) -> Iterator[tuple[int, Step | OneOf]]:
-        """Units that are ordered, each with the number of its group; only those of one group change places."""
+        """Operations and choices, each with the number of its group; only units of one group change places."""
         for group, step in enumerate(self.steps):
             units = step.steps if isinstance(step, Shuffle) else (step,)
             yield from ((group, unit) for unit in units)
@@ -155,7 +155,7 @@ class Pipeline:
         for place, unit in enumerate(units):
             if isinstance(unit, OneOf):
                 chosen = choose(u[:, count + place], unit.weights)
-                # alternatives exclude each other, so each may toss the coin of the whole choice
+                # alternatives exclude each other, so each may draw for itself if the choice is applied
                 masks = [(chosen == i) & (next(chance) < unit.prob * leaf.prob) for i, leaf in enumerate(unit.steps)]
             else:
                 masks = [next(chance) < unit.prob]

@@ -1,4 +1,4 @@
-"""Matrix products whose operands must not be rounded."""
+"""Matrix products in full precision, whatever the training has switched on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def unrounded(tensor: Tensor) -> Tensor:
-    """The tensor in a format whose products a device computes as they are written.
+    """The tensor in a dtype whose matrix products the device does not round: float32 on a CPU, float64 on a GPU.
 
-    On a CPU that is float32. On a GPU float32 products may use TensorFloat-32 (10 bits) or, under autocast, bfloat16,
-    by switches that belong to the training; float64 is out of their reach, and these products are small.
+    On a GPU the training may have switched float32 products to TensorFloat-32 (10 bits) or, by autocast, to bfloat16.
+    Neither switch touches float64, and these products are small.
     """
     return tensor.double() if tensor.is_cuda else tensor
 
 
 def no_autocast(device: torch.device) -> torch.autocast:
-    """Context in which products keep the format of their operands."""
+    """Context in which products keep the dtype of their operands."""
     return torch.autocast(device.type, enabled=False)

@@ -55,7 +55,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a config says to the preview."""
+    """The parts of a config that the preview uses."""
 
     degradation: Degradation
     scale: int = 4
@@ -74,9 +74,10 @@ def read_setting(path: Path) -> Setting:
 
 
 def _read_yaml(path: Path) -> Any:
-    """What a YAML file holds, bounded as whatever a stranger wrote: no pipe, no text without end, no tower of aliases.
+    """Parse a YAML file that may come from a stranger: a regular file of bounded size and depth, without aliases.
 
-    ValueError where it is none, or more than a person would write.
+    Raises:
+        ValueError: if it is not YAML, or exceeds a limit.
     """
     import yaml
 
@@ -126,7 +127,7 @@ def draw_tiles(pictures: Sequence[tuple[str, Tensor]], setting: Setting, count: 
         recipe = setting.degradation.draw(keys, height, width, setting.scale)
         clean = usm_sharpen(picture[None])[0] if setting.sharpen else picture
         yield Tile(picture, (name, f"clean, {width}×{height}"), strong=True)
-        # the recipe belongs to this degradation, which Python's types cannot say of a union
+        # the recipe is of this degradation's class, which Python's types cannot express for a union
         degraded = setting.degradation.apply(clean.expand(count, -1, -1, -1), recipe)  # type: ignore[arg-type]
         for i, lq in enumerate(degraded):
             yield Tile(lq, tuple(part.strip() for part in recipe.caption(i).split("|")))
@@ -185,7 +186,7 @@ def kernel_tiles(config: SecondOrder, count: int, seed: int) -> Iterator[Tile]:
 
 
 def _enlarged(picture: Tensor, side: int) -> Tensor:
-    """Pixels made visible: whole-number repetition where it fits, else nearest, to at most side x side."""
+    """Resize to fit side x side: nearest pixels when enlarging, means over areas when shrinking."""
     factor = side / max(picture.shape[-2:])
     height, width = (max(round(length * factor), 1) for length in picture.shape[-2:])
     return F.interpolate(picture[None], size=(height, width), mode="nearest-exact" if factor >= 1 else "area")[0]
@@ -205,7 +206,7 @@ def _wrap(text: str, font: Any, width: int) -> Iterator[str]:
 
 
 def _columns(count: int) -> int:
-    """Columns of a grid, a little wider than high, with few empty places."""
+    """Number of columns of a grid that is a little wider than high, with few empty places."""
     root = math.sqrt(count)
     choices = range(max(math.floor(root), 1), math.ceil(1.6 * root) + 1)
     return min(choices, key=lambda c: (-count % c, abs(c - 1.2 * root)))
@@ -266,7 +267,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see the module. The exit status: 0, or 2 for what a sentence on stderr explains."""
+    """Run the command line; exit status 0, or 2 after an error, which stderr names in one sentence."""
     options = _arguments(arguments)
     try:
         print(f"{options.out}: {_write_sheet(options)} tiles", flush=True)
@@ -277,11 +278,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_sheet(options: argparse.Namespace) -> int:
-    """Write the sheet; how many tiles it has."""
+    """Write the sheet and return the number of its tiles."""
     setting = read_setting(options.config) if options.config else Setting(SecondOrder())
     if options.scale:
         setting = Setting(setting.degradation, options.scale, setting.sharpen)
-    side = options.tile // 2 if options.op else options.tile  # twice enlarged, an operation's artefacts are seen
+    side = options.tile // 2 if options.op else options.tile  # enlarged twice, to show the artefacts of an operation
     pictures = [(path.name, read_picture(path, side, setting.scale)) for path in options.images]
     config = setting.degradation if isinstance(setting.degradation, SecondOrder) else SecondOrder()
     source = options.config.name if options.config else "Real-ESRGAN's numbers"

@@ -1,4 +1,4 @@
-"""Recipes: what was drawn for each sample of a batch, as data that can be read, stored and replayed."""
+"""Recipes: the numbers drawn for each sample of a batch, as data that can be read, stored and replayed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recipe:
         raise ValueError(f"{type(self).__name__} holds no tensor")
 
     def describe(self, i: int) -> str:
-        """What sample `i` gets, in words; empty where that is nothing."""
+        """Sample `i` in words; empty if nothing is applied."""
         raise NotImplementedError(f"{type(self).__name__} {i}")
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
@@ -63,9 +63,9 @@ class Recipe:
 
     def to(self, device: torch.device | str) -> Self:
         """The same recipe on another device. `apply` reads sizes on the host: recipes belong on the CPU."""
-        # a copy to the host that did not block would be read before it has arrived
-        upward = torch.device(device).type != "cpu"
-        return self._map(lambda tensor: tensor.to(device, non_blocking=upward))
+        # a copy to the host must block, or it is read before it has arrived
+        asynchronous = torch.device(device).type != "cpu"
+        return self._map(lambda tensor: tensor.to(device, non_blocking=asynchronous))
 
     def as_dict(self) -> dict[str, Any]:
         """Flat ``{"resize1.scale": tensor, ...}``; `load` reverses it."""
@@ -81,7 +81,7 @@ class Recipe:
         """A recipe of this structure with the values of `flat`, as returned by `as_dict`.
 
         Raises:
-            ValueError: where names are missing or unknown.
+            ValueError: if names are missing or unknown.
         """
         wanted = self.as_dict().keys()
         if flat.keys() != wanted:

@@ -46,7 +46,7 @@ _SHARED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecondOrderRecipe(DegradationRecipe):
-    """Everything that `SecondOrder.apply` does to a batch: `apply(images, recipe)` can be repeated at will.
+    """Draws of `SecondOrder` for a batch; `apply(images, recipe)` gives the same result each time.
 
     Args:
         blur1, resize1, ..., resize3, sinc: the stages, see their classes.
@@ -66,7 +66,7 @@ class SecondOrderRecipe(DegradationRecipe):
     jpeg_last: Tensor
 
     def caption(self, i: int) -> str:
-        """What sample `i` got, in words: one part for each order and one for the end, separated by ``|``."""
+        """Sample `i` in words: one part for each order and one for the end, separated by ``|``."""
         jpeg_last = bool(self.jpeg_last[i])
         end: tuple[Recipe, ...] = (
             (self.resize3, self.sinc, self.jpeg2) if jpeg_last else (self.jpeg2, self.resize3, self.sinc)

@@ -1,4 +1,4 @@
-"""The values of pictures: inside, black is 0 and white is 1; outside, what the configuration declares."""
+"""Conversion of pictures between [0, 1], used internally, and the values of black and white of a configuration."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ UNIT = (0.0, 1.0)
 
 
 def check_value_range(value_range: tuple[float, float]) -> None:
-    """ValueError unless the two values are finite and rising."""
+    """Raise ValueError unless both values are finite and black lies below white."""
     low, high = value_range
     if not (float("-inf") < low < high < float("inf")):
         raise ValueError(f"value_range must be (black, white) with black below white, got {value_range!r}")
 
 
 def to_unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """Pictures of `value_range` as float32 in [0, 1]; those of [0, 1] as they are."""
+    """Convert pictures from `value_range` to float32 in [0, 1]; those in [0, 1] are returned unchanged."""
     if value_range == UNIT:
         return images
     low, high = value_range
@@ -22,7 +22,7 @@ def to_unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:
 
 
 def from_unit(images: Tensor, value_range: tuple[float, float]) -> Tensor:
-    """Pictures in [0, 1] in the values of `value_range`, float32."""
+    """Convert pictures from [0, 1] to `value_range`, float32."""
     if value_range == UNIT:
         return images
     low, high = value_range

@@ -1,12 +1,12 @@
 """Blur with a kernel for each image on matrix units, to float32's precision.
 
 Row `y` of a kernel, applied to a row of the image, is a product with a banded (Toeplitz) matrix; a blur is the sum of
-such products over the kernel's rows, and only over those that it has. The units multiply halves (float16) and sum in
+such products over the rows of the kernel's own size. The units multiply halves (float16) and sum in
 float32, so a number is given as two halves, ``high + low``, which hold 22 bits; the product of two low halves, 2^-22 of
 the whole, is left out. Images of whole levels need one half.
 
-A pass before it writes the halves, and around each image a margin that mirrors it: the product then reads aligned rows
-and knows no borders.
+A first pass writes the halves, and around each image a margin of mirrored pixels: the product then reads aligned rows
+and needs no case for borders.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MARGIN = 16  # pixels; also the largest reach of a kernel
 LARGEST = 2 * MARGIN + 1
 _ROWS, _COLUMNS = 128, 32  # the tile of one program; its window is twice as wide
 _PULSE = tl.constexpr(PULSE)
-_SCALE = tl.constexpr(256.0)  # on taps: their low halves would fall below the smallest float16
+_SCALE = tl.constexpr(256.0)  # factor on taps, whose low halves would fall below the smallest float16
 
 
 @triton.jit(do_not_specialize=("bands", "height", "width", "rows"))
@@ -78,7 +78,7 @@ def _blur(
             if LIMBS == 2:
                 part = tl.dot(tl.load(start + row * columns + rows * columns), taps_high, acc=part)
             part = tl.dot(high, taps_high, acc=part)
-            # matrix units cut where they add: each row's sum is short, and rows are added by the ordinary units
+            # matrix units truncate as they add: each row's sum is short, and rows are added by ordinary units
             total += part * (1 / _SCALE)
         place = out + plane.to(tl.int64) * height * width + y[:, None] * width + (left + x)[None, :]
         tl.store(place, total, mask=(y < h)[:, None] & (left + x < w)[None, :])

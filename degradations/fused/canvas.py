@@ -1,4 +1,4 @@
-"""A batch of images of different sizes in one tensor, and how its pixels are addressed.
+"""A batch of images of different sizes in one tensor, and the addressing of its pixels.
 
 Sizes lie in a small tensor on the device: no kernel's shape, and nothing that the host does, depends on them. A grid
 covers the whole canvas; programs that lie outside their own image end at once.
@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# of every launch: a product and a sum are rounded one after the other, as by the reference; Triton's default changes
+# options of every launch: product and sum are rounded separately, as in the reference; Triton fuses them by default
 PLAIN = {"enable_fp_fusion": False}
 
 
@@ -52,11 +52,11 @@ class Canvas:
         return cls(pixels, sizes.to(pixels.device, non_blocking=True))
 
     def images(self, sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """Images float32 [C, H, W] in [0, 1], of sizes that the host must know."""
+        """Images float32 [C, H, W] in [0, 1]; the host gives their sizes, as the canvas has them on the device."""
         return [image[:, :h, :w].float() / 255 for image, (h, w) in zip(self.pixels, sizes, strict=True)]
 
     def like(self, height: int, width: int, sizes: Tensor) -> Canvas:
-        """An unwritten float32 canvas for as many images."""
+        """An uninitialised float32 canvas for the same number of images."""
         batch, bands = self.pixels.shape[:2]
         return Canvas(torch.empty(batch, bands, height, width, device=self.pixels.device), sizes)
 
@@ -75,7 +75,7 @@ def image_size(sizes, image):
 
 @triton.jit
 def mirrored(place, length, MARGIN: tl.constexpr):
-    """Pixel that shows at `place` >= -MARGIN of an axis mirrored about its end pixels, as often as need be."""
+    """Source pixel of `place` >= -MARGIN on an axis mirrored about its end pixels, repeatedly if it is short."""
     period = tl.maximum(2 * (length - 1), 1)
     place = (place + MARGIN * period) % period
     return tl.minimum(tl.minimum(place, period - place), length - 1)

@@ -1,4 +1,4 @@
-"""The end of the pipeline: whole levels, cut out of every image at a place of its own."""
+"""The last pass: rounding to 8 bits and cropping, each image at its own place."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def _crop(
     pixels, out, tops, lefts, scale, bands, height, width, out_height, out_width,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
+    """float32 or uint8 [B C, height, width] -> uint8 [B C, out_height, out_width]."""
     plane = tl.program_id(2)
     image = plane // bands
     y = (tl.program_id(1) * ROWS + tl.arange(0, ROWS))[:, None]

@@ -1,4 +1,4 @@
-"""Whether a step of a general pipeline runs on its fused kernel or on its reference."""
+"""Dispatch of the steps of a pipeline to fused kernels or to the reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from degradations.fused.switch import unavailable
+from degradations.fused.switch import unavailable_reason
 
 if TYPE_CHECKING:
     from degradations.operations.operation import Operation, OperationContext
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def apply_step(
     operation: Operation[Any], images: Sequence[Tensor], recipe: Any, context: OperationContext
 ) -> list[Tensor]:
-    """`operation.apply`, on a GPU by fused kernels where there are some; where there are none, that is said once."""
+    """`operation.apply`, on a GPU by the fused kernel if there is one; if there is none, that is logged once."""
     device = images[0].device
     if device.type != "cuda" or unsupported_step_reason(operation, device, images[0].shape[0]):
         applied: list[Tensor] = operation.apply(images, recipe, context)
@@ -34,7 +34,7 @@ def apply_step(
 
 
 def failure_of(device: torch.device, work: Callable[[], object]) -> str:
-    """Why a piece of work with the kernels failed on `device`, in words; empty where it did not.
+    """Run work with the kernels and wait for it; the reason in words if it failed on `device`, else empty.
 
     Raises:
         KernelsUnusable: see `trial.explain_failure`.
@@ -51,8 +51,8 @@ def failure_of(device: torch.device, work: Callable[[], object]) -> str:
 
 
 def unsupported_step_reason(operation: Operation[Any], device: torch.device, bands: int) -> str:
-    """Why an operation does not run on a fused kernel on `device`, in words; empty where it does. Said once."""
-    return _unsupported_step_reason(operation, device, bands, unavailable())
+    """Reason why an operation does not run on a fused kernel on `device`, logged once; empty if it does."""
+    return _unsupported_step_reason(operation, device, bands, unavailable_reason())
 
 
 @lru_cache(maxsize=64)

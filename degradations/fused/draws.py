@@ -1,4 +1,4 @@
-"""What draws are made of: the words of the generator, and blur kernels from their parameters."""
+"""Building blocks of draws in Triton: the words of the generator, and blur kernels from their parameters."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _build(
     kinds, spans, sigmas_x, sigmas_y, thetas, betas, omegas, sines, out, stride, batch,
     SIDE: tl.constexpr, SPACE: tl.constexpr, ANGLES: tl.constexpr,
 ):  # fmt: skip
-    """One kernel, in a square whose side is a power of two; the formulas stand in `degradations.operations.kernels`."""
+    """One kernel, in a square whose side is a power of two; for the formulas see `degradations.operations.kernels`."""
     sample = tl.program_id(1) * stride + tl.program_id(0)
     kind, reach = tl.load(kinds + sample), tl.load(spans + sample).to(tl.int32) // 2
     place = tl.arange(0, SPACE) - SIDE // 2

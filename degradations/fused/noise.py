@@ -1,4 +1,4 @@
-"""Gaussian and Poisson noise from keyed normal numbers, made where they are used.
+"""Gaussian and Poisson noise from keyed normal numbers, which are computed in the kernel that adds them.
 
 The numbers are those of `keyed_random.normal_fields`: the same words of the same generator, with logarithm, cosine and
 root rounded as this device rounds them. A first pass counts the 8-bit levels of each image, which Poisson noise needs.
@@ -43,13 +43,13 @@ def normals(element, seed_low, seed_high, position, purpose):
     lane = element & 7
     word = tl.where(lane < 4, tl.where(lane < 2, a, b), tl.where(lane < 6, c, d))
     radius = tl.sqrt(-2.0 * tl.log(((word >> 12).to(tl.int32).to(tl.float32) + 0.5) * 9.5367431640625e-7))
-    # the second of a pair is the sine, a quarter of a turn behind
+    # the second of a pair is the sine: the cosine of a quarter of a turn less
     return radius * _cosine((word & 0xFFF).to(tl.int32) - 1024 * (element & 1))
 
 
 @triton.jit
 def _poisson(level, normal, peak):
-    """What Poisson noise adds to a whole level; the count is `noise.poisson_quantile`'s."""
+    """Poisson noise of a whole level, in levels; the count is that of `noise.poisson_quantile`."""
     rate = level * (1.0 / 255.0) * peak
     safe = tl.maximum(rate, 0.02)
     root = tl.sqrt(safe)
@@ -79,7 +79,7 @@ def _gray(start, plane, inside, BANDS: tl.constexpr):
 def _levels(
     pixels, sizes, present, kinds, grays, height, width, BANDS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
-    """Mark in int32 [B, 256] which 8-bit levels an image has. Only ones are written, so their order is of no matter."""
+    """Mark the 8-bit levels of each image in int32 [B, 256]. Programs write only ones: their order does not matter."""
     image = tl.program_id(2)
     h, w = image_size(sizes, image)
     top, left = tl.program_id(1) * ROWS, tl.program_id(0) * COLUMNS
@@ -146,7 +146,7 @@ def add_noise(canvas: Canvas, kind: Tensor, strength: Tensor, gray: Tensor, keys
     """Noise of the kind, strength and colour of each image, as `noise.Noise.apply`.
 
     Args:
-        canvas: float32; it is changed in place.
+        canvas: float32, changed in place.
         kind, strength, gray: as in `noise.NoiseRecipe`, on the device.
         keys: of the fields, positions on the device.
 

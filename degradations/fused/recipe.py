@@ -1,7 +1,7 @@
-"""The recipe of a batch on the device, in three launches: all that `SecondOrder.draw` says, to the last bit.
+"""`SecondOrder.draw` on the device in three launches: kernels agree to 1e-6, all else to the last bit.
 
-A lane draws for one sample, by the formulas of the reference; the options lie in small tables, so that one compiled
-kernel serves every configuration.
+A lane draws for one sample, by the formulas of the reference. The options are small tables in memory, so that one
+compiled kernel serves every configuration.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOISE_1, _NOISE_2, _JPEG_1, _JPEG_2 = (
     tl.constexpr(int(p)) for p in (Purpose.NOISE_1, Purpose.NOISE_2, Purpose.JPEG_1, Purpose.JPEG_2)
 )
 _ORDER, _CROP = tl.constexpr(int(Purpose.ORDER)), tl.constexpr(int(Purpose.CROP))
-# where each operation's options begin
+# first place of each operation's options in the table
 _RESIZES, _NOISES, _JPEGS, _FILTER, _END = (tl.constexpr(place) for place in (0, 12, 26, 32, 36))
 _LANES = 32
 
@@ -182,7 +182,7 @@ def _draw(
         tl.store(numbers + (15 + order) * stride, strength, mask=held)
         tl.store(flags + order * stride, gray, mask=held)
 
-    last = settings + _END  # of the last resize: factor, height, width; of the crop: room down and to the right
+    last = settings + _END  # the last resize: factor, height, width; the crop: number of places on each axis
     tl.store(scales + 2 * stride, nothing.to(tl.float64) + tl.load(last), mask=held)
     tl.store(sizes + 4 * stride, nothing + tl.load(last + 1).to(tl.int64), mask=held)
     tl.store(sizes + 4 * stride + 1, nothing + tl.load(last + 2).to(tl.int64), mask=held)
@@ -261,7 +261,7 @@ def draw(
         The recipe and the corners (top, left) of the crops.
     """
     positions, count = keys.positions.contiguous(), len(keys)
-    device, stride = positions.device, -(-count // 16) * 16  # rows begin where wide loads may
+    device, stride = positions.device, -(-count // 16) * 16  # rows are aligned for wide loads
     whole = torch.empty(15, stride, dtype=torch.int64, device=device)
     sizes = torch.empty(3, stride, 2, dtype=torch.int64, device=device)
     numbers = torch.empty(17, stride, device=device)

@@ -19,7 +19,7 @@ _ROWS, _COLUMNS = 16, 64
 
 @triton.jit
 def _first(place, mode, source, target, step):
-    """First source pixel of target pixels on one axis; the fraction behind it, or for area the number of pixels."""
+    """First source pixel of target pixels on one axis, and the fraction beyond it; for area the number of pixels."""
     start = (place * source) // target
     stop = ((place + 1) * source + target - 1) // target
     centre = (place.to(tl.float32) + 0.5) * step - 0.5
@@ -58,7 +58,7 @@ def _resize(
         mode = tl.load(modes + image).to(tl.int32)
         if STEPPED:
             step = tl.load(steps + image)
-            # a size that is kept is a copy, and PyTorch's bilinear takes either axis by itself
+            # an unchanged size is copied; PyTorch's bilinear filter decides that for each axis separately
             same = (h == target_h) & (w == target_w)
             step_y = tl.where(same | ((mode == _BILINEAR) & (h == target_h)), 1.0, step)
             step_x = tl.where(same | ((mode == _BILINEAR) & (w == target_w)), 1.0, step)
@@ -107,6 +107,6 @@ def resize(
     _resize[tiles(out, _ROWS, _COLUMNS, batch * bands)](
         canvas.pixels, canvas.sizes, out.pixels, sizes, mode.contiguous(), canvas.sizes if steps is None else steps,
         bands, height, width, *canvas_size, STEPPED=steps is not None, ROWS=_ROWS, COLUMNS=_COLUMNS,
-        **PLAIN,  # or a coordinate is rounded differently, and a sharp edge moves
+        **PLAIN,  # fused, a coordinate is rounded differently, and a sharp edge moves
     )  # fmt: skip
     return out

@@ -26,7 +26,7 @@ from degradations.values import UNIT
 
 
 def unsupported_reason(config: SecondOrder) -> str:
-    """The option that these kernels do not know, in words; empty where there is none."""
+    """The first option that these kernels do not support, in words; empty if they support all."""
     if config.jpeg != "libjpeg":
         return f"jpeg: {config.jpeg}"
     if config.antialias:
@@ -44,7 +44,7 @@ def apply(config: SecondOrder, canvas: Canvas, recipe: SecondOrderRecipe) -> Can
         recipe: on the device.
 
     Returns:
-        A float32 canvas [B, C, H // scale, W // scale], levels not yet rounded where no JPEG came last.
+        A float32 canvas [B, C, H // scale, W // scale]; levels are not yet rounded unless JPEG came last.
     """
     lq = recipe.lq_size
     keys = recipe.keys
@@ -79,9 +79,9 @@ class Pairing:
     """From clean crops to training pairs: sharpen, degrade, cut.
 
     Args:
-        config: of the degradation, one without an `unsupported_reason`.
+        config: the degradation, without an `unsupported_reason`.
         seed: of the draws. scale: ground truth pixels for one low-quality pixel. side: of the cut, low-quality pixels.
-        sharpen: what is degraded. sharpen_gt: what is the ground truth; it implies the other.
+        sharpen: degrade the sharpened picture. sharpen_gt: the ground truth is sharpened too; it implies the other.
     """
 
     config: SecondOrder

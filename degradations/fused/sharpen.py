@@ -18,7 +18,7 @@ from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, mirror
 from degradations.operations.sharpen import gaussian_taps
 
 _TILE = 64
-_MARGIN = 32  # of the window, on each side
+_MARGIN = 32  # pixels of the window on each side of the tile
 _SCALE = tl.constexpr(256.0)  # on taps, see `fused.blur`
 
 
@@ -39,9 +39,9 @@ def _band(radius: int, device: torch.device) -> Tensor:
 @triton.jit
 def _smooth(source, band, h, w, top, left, width, MARGIN: tl.constexpr, TILE: tl.constexpr):
     """Gaussian of a tile of a plane of whole numbers, mirrored at the borders: [TILE, TILE]."""
-    strip: tl.constexpr = TILE // 2  # of the window's columns: all of them at once would not fit the registers
+    strip: tl.constexpr = TILE // 2  # columns of the window at a time: all of them would not fit the registers
     i, k = tl.arange(0, TILE), tl.arange(0, 2 * TILE)
-    rest: tl.constexpr = 2 * TILE * TILE  # from the high halves of the band to the low ones
+    rest: tl.constexpr = 2 * TILE * TILE  # offset from the high halves of the band to the low ones
     down = band + i[:, None] * (2 * TILE) + k[None, :]
     rows = source + (mirrored(top - MARGIN + k, h, MARGIN) * width)[:, None]
     total = tl.zeros([TILE, TILE], tl.float32)
@@ -58,12 +58,12 @@ def _smooth(source, band, h, w, top, left, width, MARGIN: tl.constexpr, TILE: tl
     return total
 
 
-@triton.jit(do_not_specialize=("bands",))  # aligned rows spare a third of the registers
+@triton.jit(do_not_specialize=("bands",))  # not the width: aligned rows need a third fewer registers
 def _contrast(
     pixels, sizes, gains, masks, band, bands, height, width, weight, threshold,
     MARGIN: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """What full sharpening adds to each pixel, and where there is contrast."""
+    """Gain of full sharpening at each pixel, and the mask of contrast."""
     plane = tl.program_id(2)
     h, w = image_size(sizes, plane // bands)
     top, left = tl.program_id(1) * TILE, tl.program_id(0) * TILE
@@ -79,9 +79,9 @@ def _contrast(
         tl.store(masks + place, (tl.abs(residual) > threshold).to(tl.uint8), mask=inside)
 
 
-@triton.jit(do_not_specialize=("bands",))  # aligned rows spare a third of the registers
+@triton.jit(do_not_specialize=("bands",))  # not the width: aligned rows need a third fewer registers
 def _sharpen(pixels, sizes, gains, masks, band, bands, height, width, MARGIN: tl.constexpr, TILE: tl.constexpr):
-    """Add the gains as far as the smoothed mask lets them; in the place of the gains."""
+    """Add the gains, weighted by the smoothed mask; the result overwrites the gains."""
     plane = tl.program_id(2)
     h, w = image_size(sizes, plane // bands)
     top, left = tl.program_id(1) * TILE, tl.program_id(0) * TILE

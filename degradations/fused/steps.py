@@ -1,7 +1,7 @@
-"""Steps of a general pipeline by the fused kernels: lists of images in, lists of images out.
+"""Fused kernels for the steps of a pipeline: lists of images in, lists of images out.
 
 A general pipeline gathers the images of each step from the batch, so the host knows their sizes; the recipe lies on the
-CPU. What is saved is launches, several for each image, and the waits.
+CPU. This saves several launches for each image, and the waits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FusedStep = Callable[[Canvas, Any, OperationContext], Canvas]
 
 
 def fused_form(operation: Operation[Any]) -> FusedStep | None:
-    """The fused form of an operation with these options; None where there is none."""
+    """The fused form of an operation with these options; None if there is none."""
     match operation:
         case steps.BlurStep() if operation.blur_kernel_size <= LARGEST:
             return _blur

@@ -1,4 +1,4 @@
-"""The switch between the fused kernels and the reference, and what is raised where the kernels are a fault."""
+"""The switch between the fused kernels and the reference, and the errors that are raised if the kernels fail."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from importlib.util import find_spec
 
 SWITCH = "WILDSR_FUSED"
-"""Of the environment: 0 has the reference do everything, for a device or a driver that the kernels break."""
+"""Environment variable; 0 makes the reference do everything, for devices or drivers on which the kernels fail."""
 
 _off: list[str] = []
-"""Why they are off in this process, though the environment leaves them on."""
+"""At most one reason why the kernels are off in this process although the environment leaves them on."""
 
 
 class KernelsUnusable(RuntimeError):
-    """The kernels do not compile here, or they broke the device: a person must say that the reference is to be used."""
+    """The kernels do not compile, or broke the device: the user must choose the reference by the switch."""
 
 
 class DeviceBroken(KernelsUnusable):
@@ -21,7 +21,7 @@ class DeviceBroken(KernelsUnusable):
 
 
 def allowed() -> bool:
-    """Whether the switch leaves the kernels on, as it does where it is not set."""
+    """False if the switch turns the kernels off."""
     value = os.environ.get(SWITCH, "1")
     if value not in ("0", "1"):
         raise ValueError(f"{SWITCH} must be 0 or 1, got {value!r}")
@@ -29,12 +29,12 @@ def allowed() -> bool:
 
 
 def turn_off(reason: str) -> None:
-    """Have the reference do everything in this process from now on."""
+    """Use the reference for everything in this process from now on."""
     _off[:] = [reason]
 
 
-def unavailable() -> str:
-    """Why there are no kernels at all, in words; empty where there are."""
+def unavailable_reason() -> str:
+    """Reason why no kernel can be used at all, in words; empty if they can."""
     if not allowed():
         return f"{SWITCH}=0"
     if _off:

@@ -1,4 +1,4 @@
-"""A trial on the device at hand: small pictures by the kernels and by the reference, before anything is trained."""
+"""Trial of the kernels on a device before training: small pictures are compared with the reference's."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from degradations.operations.operation import NUMBERS, Operation, OperationConte
 from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
 
-HEIGHT, WIDTH, SCALE, SIDE = 80, 96, 2, 32  # multiples of 16, as in training: for them the machine code is the same
+HEIGHT, WIDTH, SCALE, SIDE = 80, 96, 2, 32  # multiples of 16, as in training, for the same machine code
 
 LIMIT = 0.2
-"""The share of values that may be off. Rounding alone turns a coefficient of a JPEG now and then, and with it up to 256
-pixels of one of the pictures; a kernel that is wrong spoils them all."""
+"""Largest share of values that may differ. Rounding alone changes a coefficient of a JPEG now and then, and with it up
+to 256 pixels of one of the pictures; a wrong kernel changes most values."""
 
 
 def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8) -> str:
-    """Why the kernels are not to be trusted on `device`, in words; empty where they do what the reference does.
+    """Try the kernels on `device`: a reason in words if they fail or differ from the reference, else empty.
 
-    It compiles them, which takes a minute where that was never done, and waits for the device.
+    It compiles them, which takes a minute the first time, and waits for the device.
 
     Raises:
         KernelsUnusable: see `explain_failure`.
@@ -63,7 +63,7 @@ def try_step(operation: Operation[Any], device: torch.device, bands: int, count:
 
 
 def explain_failure(error: Exception, device: torch.device) -> str:
-    """A failure of the device or its driver in words: the reference can still make the pairs.
+    """Describe a failure of the device or its driver, after which the reference can still make the pairs.
 
     Raises:
         DeviceBroken: if the device computes nothing more.
@@ -87,22 +87,22 @@ def explain_failure(error: Exception, device: torch.device) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """Kind and reason of a failure; Triton reports each function that a fault lies in as caused by the next one."""
+    """Type and message of the innermost cause; Triton chains an error through every function around it."""
     while error.__cause__:
         error = error.__cause__
     lines = str(error).strip().splitlines() or [""]
-    # where a kernel does not compile, its source stands between the place and the reason
+    # a compile error of Triton has the place first, then the kernel's source, then the reason
     return f"{type(error).__name__}: {lines[-1 if lines[0].startswith('at ') else 0].strip()}"
 
 
 def _is_device_error(error: Exception) -> bool:
-    """Whether it was the device or its driver that refused: of that PyTorch has types, and Triton a beginning."""
+    """True for errors of the device or its driver: types of PyTorch's, and a prefix of Triton's messages."""
     refusals = (torch.AcceleratorError, torch.OutOfMemoryError)
     return isinstance(error, refusals) or (isinstance(error, RuntimeError) and str(error).startswith("Triton Error ["))
 
 
 def _device_computes(device: torch.device) -> bool:
-    """Whether the device still computes. After an illegal access to memory, CUDA refuses a process all that follows."""
+    """True if the device still computes; after an illegal memory access CUDA refuses all further work of a process."""
     try:
         return torch.ones(1, device=device).add(1).item() == 2
     except RuntimeError:
@@ -110,12 +110,12 @@ def _device_computes(device: torch.device) -> bool:
 
 
 def _levels(pictures: Tensor) -> Tensor:
-    """Of float32 in [0, 1], the uint8 levels."""
+    """float32 in [0, 1] -> uint8 levels."""
     return (255 * pictures).round().clamp(0, 255).to(torch.uint8)
 
 
 def compare(wanted: list[Tensor], made: list[Tensor]) -> str:
-    """What is wrong with the pictures `made`, uint8 as those `wanted`; empty where it is not more than rounding."""
+    """Compare the pictures `made` with those `wanted`, both uint8: a reason in words if more than rounding differs."""
     off = max(float(((one.int() - two.int()).abs() > 1).float().mean()) for one, two in zip(wanted, made, strict=True))
     return f"in a trial {100 * off:.0f} % of the values were not the reference's" if off > LIMIT else ""
 

@@ -1,1 +1,1 @@
-"""The operations, in plain PyTorch: each says what is drawn for a sample, and applies it."""
+"""The operations in plain PyTorch: each draws its parameters for each sample, and applies them."""

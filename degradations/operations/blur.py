@@ -16,7 +16,7 @@ from degradations.operations.kernels import PULSE, KernelRecipe
 
 
 def reflected(length: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Index of an axis continued by mirroring about its end pixels (``dcb|abcd|cba``), again and again if need be."""
+    """Indices that continue an axis by mirroring about its end pixels (``dcb|abcd|cba``), repeatedly if it is short."""
     period = max(2 * (length - 1), 1)
     place = torch.arange(-before, length + after, device=device).remainder(period)
     return torch.minimum(place, period - place).clamp_max(length - 1)
@@ -25,7 +25,7 @@ def reflected(length: int, before: int, after: int, device: torch.device) -> Ten
 def reflect_pad(image: Tensor, pad: int) -> Tensor:
     """[C, H, W] -> [C, H + 2 pad, W + 2 pad], mirrored about the border pixels (``dcb|abcd|cba``).
 
-    Images narrower than the margin are mirrored again and again, where `torch.nn.functional.pad` raises.
+    Images narrower than the margin are mirrored repeatedly; `torch.nn.functional.pad` raises for them.
     """
     height, width = image.shape[-2:]
     if pad < min(height, width):
@@ -35,7 +35,7 @@ def reflect_pad(image: Tensor, pad: int) -> Tensor:
 
 
 def fast_length(length: int) -> int:
-    """The smallest even number >= `length` whose prime factors are 2, 3 and 5: a size that FFTs like."""
+    """The smallest even number >= `length` with no prime factors but 2, 3 and 5: a size for which FFTs are fast."""
     while True:
         rest = length
         for prime in (2, 3, 5):

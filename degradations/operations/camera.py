@@ -18,7 +18,7 @@ from degradations.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class CameraRecipe(Recipe):
-    """What a camera does to colours, float32 [B] each: exponent, factors on brightness, contrast and saturation."""
+    """Parameters of a camera, float32 [B] each: exponent, factors on brightness, contrast and saturation."""
 
     gamma: Tensor
     brightness: Tensor

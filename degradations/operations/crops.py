@@ -35,7 +35,7 @@ def paired_crop(lq: Tensor, gt: Tensor, top: Tensor, left: Tensor, lq_size: int,
 
     Args:
         lq: [B, C, h, w]. gt: [B, C, h * scale, w * scale].
-        top, left: int64 [B], from `draw_crops`; best kept on the CPU, since they are read by the host.
+        top, left: int64 [B], from `draw_crops`; best on the CPU, since the host reads them.
         lq_size: side of the crop, low-quality pixels.
         scale: GT pixels for one LQ pixel.
 

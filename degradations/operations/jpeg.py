@@ -219,8 +219,8 @@ class Jpeg:
 
     Args:
         jpeg_range: lowest and highest quality, both included.
-        arithmetic: "libjpeg" for the real thing, "realesrgan" for upstream's DiffJPEG (three bands, real quality).
-        subsampling: of chroma; only libjpeg's arithmetic knows "4:4:4".
+        arithmetic: "libjpeg" is exact, "realesrgan" is upstream's DiffJPEG (three bands, real quality).
+        subsampling: of chroma; "4:4:4" with libjpeg's arithmetic only.
     """
 
     jpeg_range: tuple[float, float] = (30, 95)
@@ -256,7 +256,7 @@ class Jpeg:
 
 
 def _by_shape(images: Sequence[Tensor]) -> Iterable[list[int]]:
-    """Places of images of equal size. Exact arithmetic may be batched freely; nothing else here may."""
+    """Indices of images, grouped by size. Only exact arithmetic may be batched: no result depends on the batch then."""
     groups: dict[torch.Size, list[int]] = {}
     for i, image in enumerate(images):
         groups.setdefault(image.shape, []).append(i)

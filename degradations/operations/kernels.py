@@ -33,7 +33,7 @@ _NAMES = ("iso", "aniso", "gen. iso", "gen. aniso", "plateau iso", "plateau anis
 
 @dataclass(frozen=True, slots=True)
 class KernelRecipe(Recipe):
-    """Blur kernels of a batch and what they were made from.
+    """Blur kernels of a batch and their parameters.
 
     Args:
         kernel: float32 [B, K, K], K odd, sum 1. The only field that `blur` reads.
@@ -54,7 +54,7 @@ class KernelRecipe(Recipe):
     omega: Tensor
 
     def describe(self, i: int) -> str:
-        """Sample `i` in words, empty where nothing is blurred."""
+        """Sample `i` in words; empty if there is no blur."""
         kind = int(self.kind[i])
         if kind == PULSE:
             return ""
@@ -90,7 +90,7 @@ def _low_pass_filters(omega: Tensor, canvas: int) -> Tensor:
     float64.) Radii repeat: a 21 x 21 kernel has 66.
     """
     radii, index, sines = _radii_and_angles(canvas, omega.device, omega.dtype)
-    # not a matrix product: the order of its sums depends on the batch
+    # not a matrix product, whose order of summation depends on the batch
     bessel = (torch.sin(omega * (radii[:, None] * sines)) * sines).mean(-1)
     omega = omega[:, :, 0]
     profile = torch.cat([omega**2 / (4 * math.pi), omega * bessel[:, 1:] / (2 * math.pi * radii[1:])], dim=1)

@@ -36,7 +36,7 @@ class NoiseRecipe(Recipe):
     gray: Tensor
 
     def describe(self, i: int) -> str:
-        """Sample `i` in words, empty where there is no noise."""
+        """Sample `i` in words; empty if there is no noise."""
         kind, strength = int(self.kind[i]), float(self.strength[i])
         if kind == NONE:
             return ""
@@ -166,7 +166,7 @@ class Noise:
         """Add noise `i` to image `i`, float32 [C, H, W] in [0, 1].
 
         Args:
-            keys, purpose: what the noise fields are a function of; fields are made on the images' device.
+            keys, purpose: the key of the noise fields, which are made on the images' device.
         """
         kinds, strengths, grays = recipe.kind.tolist(), recipe.strength.tolist(), recipe.gray.tolist()
         shapes = [(1 if gray else image.shape[0], *image.shape[-2:]) for image, gray in zip(images, grays, strict=True)]

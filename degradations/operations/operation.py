@@ -1,4 +1,4 @@
-"""What an operation of a general pipeline is: a frozen dataclass with a `type`, a `draw` and an `apply`."""
+"""The interface of a pipeline's operations: a frozen dataclass with a `type`, a `draw` and an `apply`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def with_options_of(config: object, operation: Callable[..., T], suffix: str = "
 
 @dataclass(frozen=True, slots=True)
 class OperationContext:
-    """What an operation is given besides its recipe.
+    """Arguments of `Operation.apply` besides images and recipe.
 
     Args:
         keys: of the samples that it is applied to.
@@ -62,4 +62,4 @@ class Operation(ABC, Generic[R]):
 
     @abstractmethod
     def apply(self, images: Sequence[Tensor], recipe: R, context: OperationContext) -> list[Tensor]:
-        """Operate on image `i`, float32 [C, H, W] in [0, 1], as sample `i` of the recipe says."""
+        """Operate on image `i`, float32 [C, H, W] in [0, 1], by sample `i` of the recipe."""

@@ -1,4 +1,4 @@
-"""Real image codecs through Pillow, on the CPU: JPEG and WebP files in memory, once or again and again."""
+"""Real image codecs through Pillow, on the CPU: JPEG and WebP files in memory, saved once or several times."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from degradations.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class CodecRecipe(Recipe):
-    """First quality and step between saves, and how often, int64 [B]; `step` is added before each further save."""
+    """Quality of the first save, step that is added before each further one, and number of saves, int64 [B] each."""
 
     quality: Tensor
     step: Tensor
@@ -32,8 +32,8 @@ class CodecRecipe(Recipe):
         return f"{self.format} {int(self.quality[i])}" + (f" ×{saves}" if saves > 1 else "")
 
 
-def _encode(levels: Tensor, codec: str, quality: int) -> Tensor:
-    """uint8 [C, H, W] on the CPU, C of 1 or 3, to a file and back."""
+def _encode_and_decode(levels: Tensor, codec: str, quality: int) -> Tensor:
+    """Encode and decode uint8 [C, H, W] on the CPU, C of 1 or 3."""
     from PIL import Image  # the only use of Pillow, so that the package works without
 
     channels, height, width = levels.shape
@@ -85,7 +85,7 @@ class Codec(Operation[CodecRecipe]):
         """Code each image; the result is k / 255.
 
         Raises:
-            ValueError: where images are not on the CPU.
+            ValueError: if an image is not on the CPU.
         """
         del context
         low, width = self.quality_range[0], self.quality_range[1] - self.quality_range[0] + 1
@@ -97,6 +97,6 @@ class Codec(Operation[CodecRecipe]):
             for save in range(int(recipe.saves[i])):
                 quality = low + (int(recipe.quality[i]) - low + save * int(recipe.step[i])) % width
                 bands = [levels] if len(levels) == 3 else [band[None] for band in levels]
-                levels = torch.cat([_encode(band, self.format, quality) for band in bands])
+                levels = torch.cat([_encode_and_decode(band, self.format, quality) for band in bands])
             coded.append(levels.to(image.dtype) / 255)
         return coded

@@ -24,7 +24,7 @@ Geometry = Literal["aligned", "realesrgan"]
 
 @dataclass(frozen=True, slots=True)
 class ResizeRecipe(Recipe):
-    """What each image is resized to.
+    """Sizes and filters of a batch.
 
     Args:
         scale: float64 [B], the factor drawn (against the size that the draw is relative to).
@@ -58,7 +58,7 @@ def resize(
         float32 [C, *size]; bicubic overshoots the input's range.
     """
     if size == tuple(image.shape[-2:]):
-        return image  # with a scale too: so does PyTorch on a GPU, where upstream runs, but not its bicubic on a CPU
+        return image  # with a scale too, as PyTorch on a GPU, where upstream runs; its bicubic on a CPU resamples
     if mode == "area":
         return F.adaptive_avg_pool2d(image[None], size)[0]
     if scale is None:
