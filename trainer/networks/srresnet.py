@@ -23,7 +23,7 @@ def conv(channels_in: int, channels_out: int, side: int) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, side, 1, side // 2)
 
 
-def ends(num_in_ch: int, num_out_ch: int, n_channels: int, large: int, small: int) -> dict[str, nn.Module]:
+def outer_layers(num_in_ch: int, num_out_ch: int, n_channels: int, large: int, small: int) -> dict[str, nn.Module]:
     """The parts of SRGAN's generator that are not blocks or shuffles, with kernels of these sides."""
     return {
         "head": nn.Sequential(conv(num_in_ch, n_channels, large), nn.PReLU()),
@@ -57,7 +57,7 @@ class SRResNet(ShuffleGenerator):
     ) -> None:
         super().__init__(
             scale,
-            **ends(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
+            **outer_layers(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
             blocks=(residual_block(block_type, n_channels, small_kernel_size, res_scale) for _ in range(n_blocks)),
             n_channels=n_channels,
             use_icnr=use_icnr,
@@ -85,7 +85,7 @@ class StochasticSRResNet(ShuffleGenerator):
     ) -> None:
         super().__init__(
             scale,
-            **ends(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
+            **outer_layers(num_in_ch, num_out_ch, n_channels, large_kernel_size, small_kernel_size),
             blocks=(NoiseBlock(n_channels, small_kernel_size, noise_dim, res_scale) for _ in range(n_blocks)),
             n_channels=n_channels,
             use_icnr=use_icnr,

@@ -31,7 +31,7 @@ from trainer.images.positions import Positions
 from trainer.images.streaming.dataset import ROWS, Shards, StreamedDataset
 from trainer.images.streaming.order import ShardSchedule, shard_schedule
 from trainer.images.streaming.reader import TrainingStream
-from trainer.images.unreadable import LEAST, UnreadableImages
+from trainer.images.unreadable import LEAST_SAMPLES, UnreadableImages
 from trainer.mistakes import Mistake
 
 SIZES = (3, 9, 1, 5, 7, 2, 6)
@@ -367,11 +367,11 @@ class TestUnreadable:
         unreadable.note(range(100, 109))  # ten in all
         unreadable.agree(said.append)
         assert said[0] == "cannot be read, another picture takes its place: its reason"
-        position = 2 * LEAST
+        position = 2 * LEAST_SAMPLES
         unreadable.note(range(200, 210))
         unreadable.agree(said.append)
         unreadable.note([300])
-        with pytest.raises(Mistake, match=f"21 of {2 * LEAST} pictures"):
+        with pytest.raises(Mistake, match=f"21 of {2 * LEAST_SAMPLES} pictures"):
             unreadable.agree(said.append)
 
 
