@@ -93,7 +93,7 @@ def philox(counter: tuple[Word, Word, Word, Word], key: tuple[int, int]) -> tupl
         key: two ints in [0, 2**32).
 
     Returns:
-        Four words in [0, 2**32), int64 where the counter is a tensor.
+        Four words in [0, 2**32), int64 if the counter is a tensor.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -161,10 +161,10 @@ def _fill_normals(out: Tensor, lanes: Sequence[Tensor]) -> None:
         torch.mul(radius, angle.sin_(), out=out[:, column + 1])
 
 
-def _runs(blocks: Sequence[int], most: int) -> Iterator[list[tuple[int, int, int]]]:
-    """Cut blocks 0 .. blocks[i] of every sample i into runs (i, start, stop), at most `most` blocks at a time."""
+def _runs(blocks: Sequence[int], limit: int) -> Iterator[list[tuple[int, int, int]]]:
+    """Cut blocks 0 .. blocks[i] of every sample i into runs (i, start, stop), at most `limit` blocks at a time."""
     group: list[tuple[int, int, int]] = []
-    room = most
+    room = limit
     for i, count in enumerate(blocks):
         start = 0
         while start < count:
@@ -174,7 +174,7 @@ def _runs(blocks: Sequence[int], most: int) -> Iterator[list[tuple[int, int, int
             start = stop
             if room == 0:
                 yield group
-                group, room = [], most
+                group, room = [], limit
     if group:
         yield group
 

@@ -185,7 +185,7 @@ def kernel_tiles(config: SecondOrder, count: int, seed: int) -> Iterator[Tile]:
         yield Tile(torch.stack([rise, rise + 0.3 * fall, rise + fall]).clamp(0, 1), (drawn.describe(i),))
 
 
-def _enlarged(picture: Tensor, side: int) -> Tensor:
+def _fitted(picture: Tensor, side: int) -> Tensor:
     """Resize to fit side x side: nearest pixels when enlarging, means over areas when shrinking."""
     factor = side / max(picture.shape[-2:])
     height, width = (max(round(length * factor), 1) for length in picture.shape[-2:])
@@ -220,7 +220,7 @@ def make_sheet(tiles: Sequence[Tile], title: str, side: int) -> Image:
     captions = [[line for text in tile.lines for line in _wrap(text, font, side)] for tile in tiles]
     columns = _columns(len(tiles))
     rows = -(-len(tiles) // columns)
-    pictures = [_enlarged(tile.picture, side) for tile in tiles]
+    pictures = [_fitted(tile.picture, side) for tile in tiles]
     spans = [slice(row * columns, (row + 1) * columns) for row in range(rows)]
     heights = [
         max(p.shape[1] for p in pictures[span]) + max(map(len, captions[span])) * _LINE + 2 * _GAP for span in spans

@@ -20,7 +20,7 @@ _PI = tl.constexpr(math.pi)
 
 
 def seed_words(seed: int) -> tuple[int, int]:
-    """Low and high word of a seed as signed numbers, so that every seed makes the same kernel."""
+    """Low and high word of a seed as signed int32, so that all seeds use one compiled kernel."""
     low, high = seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF
     return low - ((low >> 31) << 32), high - ((high >> 31) << 32)
 

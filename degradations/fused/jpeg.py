@@ -116,7 +116,7 @@ def _restore(frequencies, SHIFT: tl.constexpr):
 
 @triton.jit
 def _turned(block):
-    """64 numbers, rows and columns exchanged."""
+    """Transpose a block of 8 x 8, given as 64 numbers."""
     out = ()
     for i in tl.static_range(64):
         out = out + (block[i % 8 * 8 + i // 8],)
@@ -210,7 +210,7 @@ def _code(
 
 @triton.jit
 def _enlarged(plane, y, x, far_y, far_x, stride, bias, narrow):
-    """A chroma plane at full size: jdsample.c's triangle filter, or copies where it has at most two columns."""
+    """A chroma plane at full size: jdsample.c's triangle filter, or copies if it has at most two columns."""
     near = tl.load(plane + y * stride + x).to(tl.int32)
     here = 3 * near + tl.load(plane + far_y * stride + x)
     there = 3 * tl.load(plane + y * stride + far_x).to(tl.int32) + tl.load(plane + far_y * stride + far_x)
@@ -272,7 +272,7 @@ def jpeg(canvas: Canvas, quality: Tensor, chosen: Tensor | None = None) -> Canva
         chosen: bool [B], which images; the others stay as they are.
 
     Returns:
-        A new uint8 canvas of all images, or, where some are chosen, the canvas itself, changed in place.
+        A new uint8 canvas of all images, or, if some are chosen, the canvas itself, changed in place.
     """
     batch, bands, height, width = canvas.pixels.shape
     rows, columns = triton.cdiv(height, 16) * 16, triton.cdiv(width, 16) * 16

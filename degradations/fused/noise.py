@@ -24,7 +24,7 @@ _ROWS, _COLUMNS = 8, 128
 
 @triton.jit
 def _cosine(quarter):
-    """cos of an angle given in 4096ths of a turn, plus half a one: int32 -> float32, within 2e-7."""
+    """Cosine of an angle given in 4096ths of a turn, plus half of one: int32 -> float32, within 2e-7."""
     octant = quarter + 512
     turn = octant >> 10
     angle = ((octant & 1023) - 512).to(tl.float32) + 0.5

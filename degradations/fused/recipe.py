@@ -205,7 +205,7 @@ def _sizes(canvas: int) -> int:
 
 
 def _blur_options(kernels: BlurKernels) -> tuple[float, ...]:
-    """Options of `_blur`; families with the number from which on each is chosen."""
+    """Options of `_blur`; each family follows the uniform number from which on it is chosen."""
     total, running = math.fsum(kernels.kernel_prob), accumulate(kernels.kernel_prob[:-1])
     starts = (-1.0, *(weight / total for weight in running))
     families = (FAMILIES.index(name) for name in kernels.kernel_list)

@@ -239,7 +239,7 @@ class DownsampleNearestStep(Operation[NearestRecipe]):
         return sampled
 
     def _sampled_pixels(self, length: int, device: torch.device) -> Tensor:
-        """Pixels that are kept: every factor-th, or nearest to an even spacing where the factor does not divide."""
+        """Pixels that are kept: every factor-th, or nearest to an even spacing if the factor does not divide."""
         count = max(round(length / self.factor), 1)
         centre = (torch.arange(count, device=device) + 0.5) * (length / count) - 0.5
         return (centre - (self.factor - 1) / 2).round().long().clamp(0, length - 1)

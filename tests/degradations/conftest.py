@@ -48,7 +48,7 @@ def picture() -> Tensor:
 
 @pytest.fixture(scope="session")
 def fused_device() -> torch.device:
-    """Where the fused kernels run: a GPU, or the CPU under Triton's interpreter."""
+    """The device of the fused kernels: a GPU, or the CPU under Triton's interpreter."""
     pytest.importorskip("triton")
     if torch.cuda.is_available():
         return torch.device("cuda")

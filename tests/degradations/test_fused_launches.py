@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def kernels() -> set[str]:
-    """What the package launches, `module.name`: its functions for the compiler that none of the others calls."""
+    """Kernels that the package launches, `module.name`: its compiled functions that no other one calls."""
     compiled: set[str] = set()
     called: set[str] = set()
     for file in (ROOT / "degradations" / "fused").glob("*.py"):

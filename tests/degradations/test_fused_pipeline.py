@@ -234,7 +234,7 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _turned_on() -> Iterator[None]:
-    """What is turned off in a test is on again after it."""
+    """Kernels that a test turns off are on again after it."""
     yield
     switch.turn_off("")
     switch._off.clear()

@@ -88,7 +88,7 @@ def test_draws_of_a_part_are_part_of_the_draws() -> None:
 
 
 def test_each_order_has_options_of_its_own() -> None:
-    """What ends in 2 is the second order's, the rest the first's: every option, none of them at its default."""
+    """Options that end in 2 are the second order's, the rest the first's: every option, none of them at its default."""
     ranges = {"blur_sigma": 0.1, "betag_range": 0.6, "betap_range": 0.8, "resize_range": 0.3, "jpeg_range": 40.0}
     ranges |= {"noise_range": 2.0, "poisson_scale_range": 0.7}
     options: dict[str, object] = {}
