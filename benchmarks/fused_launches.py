@@ -30,7 +30,7 @@ from degradations import Keys, SecondOrder, uniforms
 from degradations.fused import steps as fused_steps
 from degradations.fused.second_order import Pairing
 from degradations.operations import pipeline_steps as steps
-from degradations.operations.operation import NUMBERS, OperationContext
+from degradations.operations.operation import NUMBERS_PER_OPERATION, OperationContext
 
 SHARED = {80: 163 << 10, 90: 227 << 10}
 """Compute capability (A100; H100 and H200) and the bytes of shared memory that a block may have there."""
@@ -140,7 +140,7 @@ def launch_all() -> None:
     for operation in (*blurs, steps.ResizeStep(), steps.FitStep(), steps.NoiseStep(), steps.JpegStep()):
         step = fused_steps.fused_form(operation)
         assert step is not None, f"{operation} has no fused form"
-        recipe = operation.draw(uniforms(keys, 16, NUMBERS))
+        recipe = operation.draw(uniforms(keys, 16, NUMBERS_PER_OPERATION))
         for bands in (3, 1, 4):
             for sides in ((96, 64), (77, 50)):
                 images = [torch.zeros(bands, *sides), torch.zeros(bands, 40, 33)]

@@ -14,12 +14,12 @@ def resident(constant: Tensor, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def constant(values: tuple[int, ...], device: torch.device) -> Tensor:
+def int64_constant(values: tuple[int, ...], device: torch.device) -> Tensor:
     """int64 [len(values)], cached: not to be written to."""
     return resident(torch.tensor(values), device)
 
 
 @lru_cache(maxsize=256)
-def table(values: tuple[float, ...], device: torch.device) -> Tensor:
+def float64_constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     """float64 [len(values)], cached: not to be written to."""
     return resident(torch.tensor(values, dtype=torch.float64), device)

@@ -73,9 +73,9 @@ def _reason(config: Degradation, dtype: torch.dtype, device: torch.device, bands
         return f"pictures are {dtype}, not 8-bit"
     if config.type != "second_order":
         return f"type: {config.type} goes step by step"
-    from degradations.fused.second_order import unsupported_reason as without_kernel  # needs Triton
-    from degradations.fused.trial import trial
+    from degradations.fused.second_order import unsupported_option  # needs Triton
+    from degradations.fused.trial import try_degradation
 
-    if reason := without_kernel(config):
-        return f"there is no kernel for {reason}"
-    return trial(config, device, bands)
+    if option := unsupported_option(config):
+        return f"there is no kernel for {option}"
+    return try_degradation(config, device, bands)

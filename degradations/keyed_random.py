@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from degradations.constants import constant
+from degradations.constants import int64_constant
 
 WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -137,7 +137,7 @@ def uniform_table(keys: Keys, purposes: Sequence[int], count: int) -> Tensor:
     device = keys.positions.device
     shape = (len(purposes), len(keys), -(-count // 4))
     index = torch.arange(shape[2], device=device).expand(shape)
-    purpose = constant(tuple(int(p) for p in purposes), device)[:, None, None].expand(shape)
+    purpose = int64_constant(tuple(int(p) for p in purposes), device)[:, None, None].expand(shape)
     position = keys.positions[:, None].expand(shape)
     lanes = philox((index, position & WORD, position >> 32, purpose), _key(keys.seed))
     return _to_unit(torch.stack(lanes, dim=-1).flatten(2)[..., :count])

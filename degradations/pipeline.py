@@ -19,7 +19,7 @@ from degradations.keyed_random import Keys, Purpose, choose, uniform_table, unif
 from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.noise import quantise
-from degradations.operations.operation import NUMBERS, OperationContext
+from degradations.operations.operation import NUMBERS_PER_OPERATION, OperationContext
 from degradations.operations.pipeline_steps import (
     BlurStep,
     DownsampleNearestStep,
@@ -173,7 +173,7 @@ class Pipeline:
         leaves = self.operations()
         order, applied = self._plan(keys)
         purposes = [Purpose.PIPELINE + 2 * s for s in range(len(leaves))]
-        table = uniform_table(keys, purposes, NUMBERS)
+        table = uniform_table(keys, purposes, NUMBERS_PER_OPERATION)
         return PipelineRecipe(
             order=order,
             applied=applied,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_probability, check_scale
-from degradations.constants import constant
+from degradations.constants import int64_constant
 from degradations.keyed_random import Keys, Purpose, uniform_table
 from degradations.operations.blur import blur
 from degradations.operations.jpeg import Arithmetic, Jpeg, JpegRecipe
@@ -31,7 +31,7 @@ STAGES = (
     Purpose.BLUR_2, Purpose.RESIZE_2, Purpose.NOISE_2, Purpose.JPEG_2,
     Purpose.RESIZE_3, Purpose.SINC, Purpose.ORDER,
 )  # fmt: skip
-NUMBERS = 12  # uniform numbers for each stage
+NUMBERS_PER_STAGE = 12  # uniform numbers for each stage
 # `draws: batch` shares what Real-ESRGAN draws once for a batch: these columns of each stage's numbers
 _SHARED = {
     Purpose.RESIZE_1: slice(None),
@@ -202,7 +202,7 @@ class SecondOrder:
             ValueError: if a side is not a multiple of the scale.
         """
         check_scale(height, width, scale)
-        table = uniform_table(keys, STAGES, NUMBERS)
+        table = uniform_table(keys, STAGES, NUMBERS_PER_STAGE)
         if self.draws == "batch":
             for purpose, columns in _SHARED.items():
                 row = STAGES.index(purpose)
@@ -210,7 +210,7 @@ class SecondOrder:
         u = dict(zip(STAGES, table, strict=True))
         blur1, resize1, noise1, jpeg1 = self.first()
         blur2, resize2, noise2, jpeg2, sinc = self.second()
-        lq = constant((height // scale, width // scale), table.device)
+        lq = int64_constant((height // scale, width // scale), table.device)
         return SecondOrderRecipe(
             blur1=blur1.draw(u[Purpose.BLUR_1]),
             resize1=resize1.draw(u[Purpose.RESIZE_1], height, width),

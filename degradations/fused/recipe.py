@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from degradations.constants import table
+from degradations.constants import float64_constant
 from degradations.fused.canvas import PLAIN
 from degradations.fused.draws import build_kernels, seed_words, words
 from degradations.keyed_random import Keys, Purpose
@@ -267,7 +267,7 @@ def draw(
     numbers = torch.empty(17, stride, device=device)
     scales = torch.empty(3, stride, dtype=torch.float64, device=device)
     flags = torch.empty(3, stride, dtype=torch.bool, device=device)
-    options = (table(part, device) for part in _options(config, height, width, scale, side))
+    options = (float64_constant(part, device) for part in _options(config, height, width, scale, side))
     _draw[(triton.cdiv(count, _LANES),)](
         positions, *options, whole, sizes, numbers, scales, flags, *seed_words(keys.seed), count, stride,
         SHARED=config.draws == "batch", LANES=_LANES, num_warps=1, **PLAIN,

@@ -25,7 +25,7 @@ from degradations.second_order import SecondOrder, SecondOrderRecipe
 from degradations.values import UNIT
 
 
-def unsupported_reason(config: SecondOrder) -> str:
+def unsupported_option(config: SecondOrder) -> str:
     """The first option that these kernels do not support, in words; empty if they support all."""
     if config.jpeg != "libjpeg":
         return f"jpeg: {config.jpeg}"
@@ -79,7 +79,7 @@ class Pairing:
     """From clean crops to training pairs: sharpen, degrade, cut.
 
     Args:
-        config: the degradation, without an `unsupported_reason`.
+        config: the degradation, without an `unsupported_option`.
         seed: of the draws. scale: ground truth pixels for one low-quality pixel. side: of the cut, low-quality pixels.
         sharpen: degrade the sharpened picture. sharpen_gt: the ground truth is sharpened too; it implies the other.
     """
@@ -92,8 +92,8 @@ class Pairing:
     sharpen_gt: bool = False
 
     def __post_init__(self) -> None:
-        if reason := unsupported_reason(self.config):
-            raise ValueError(f"no fused kernel for {reason}")
+        if option := unsupported_option(self.config):
+            raise ValueError(f"no fused kernel for {option}")
 
     def __call__(self, pictures: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of a batch.

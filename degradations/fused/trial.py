@@ -14,7 +14,7 @@ from degradations.fused.second_order import Pairing
 from degradations.fused.switch import SWITCH, DeviceBroken, KernelsUnusable
 from degradations.keyed_random import Keys, Purpose, uniforms
 from degradations.operations.crops import draw_crops, paired_crop
-from degradations.operations.operation import NUMBERS, Operation, OperationContext
+from degradations.operations.operation import NUMBERS_PER_OPERATION, Operation, OperationContext
 from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
 
@@ -25,7 +25,7 @@ LIMIT = 0.2
 to 256 pixels of one of the pictures; a wrong kernel changes most values."""
 
 
-def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8) -> str:
+def try_degradation(config: SecondOrder, device: torch.device, bands: int, count: int = 8) -> str:
     """Try the kernels on `device`: a reason in words if they fail or differ from the reference, else empty.
 
     It compiles them, which takes a minute the first time, and waits for the device.
@@ -47,12 +47,12 @@ def trial(config: SecondOrder, device: torch.device, bands: int, count: int = 8)
 
 
 def try_step(operation: Operation[Any], device: torch.device, bands: int, count: int = 8) -> str:
-    """`trial` of one operation of a general pipeline, which has a fused form."""
+    """`try_degradation` of one operation of a general pipeline, which has a fused form."""
     step, keys = steps.fused_form(operation), Keys(0, torch.arange(count))
     assert step is not None
     images = list(_pictures(count, bands) / 255)
     context = OperationContext(keys, Purpose.PIPELINE + 1, (HEIGHT // 2, WIDTH // 2))
-    recipe = operation.draw(uniforms(keys, Purpose.PIPELINE, NUMBERS))
+    recipe = operation.draw(uniforms(keys, Purpose.PIPELINE, NUMBERS_PER_OPERATION))
     try:
         there = [image.to(device) for image in images]
         made = [_levels(image.cpu()).flatten() for image in steps.run(operation, step, there, recipe, context)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from degradations.constants import constant
+from degradations.constants import int64_constant
 from degradations.keyed_random import Keys, Purpose, uniforms
 
 
@@ -25,7 +25,7 @@ def draw_crops(keys: Keys, lq_height: int, lq_width: int, lq_size: int) -> tuple
     """
     if not 0 < lq_size <= min(lq_height, lq_width):
         raise ValueError(f"lq_size must be in 1..{min(lq_height, lq_width)} for {lq_height}x{lq_width}, got {lq_size}")
-    room = constant((lq_height - lq_size + 1, lq_width - lq_size + 1), keys.positions.device)
+    room = int64_constant((lq_height - lq_size + 1, lq_width - lq_size + 1), keys.positions.device)
     top, left = (uniforms(keys, Purpose.CROP, 2).double() * room).floor().to(torch.int64).unbind(1)
     return top, left
 

@@ -15,7 +15,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from degradations.constants import resident
-from degradations.operations.jpeg_tables import CHROMA, LUMA
+from degradations.operations.jpeg_tables import CHROMA_QUANTISATION, LUMA_QUANTISATION
 from degradations.precision import unrounded
 
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -26,7 +26,7 @@ _TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Orthonormal DCT-II [8, 8], luma table (transposed, as upstream), chroma table, RGB -> YCC and back."""
     rows = [[math.cos((2 * x + 1) * u * math.pi / 16) * (0.5 if u else 0.125**0.5) for x in range(8)] for u in range(8)]
-    tables = (rows, list(zip(*LUMA, strict=True)), CHROMA, _TO_YCC, _TO_RGB)
+    tables = (rows, list(zip(*LUMA_QUANTISATION, strict=True)), CHROMA_QUANTISATION, _TO_YCC, _TO_RGB)
     dct, luma, chroma, to_ycc, to_rgb = (resident(torch.tensor(t, dtype=torch.float32), device) for t in tables)
     return unrounded(dct), luma, chroma, unrounded(to_ycc), unrounded(to_rgb)
 

@@ -25,7 +25,7 @@ from degradations.checks import check_range
 from degradations.constants import resident
 from degradations.keyed_random import between
 from degradations.operations.diffjpeg import diffjpeg
-from degradations.operations.jpeg_tables import CHROMA, ISLOW_DCT, LUMA
+from degradations.operations.jpeg_tables import CHROMA_QUANTISATION, ISLOW_DCT, LUMA_QUANTISATION
 from degradations.precision import no_autocast, unrounded
 from degradations.recipes import Recipe
 
@@ -59,7 +59,7 @@ def quality_tables(device: torch.device) -> Tensor:
     """Quantisation tables of all qualities (jcparam.c, baseline): float32 [101, 2, 8, 8], luma and chroma."""
     quality = torch.arange(101)
     percent = torch.where(quality < 50, 5000 // quality.clamp_min(1), 200 - 2 * quality)
-    base = torch.tensor([LUMA, CHROMA])
+    base = torch.tensor([LUMA_QUANTISATION, CHROMA_QUANTISATION])
     steps = (base * percent[:, None, None, None] + 50) // 100
     return resident(steps.clamp(1, 255).float(), device)
 

@@ -1,7 +1,7 @@
 """Constant tables of JPEG: quantisation (ITU-T T.81, Annex K.1) and libjpeg's integer DCT."""
 
 # rows are vertical frequencies, columns horizontal ones
-LUMA = (
+LUMA_QUANTISATION = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -11,7 +11,7 @@ LUMA = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-CHROMA = (
+CHROMA_QUANTISATION = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from degradations.checks import check_probability, check_range, check_weights
-from degradations.constants import constant, resident
+from degradations.constants import int64_constant, resident
 from degradations.keyed_random import between, choose
 from degradations.recipes import Recipe
 
@@ -182,7 +182,7 @@ class BlurOptions:
     def draw_kernels(self, u: Tensor, blur_prob: float = 1.0) -> KernelRecipe:
         """Kernels from uniform numbers, float32 [B, 10] or more columns in (0, 1); a pulse with 1 - `blur_prob`."""
         size = _draw_size(u[:, 0], self.blur_kernel_size)
-        numbers = constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
+        numbers = int64_constant(tuple(FAMILIES.index(name) for name in self.kernel_list), u.device)
         kind = numbers[choose(u[:, 2], self.kernel_prob)]
         plateau = kind // 2 == 2
         low = torch.where(plateau, self.betap_range[0], self.betag_range[0])

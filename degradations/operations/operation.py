@@ -13,7 +13,7 @@ from degradations.checks import check_probability
 from degradations.keyed_random import Keys
 from degradations.recipes import Recipe
 
-NUMBERS = 12  # uniform numbers that an operation may use for its parameters
+NUMBERS_PER_OPERATION = 12  # uniform numbers that an operation may use for its parameters
 
 R = TypeVar("R", bound=Recipe)
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class Operation(ABC, Generic[R]):
 
     @abstractmethod
     def draw(self, u: Tensor) -> R:
-        """Parameters from uniform numbers, float32 [B, NUMBERS] in (0, 1)."""
+        """Parameters from uniform numbers, float32 [B, NUMBERS_PER_OPERATION] in (0, 1)."""
 
     @abstractmethod
     def apply(self, images: Sequence[Tensor], recipe: R, context: OperationContext) -> list[Tensor]:

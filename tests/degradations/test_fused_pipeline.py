@@ -28,7 +28,7 @@ from degradations.fused import dispatch, switch
 from degradations.fused import second_order as batched
 from degradations.fused import steps as fused_steps
 from degradations.fused.canvas import Canvas
-from degradations.fused.trial import compare, explain_failure, trial, try_step
+from degradations.fused.trial import compare, explain_failure, try_degradation, try_step
 from degradations.operations import pipeline_steps as steps
 from degradations.operations.camera import Camera
 from degradations.operations.operation import Operation, OperationContext
@@ -141,7 +141,7 @@ def test_the_recipe_is_the_references(
 @pytest.mark.parametrize("bands", [1, 3])
 def test_which_pictures_are_taken(bands: int, fused_device: torch.device) -> None:
     assert not eligible.supports(SecondOrder(), torch.zeros(1, bands, 8, 8, dtype=torch.uint8))
-    assert trial(SecondOrder(), fused_device, bands, count=1) == ""
+    assert try_degradation(SecondOrder(), fused_device, bands, count=1) == ""
 
 
 def test_a_step_of_a_pipeline_is_tried(fused_device: torch.device) -> None:
@@ -155,7 +155,7 @@ def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device)
         r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
     )
     with pytest.raises(switch.KernelsUnusable, match=sentence):
-        trial(SecondOrder(jpeg="realesrgan"), fused_device, 3)
+        try_degradation(SecondOrder(jpeg="realesrgan"), fused_device, 3)
 
 
 CPU = torch.device("cpu")
@@ -212,7 +212,7 @@ def test_kernels_that_break_the_device() -> None:
     """A device that computes nothing after the failure, as a GPU after an illegal access."""
     sentence = r"^No fused kernels .* in a trial on meta they failed: \w+: .+ Start it again with WILDSR_FUSED=0 "
     with pytest.raises(switch.DeviceBroken, match=sentence):
-        trial(SecondOrder(), torch.device("meta"), 3)
+        try_degradation(SecondOrder(), torch.device("meta"), 3)
 
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from degradations.operations import jpeg, noise
 from degradations.operations.camera import Camera
 from degradations.operations.correlated_noise import CorrelatedNoise, Speckle
 from degradations.operations.kernels import BlurKernels
-from degradations.operations.operation import NUMBERS, Operation, OperationContext
+from degradations.operations.operation import NUMBERS_PER_OPERATION, Operation, OperationContext
 from degradations.operations.pipeline_steps import (
     BlurStep,
     DownsampleNearestStep,
@@ -42,7 +42,7 @@ def keys(count: int, seed: int = 0) -> Keys:
 
 def run(step: Operation, images: Tensor, seed: int = 0) -> list[Tensor]:
     """One operation alone."""
-    recipe = step.draw(uniforms(keys(len(images), seed), 16, NUMBERS))
+    recipe = step.draw(uniforms(keys(len(images), seed), 16, NUMBERS_PER_OPERATION))
     return step.apply(list(images), recipe, OperationContext(keys(len(images), seed), 17, (8, 8)))
 
 
@@ -56,11 +56,11 @@ def test_every_operation_is_per_sample_and_replayable(picture: Tensor) -> None:
             assert a.shape[0] == 3
         alone = step.apply(
             [images[1]],
-            step.draw(uniforms(keys(3), 16, NUMBERS)).select(1),
+            step.draw(uniforms(keys(3), 16, NUMBERS_PER_OPERATION)).select(1),
             OperationContext(Keys(0, torch.tensor([1])), 17, (8, 8)),
         )
         assert torch.equal(alone[0], first[1]), kind
-        assert step.draw(uniforms(keys(3), 16, NUMBERS)).describe(0), kind
+        assert step.draw(uniforms(keys(3), 16, NUMBERS_PER_OPERATION)).describe(0), kind
         with pytest.raises(ValueError, match="prob"):
             kind(prob=1.5)
 
@@ -126,7 +126,7 @@ def test_each_operation_has_keys_of_its_own(picture: Tensor) -> None:
     recipe = config.draw(keys(4), 32, 40, 1)
     out = list(images)
     for s in (0, 1):
-        drawn = grain.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS))
+        drawn = grain.draw(uniforms(keys(4), 16 + 2 * s, NUMBERS_PER_OPERATION))
         assert torch.equal(recipe.steps[s].gray, drawn.gray)
         assert torch.equal(recipe.steps[s].strength, drawn.strength)
         out = grain.apply(out, drawn, OperationContext(keys(4), 17 + 2 * s, (32, 40)))
@@ -168,7 +168,7 @@ NOISES = {
     ],
 )
 def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation: noise.Noise) -> None:
-    u = uniforms(keys(60), 16, NUMBERS)
+    u = uniforms(keys(60), 16, NUMBERS_PER_OPERATION)
     drawn, wanted = step.draw(u), operation.draw(u)
     for name, value in wanted.as_dict().items():
         assert torch.equal(drawn.as_dict()[name], value), name
@@ -177,7 +177,9 @@ def test_options_of_a_step_are_those_of_its_operation(step: Operation, operation
 def test_a_resize_leaves_eight_pixels_a_side() -> None:
     images = [torch.zeros(3, 40, 12), torch.zeros(3, 5, 200)]
     step, context = ResizeStep(), OperationContext(keys(2), 17, (1, 1))
-    recipe = replace(step.draw(torch.full((2, NUMBERS), 0.5)), scale=torch.tensor([0.1, 0.1], dtype=torch.float64))
+    recipe = replace(
+        step.draw(torch.full((2, NUMBERS_PER_OPERATION), 0.5)), scale=torch.tensor([0.1, 0.1], dtype=torch.float64)
+    )
     assert step.sizes(images, recipe, context) == [(8, 8), (5, 20)]
 
 
@@ -240,7 +242,7 @@ def test_a_camera_draws_each_of_its_numbers(picture: Tensor) -> None:
     camera = Camera(
         gamma_range=(2, 2), brightness_range=(0.9, 0.9), contrast_range=(0.5, 0.5), saturation_range=(0.01, 0.01)
     )
-    recipe = camera.draw(torch.full((1, NUMBERS), 0.5))
+    recipe = camera.draw(torch.full((1, NUMBERS_PER_OPERATION), 0.5))
     drawn = (recipe.gamma, recipe.brightness, recipe.contrast, recipe.saturation)
     assert torch.allclose(torch.cat(drawn), torch.tensor([2, 0.9, 0.5, 0.01]))
     bright = picture * 0.9
@@ -269,7 +271,7 @@ def test_codecs_are_pillows(codec: str, picture: Tensor) -> None:
 
 def test_a_codec_draws_whole_ranges_and_steps_through_them(picture: Tensor) -> None:
     codec, context = Codec(format="jpeg", quality_range=(30, 32), saves=(1, 3)), OperationContext(keys(1), 17, (8, 8))
-    drawn = codec.draw(uniforms(keys(200), 16, NUMBERS))
+    drawn = codec.draw(uniforms(keys(200), 16, NUMBERS_PER_OPERATION))
     assert drawn.quality.unique().tolist() == [30, 31, 32]
     assert drawn.step.unique().tolist() == [0, 1, 2]
     assert drawn.saves.unique().tolist() == [1, 2, 3]
