@@ -277,7 +277,7 @@ def test_validation_measures_the_live_weights_until_the_average_begins(tiny: Cal
         x.generator.set_rate(step, STEPS)
         train_step(x, pairs)
         x.state.advance(x.batch.global_size)
-        shown, live = (x.validator(net, step).figures for net in (x.state.ema.ema_model, x.generator.net))
+        shown, live = (x.validator(net, step).metrics for net in (x.state.ema.ema_model, x.generator.net))
         assert (shown == live) == (step <= 3)
 
 

@@ -1,4 +1,4 @@
-"""The names under which the training reports; those of a validation are `ValidationConfig.figures`."""
+"""The names under which the training reports; those of a validation are `ValidationConfig.metric_names`."""
 
 from trainer.adversarial.config import AdversarialConfig
 from trainer.losses import LossesConfig
