@@ -37,7 +37,7 @@ def kernels() -> set[str]:
 
 
 def test_every_kernel_can_be_launched() -> None:
-    """In every form that a training can meet: bound, specialised, compiled to Triton's intermediate language."""
+    """In every form that occurs in training: bound, specialised, compiled to Triton's intermediate language."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(ROOT)
     command = [sys.executable, str(ROOT / "benchmarks" / "fused_launches.py")]

@@ -120,7 +120,7 @@ UNUSUAL = SecondOrder(
 def test_the_recipe_is_the_references(
     config: SecondOrder, seed: int, count: int, size: tuple[int, int], scale: int, fused_device: torch.device
 ) -> None:
-    """To the last bit, all but the blur kernels."""
+    """All numbers but those of blur kernels agree to the last bit."""
     keys = Keys(seed, torch.arange(count).flip(0) * 3_000_000_007)
     wanted = config.draw(keys, *size, scale).as_dict()
     recipe, corners = batched.draw(config, Keys(seed, keys.positions.to(fused_device)), *size, scale, 8)
@@ -149,7 +149,7 @@ def test_a_step_of_a_pipeline_is_tried(fused_device: torch.device) -> None:
 
 
 def test_kernels_that_cannot_be_launched_end_the_run(fused_device: torch.device) -> None:
-    """A fault before anything is on the device: nobody should train slowly for it unawares."""
+    """A failure before the launch is raised: falling back to the reference would hide it by slow training."""
     sentence = (
         rf"^The fused kernels .* cannot be compiled or launched for {fused_device} by Triton [\d.]+: ValueError: no "
         r"fused kernel for jpeg: realesrgan\. Until that is mended, start again with WILDSR_FUSED=0 .* pairs\.$"
@@ -242,7 +242,7 @@ def _turned_on() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_turned_on")
 def test_kernels_turned_off() -> None:
-    """In the middle of a process, whatever was known of them before."""
+    """In the middle of a process, whatever reasons were cached before."""
     gpu, pipeline = torch.device("cuda"), Pipeline(steps=(steps.FitStep(antialias=True), Camera(prob=0.7), Camera()))
     said = "step by step: fit, camera by the reference (there is no kernel for it)"
     assert eligible.describe_path(pipeline, torch.uint8, gpu, 3) == said
@@ -359,7 +359,7 @@ def test_hundreds_of_recipes(bands: int, picture: Tensor) -> None:
 @on_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_no_wait_and_a_graph(picture: Tensor) -> None:
-    """Nothing waits for the device, and a captured call replayed with other samples is the call itself."""
+    """No call synchronises, and a captured call replayed with other samples gives what a direct call gives."""
     pairing = batched.Pairing(config=SecondOrder(), seed=5, scale=4, side=16, sharpen_gt=True)
     clean, positions = crops(picture, 8, 3, 96, 128).cuda(), torch.arange(8, device="cuda")
     pairing(clean, positions)  # compiles, and fills the tables

@@ -92,7 +92,7 @@ def composite(pictures: Sequence[Tensor], bands: Bands, reference: int = -1) -> 
     ]
     by = chosen[reference]
     limits = torch.quantile(by.flatten(1)[:, :: max(1, by[0].numel() // SAMPLED)], LIMITS, dim=1)
-    low, high = limits[0, :, None, None], limits[1, :, None, None]
+    low, high = rearrange(limits, "limit band -> limit band 1 1")
     shares = [(picture - low) / (high - low).clamp(min=1e-6) for picture in chosen]
     return [(share.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1) for share in shares]
 
