@@ -15,7 +15,7 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from trainer.pairs.pool import Layout, PairShape, Pool, plan_route
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 SHAPE = PairShape((3, 64, 64), (3, 256, 256))
 PER_PROCESS, SLOTS = 12, 180
@@ -54,7 +54,7 @@ def timed(accelerator: Accelerator) -> str:
     world, device = accelerator.num_processes, accelerator.device
     layout = Layout(SLOTS * world, PER_PROCESS, PER_PROCESS, accelerator.process_index, world)
     pool = Pool(layout, SHAPE, seed=0, device=device)
-    fresh = Pairs(
+    fresh = PairBatch(
         torch.zeros(PER_PROCESS, *SHAPE.lq, dtype=torch.uint8, device=device),
         torch.zeros(PER_PROCESS, *SHAPE.gt, dtype=torch.uint8, device=device),
         torch.zeros(PER_PROCESS, dtype=torch.int64, device=device),

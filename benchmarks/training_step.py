@@ -47,7 +47,7 @@ from trainer.networks.layers.spectral_norm import advance
 from trainer.networks.rrdb import RRDBNet
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN
 from trainer.pairs.side_stream import SideStream
-from trainer.pairs.synthesis import Pairs, Synthesis
+from trainer.pairs.synthesis import PairBatch, Synthesis
 
 
 def random_vgg(width: int) -> dict[str, Tensor]:
@@ -84,11 +84,11 @@ class AdversarialTraining:
         optimizers = tuple(make(net.parameters()) for make, net in zip(adam, (generator, critic), strict=True))
         return cls(generator, critic, PerceptualDistance(vgg, config).to(device), AdversarialLoss(), optimizers)
 
-    def steps(self, pairs: Iterator[Pairs], accumulation: int, half: bool) -> None:
+    def steps(self, pairs: Iterator[PairBatch], accumulation: int, half: bool) -> None:
         """One step from the next `accumulation` micro-batches."""
         self.step(list(islice(pairs, accumulation)), half)
 
-    def step(self, pairs: list[Pairs], half: bool) -> None:
+    def step(self, pairs: list[PairBatch], half: bool) -> None:
         """Train both networks on the micro-batches of one step."""
         device, accumulation = pairs[0].lq.device, len(pairs)
         precision = torch.autocast(device.type, torch.bfloat16, enabled=half)
@@ -116,13 +116,13 @@ class AdversarialTraining:
         self.optimizers[1].step()
 
 
-def made(synthesis: Synthesis, crops: Tensor, device: torch.device) -> Iterator[Pairs]:
-    """Pairs from crops on the host, new positions each time, without end."""
+def made(synthesis: Synthesis, crops: Tensor, device: torch.device) -> Iterator[PairBatch]:
+    """PairBatch from crops on the host, new positions each time, without end."""
     for start in count(step=len(crops)):
-        yield synthesis.pairs(crops.to(device, non_blocking=True), torch.arange(start, start + len(crops)))
+        yield synthesis.synthesize(crops.to(device, non_blocking=True), torch.arange(start, start + len(crops)))
 
 
-def made_beside(pairs: Iterator[Pairs], device: torch.device) -> Iterator[Pairs]:
+def made_beside(pairs: Iterator[PairBatch], device: torch.device) -> Iterator[PairBatch]:
     """The same pairs, made on a stream of their own."""
     stream = SideStream(device)
     while True:
@@ -148,7 +148,7 @@ def timed(step: Callable[[], object], rounds: int, device: torch.device) -> floa
     return median(a.elapsed_time(b) for a, b in pairwise(events))
 
 
-def fitting(training: AdversarialTraining, pairs: Callable[[int], Pairs], batch: int, half: bool) -> int:
+def fitting(training: AdversarialTraining, pairs: Callable[[int], PairBatch], batch: int, half: bool) -> int:
     """The largest micro-batch, a half, a quarter, ... of the batch, for which the memory suffices."""
     micro = batch
     while True:

@@ -7,8 +7,8 @@ either resize, sinc filter, JPEG or JPEG, resize, sinc filter; then 8 bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -64,6 +64,24 @@ class SecondOrderRecipe(DegradationRecipe):
     resize3: ResizeRecipe
     sinc: KernelRecipe
     jpeg_last: Tensor
+
+    def with_kernels(self, kernels: Mapping[str, Tensor]) -> SecondOrderRecipe:
+        """This recipe with kernels that were made elsewhere, float32 [B, K, K], by Real-ESRGAN's names.
+
+        Args:
+            kernels: any of ``kernel1``, ``kernel2`` (where `second_blur_prob` drew a second blur) and ``sinc_kernel``.
+
+        Raises:
+            ValueError: if a name is another one.
+        """
+        stages = {"kernel1": "blur1", "kernel2": "blur2", "sinc_kernel": "sinc"}
+        if unknown := kernels.keys() - stages.keys():
+            raise ValueError(f"kernels are called {', '.join(stages)}, got {', '.join(sorted(unknown))}")
+        changed = {
+            stages[name]: getattr(self, stages[name]).with_kernel(kernel, keep_pulses=name == "kernel2")
+            for name, kernel in kernels.items()
+        }
+        return replace(self, **changed)
 
     def caption(self, i: int) -> str:
         """Sample `i` in words: one part for each order and one for the end, separated by ``|``."""

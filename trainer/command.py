@@ -1,4 +1,4 @@
-"""What the options of the command line do."""
+"""The actions of the command line: print, check, dry run, train."""
 
 import os
 from argparse import Namespace
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from trainer.building.accelerator import make_accelerator
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.loader import dump_config, load_config
@@ -17,7 +18,6 @@ from trainer.distributed.ranks import on_main
 from trainer.distributed.waiting import WATCH
 from trainer.dry_run import dry_run
 from trainer.files.paths import check_path
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble, check
 from trainer.lifecycle.check_folder import check_folder, move_aside, stop_before_start
 from trainer.lifecycle.compare_ranks import compare_start

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from trainer.distributed.agreement import Decision
@@ -13,98 +14,100 @@ from trainer.lifecycle.banner import banner
 from trainer.lifecycle.finish import dump, end, saved_first
 from trainer.lifecycle.start import begin
 from trainer.mistakes import Mistake
+from trainer.pairs.digest import digest
 from trainer.pairs.feed import Feed
 from trainer.state import IN_PRETRAINING, Best
-from trainer.steps import Report, train_step
+from trainer.telemetry.intervals import Due
 from trainer.validation.sample_sheet import save_png
 from trainer.validation.validator import better
 
 
-def fit(x: Experiment) -> None:
+def fit(run: Experiment) -> None:
     """Train to the last step or to a stop that all ranks agree on; the newest checkpoint is complete at all times."""
+    model, state = run.model, run.state
     with WATCH.phase("beginning", grace=GRACE):
-        begin(x)
-    x.telemetry.say(banner(x))
-    pairs = x.pairs()
-    verdict = agree(x, pairs)
-    while x.state.step < x.config.max_train_steps:
-        if verdict.stop:
+        begin(run)
+    run.telemetry.say(banner(run))
+    feed = run.open_feed()
+    decision = agree(run, feed)
+    while state.step < run.config.max_train_steps:
+        if decision.stop:
             break
-        for player in x.state.players.values():
-            player.set_rate(x.state.step, x.config.max_train_steps)
-        with WATCH.phase("taking a step", lambda: f"step {x.state.step + 1}", grace=HANGS):
-            report = train_step(x, pairs)
+        with WATCH.phase("taking a step", lambda: f"step {state.step + 1}", grace=HANGS):
+            for pictures in feed.take_step():
+                model.feed_data(pictures)
+            if run.config.telemetry.digest:
+                run.telemetry.add_digest(torch.stack([digest(pairs) for pairs in model.fed]).sum())
+            due = run.intervals.due(state.step + 1)
+            report = model.optimize_parameters(state.step + 1, measure_update=due.report)
         # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
-        with WATCH.phase("ending a step", lambda: f"step {x.state.step}", grace=HANGS):
-            verdict = conclude(x, report, pairs)
+        with WATCH.phase("ending a step", lambda: f"step {state.step}", grace=HANGS):
+            run.telemetry.add(report)
+            decision = conclude(run, due, agree(run, feed))
     with WATCH.phase("ending the run", grace=SLOW):
-        end(x, verdict.stop)
+        end(run, decision.stop)
 
 
-def agree(x: Experiment, pairs: Feed) -> Decision:
-    """Read the pictures of the coming step, and hear whether every rank has its own and none is to stop. Collective."""
-    if x.state.step < x.config.max_train_steps:
+def agree(run: Experiment, feed: Feed) -> Decision:
+    """Read the pictures of the coming step; agree whether every rank has its own and none is to stop. Collective."""
+    if run.state.step < run.config.max_train_steps:
         try:
-            pairs.read_step()
+            feed.read_step()
         except (GivenUp, Mistake) as absent:
-            x.control.absent = absent
-    return x.control.agree(x.skips.read(x.state.diverging()))
+            run.control.absent = absent
+    return run.control.agree(run.skips.read(run.state.diverging()))
 
 
-def conclude(x: Experiment, report: Report, pairs: Feed) -> Decision:
-    """All that follows a step, of which `report` tells; what the ranks agree on."""
-    x.telemetry.add(report)
-    x.keep_watched(report)
-    x.state.advance(x.batch.global_size)
-    due = x.cadence.at(x.state.step)
-    verdict = agree(x, pairs)
-    if due.report or verdict.stop:
-        x.telemetry.report(x.state.step, x.state.rates())
-        x.saver.look()
-    improved = due.validate and validate(x)
-    x.telemetry.publish(x.state.step)
-    if verdict.skipped >= x.config.max_skipped:
-        assert pairs.last is not None, "a step was skipped before any pair was made"
-        skipped = max(verdict.skipped, int(x.state.diverging()))  # what the ranks agreed on may be some steps old
-        dump(x, skipped, pairs.last)
-    if due.report or verdict.stop:
-        with saved_first(x):
-            x.unreadable.agree(x.telemetry.say)
+def conclude(run: Experiment, due: Due, decision: Decision) -> Decision:
+    """What is due after a step: report, validation, checkpoint; Failure, with a dump, where the run diverges."""
+    state, telemetry = run.state, run.telemetry
+    reports = due.report or bool(decision.stop)
+    if reports:
+        telemetry.report(state.step, state.rates())
+        run.saver.look()
+    improved = due.validate and validate(run)
+    telemetry.publish(state.step)
+    if decision.skipped >= run.config.max_skipped:
+        # what the ranks agreed on may be some steps old
+        dump(run, max(decision.skipped, int(state.diverging())))
+    if reports:
+        with saved_first(run):
+            run.unreadable.agree(telemetry.say)
     # A save that was put off falls on a report too: what is summed up for one is in no checkpoint.
-    if (due.report and x.saver.due(due.checkpoint or improved)) or verdict.stop:
-        with x.telemetry.watch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
-            x.saver.save()
-    return verdict
+    if (due.report and run.saver.due(due.checkpoint or improved)) or decision.stop:
+        with telemetry.stopwatch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
+            run.saver.save()
+    return decision
 
 
-def validate(x: Experiment) -> bool:
-    """Measure the smoothed generator, show it, and say whether it is to be kept as the best so far."""
-    assert x.validator is not None, "validation is due without anything to validate on"
-    with x.telemetry.watch.host("validation"), WATCH.phase("validating", grace=SLOW):
-        outcome = x.validator(x.state.ema.ema_model, x.state.step, save_result=partial(keep_result, x))
+def validate(run: Experiment) -> bool:
+    """Measure the averaged generator, show it, and step the plateaus; True if it is to be kept as the best so far."""
+    assert run.validator is not None, "validation is due without anything to validate on"
+    with run.telemetry.stopwatch.host("validation"), WATCH.phase("validating", grace=SLOW):
+        outcome = run.validator(run.state.ema.ema_model, run.state.step, save_result=partial(keep_result, run))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
-        with x.disk.writing("the sheet of samples"):
-            save_png(outcome.sheet, x.folder.samples / f"step-{x.state.step:08d}.png")
+        with run.disk.writing("the sheet of samples"):
+            save_png(outcome.sheet, run.folder.samples / f"step-{run.state.step:08d}.png")
     for why in outcome.drawing_errors:
-        x.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
-    x.telemetry.note(outcome.metrics, pictures)
-    x.watch_plateaus(outcome.metrics)
-    metric, measured = x.validator.config.best_by, x.validator.fingerprint
+        run.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
+    run.telemetry.note(outcome.metrics, pictures)
+    run.model.step_plateaus(outcome.metrics)
+    metric, measured = run.validator.config.best_by, run.validator.fingerprint
     if metric is None:
         return False
-    if x.phase(x.state.step - 1).pretrain:
+    if run.model.phase(run.state.step - 1).pretrain:
         measured += IN_PRETRAINING
     value = outcome.metrics[f"validation/{metric}"]
-    best = x.state.best if x.state.best and x.state.best.measured == measured else None  # else begun with another
-    if not better(value, best.value if best else -math.inf) or x.saver.skipping():  # which is not saved, see `due`
+    best = run.state.best if run.state.best and run.state.best.measured == measured else None  # else begun with another
+    if not better(value, best.value if best else -math.inf) or run.saver.skipping():  # which is not saved, see `due`
         return False
-    x.state.best = Best(metric, value, x.state.step, measured)
-    return x.config.checkpoints.keep_best
+    run.state.best = Best(metric, value, run.state.step, measured)
+    return run.config.checkpoints.keep_best
 
 
-def keep_result(x: Experiment, name: str, picture: Tensor) -> None:
+def keep_result(run: Experiment, name: str, picture: Tensor) -> None:
     """Save the result of a validation, uint8 [3, H, W], under its relative name: on the rank that made it."""
-    folder = x.folder.samples / f"step-{x.state.step:08d}"
-    with x.disk.writing("the results of a validation"):
+    folder = run.folder.samples / f"step-{run.state.step:08d}"
+    with run.disk.writing("the results of a validation"):
         save_png(picture, folder / f"{name}.png")

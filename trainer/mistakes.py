@@ -1,4 +1,4 @@
-"""What went wrong, said in one sentence: by a person (status 2), or in the run (status 1)."""
+"""Errors in one sentence: a person's (Mistake, status 2), and the run's (Failure, status 1)."""
 
 import difflib
 from collections.abc import Callable

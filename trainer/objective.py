@@ -1,4 +1,4 @@
-"""What each player minimises: pure functions from a batch to named terms."""
+"""The loss of each network: pure functions from a batch to named terms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -94,7 +94,7 @@ class Saver:
         """
         if self.accelerator.num_processes == 1:
             return
-        networks = {name: player.net for name, player in self.state.players.items()}
+        networks = {name: learner.net for name, learner in self.state.learners.items()}
         networks["generator_ema"] = self.state.ema.ema_model
         sums: list[int] = torch.stack([checksum(net.parameters()) for net in networks.values()]).tolist()
         newest = "none yet" if self.saved is None else f"of step {self.saved}"

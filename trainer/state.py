@@ -1,4 +1,4 @@
-"""What a run cannot derive: the one object whose parts go into a checkpoint, by name."""
+"""The state of a training: what a checkpoint holds, by name; everything else follows from the configuration."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.adversarial.adaptive_d import AdaptiveD
 from trainer.optim.learner import Learner
-from trainer.optim.plateau_metrics import Watched
+from trainer.optim.plateau_metrics import PlateauMeans
 from trainer.pairs.stream import Stream
 
 VERSION = 1
@@ -38,36 +38,30 @@ class TrainState:
     discriminator: Learner | None
     ema: EMA
     stream: Stream
-    restraint: AdaptiveD | None = None
-    watched: Watched | None = None
+    adaptive_d: AdaptiveD | None = None
+    plateau_means: PlateauMeans | None = None
     step: int = 0
     best: Best | None = None
     unreadable: set[int] = field(default_factory=set)
 
     @property
-    def players(self) -> dict[str, Learner]:
+    def learners(self) -> dict[str, Learner]:
         """Who plays, by the name that a checkpoint has for it."""
         others = {"discriminator": self.discriminator} if self.discriminator else {}
         return {"generator": self.generator, **others}
 
     def rates(self) -> dict[str, float]:
         """Every player's present learning rate and the average's decay (0: it is a copy yet), for a report."""
-        rates = {f"{name}/learning_rate": player.learning_rate for name, player in self.players.items()}
+        rates = {f"{name}/learning_rate": learner.learning_rate for name, learner in self.learners.items()}
         return {**rates, "ema/decay": float(self.ema.get_current_decay())}
 
     def skipped_in_a_row(self) -> Tensor:
         """Steps without a finite gradient that the unluckier player has had in a row, a scalar on the device."""
-        return torch.stack([player.skipped_in_a_row for player in self.players.values()]).max()
+        return torch.stack([learner.skipped_in_a_row for learner in self.learners.values()]).max()
 
     def diverging(self) -> Tensor:
         """Those of them that count towards `max_skipped`: in fp16 only where the loss scale cannot fall."""
-        return torch.stack([player.diverging for player in self.players.values()]).max()
-
-    def advance(self, positions: int) -> None:
-        """Count one optimizer step, made of `positions` fresh pairs, and let the average follow."""
-        self.ema.update()
-        self.stream.position += positions
-        self.step += 1
+        return torch.stack([learner.diverging for learner in self.learners.values()]).max()
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """Everything to save, as named state dicts; the two generators are tensors under upstream's keys."""
@@ -76,15 +70,15 @@ class TrainState:
             "step": self.step,
             "best": self.best and asdict(self.best),
             "ema_updates": int(self.ema.step),
-            "players": {name: player.progress() for name, player in self.players.items()},
-            "lead": self.restraint.lead.item() if self.restraint else None,
-            "watched": self.watched and self.watched.progress(),
+            "players": {name: learner.progress() for name, learner in self.learners.items()},
+            "lead": self.adaptive_d.margin.item() if self.adaptive_d else None,
+            "watched": self.plateau_means and self.plateau_means.progress(),
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
         parts = {"generator_ema": self.ema.ema_model.state_dict(), "progress": progress}
-        for name, player in self.players.items():
-            parts |= player.parts(name)
+        for name, learner in self.learners.items():
+            parts |= learner.parts(name)
         return parts
 
     def load(self, parts: dict[str, dict[str, Any]]) -> None:
@@ -92,12 +86,12 @@ class TrainState:
         progress = parts["progress"]
         if progress["version"] != VERSION:
             raise ValueError(f"its format is version {progress['version']}, this program reads {VERSION}")
-        for name, player in self.players.items():
-            player.load(name, parts, progress["players"][name])
-        if self.restraint and progress.get("lead") is not None:  # it was not kept while nothing was restrained
-            self.restraint.lead.fill_(progress["lead"])
-        if self.watched and progress.get("watched"):  # which a run without a plateau has none of
-            self.watched.load(progress["watched"])
+        for name, learner in self.learners.items():
+            learner.load(name, parts, progress["players"][name])
+        if self.adaptive_d and progress.get("lead") is not None:  # it was not kept while nothing was restrained
+            self.adaptive_d.margin.fill_(progress["lead"])
+        if self.plateau_means and progress.get("watched"):  # which a run without a plateau has none of
+            self.plateau_means.load(progress["watched"])
         self.ema.ema_model.load_state_dict(parts["generator_ema"])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))

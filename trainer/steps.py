@@ -1,6 +1,6 @@
-"""One optimizer step of each player that learns at it."""
+"""One optimizer step of each network that learns at it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -8,125 +8,148 @@ import torch
 from torch import Tensor, nn
 
 from trainer.adversarial.phases import Phase
-from trainer.experiment import Experiment
+from trainer.base_model import BaseModel
 from trainer.images.levels import unit
 from trainer.losses.adversarial import R1Penalty
 from trainer.networks.layers.noise import noise_inputs
 from trainer.networks.layers.spectral_norm import advance
 from trainer.objective import Terms, logits_of, weighted_sum
 from trainer.optim.compiling import uncompiled
-from trainer.pairs.digest import digest
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 Report = dict[str, Tensor]
+"""Scalars on the device, by their names in metrics.jsonl."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the discriminator judges after the generator's step: a micro-batch's results, and real pictures."""
+class Judged:
+    """A micro-batch of what the discriminator learns to tell apart: results of the generator, and real pictures.
+
+    Both float [b, C, H, W], the results without gradient.
+    """
 
     fake: Tensor
     real: Tensor
 
 
-def train_step(x: Experiment, pairs: Iterator[Pairs]) -> Report:
-    """The generator's step over all micro-batches, then the discriminator's; what to report, on the device."""
-    phase = x.phase(x.state.step)
-    seen, report = generator_step(x, phase, pairs)
+class MicroBatchMeans:
+    """Means of scalars over the micro-batches of a step, on the device."""
+
+    def __init__(self, accumulation: int) -> None:
+        self.accumulation, self.report = accumulation, Report()
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Add one micro-batch's value."""
+        self.report[name] = self.report.get(name, 0) + value.detach() / self.accumulation
+
+    def add_loss(self, name: str, loss: Tensor, terms: Terms) -> None:
+        """Add a micro-batch's loss, and its terms before weighting as `{name}_{term}`."""
+        self.add(name, loss)
+        for term, part in terms.items():
+            self.add(f"{name}_{term}", part.value)
+
+
+def train_step(model: BaseModel, pairs: Sequence[PairBatch], measure_update: bool = False) -> Report:
+    """The generator's step over all micro-batches, then the discriminator's; what to report, on the device.
+
+    `measure_update` also reports how far the step moved the weights, which takes a copy of them.
+    """
+    phase = model.phase(model.state.step)
+    judged, report = generator_step(model, phase, pairs, measure_update)
     if phase.train_discriminator:
-        report |= discriminator_step(x, seen)
-    if x.config.adversarial:
-        report["training/pretrain_phase"] = _constant(x, phase.pretrain)
-        report["training/adv_loss_weight"] = _constant(x, x.config.adversarial.loss.weight * phase.adversarial)
+        report |= discriminator_step(model, judged, measure_update)
+    if model.config.adversarial:
+        report["training/pretrain_phase"] = _constant(model, phase.pretrain)
+        weight = model.config.adversarial.loss.weight * phase.adversarial
+        report["training/adv_loss_weight"] = _constant(model, weight)
     return report
 
 
-def generator_step(x: Experiment, phase: Phase, pairs: Iterator[Pairs]) -> tuple[list[Seen], Report]:
+def generator_step(
+    model: BaseModel, phase: Phase, pairs: Sequence[PairBatch], measure_update: bool = False
+) -> tuple[list[Judged], Report]:
     """The generator against its objective; the discriminator only judges, and no gradient of it remains."""
-    seen: list[Seen] = []
-    report: Report = {}
-    of = x.batch.accumulation
-    critic = x.discriminator.net if x.discriminator else None
-    with frozen(critic):
-        for number in range(of):
-            pair = next(pairs)
-            if x.config.telemetry.digest:
-                x.telemetry.add_digest(digest(pair))
-            x.seed_generators(number, "generator")
-            targets = x.targets(pair)
-            with x.generator.micro_batch(number, of) if phase.train_generator else torch.no_grad():
-                result = x.generator.ddp(unit(pair.lq), *noise_inputs(x.generator.net, x.keys(number)))
+    judged: list[Judged] = []
+    generator, accumulation = model.generator, len(pairs)
+    means = MicroBatchMeans(accumulation)
+    discriminator = model.discriminator.net if model.discriminator else None
+    with frozen(discriminator):
+        for number, pair in enumerate(pairs):
+            model.seed_generators(number, "generator")
+            targets = model.targets(pair)
+            with generator.micro_batch(number, accumulation) if phase.train_generator else torch.no_grad():
+                noise = noise_inputs(generator.net, model.keys(number, len(pair.lq)))
+                result = generator.ddp(unit(pair.lq), *noise)
                 if phase.train_generator:
-                    with x.accelerator.autocast():
-                        terms = x.objective.generator(result, targets, phase, critic)
+                    with model.accelerator.autocast():
+                        terms = model.objective.generator(result, targets, phase, discriminator)
                     loss = weighted_sum(terms)
-                    x.generator.backward(loss / of)
-                    _add(report, "training/loss", loss, terms, of)
-            for name, picture in (("saturated_share", result.detach()), ("saturated_share_gt", targets.pixel)):
-                report[f"training/{name}"] = report.get(f"training/{name}", 0) + saturated(picture) / of
+                    generator.backward(loss / accumulation)
+                    means.add_loss("training/loss", loss, terms)
+            model.output = result.detach()
+            means.add("training/saturated_share", saturated(model.output))
+            means.add("training/saturated_share_gt", saturated(targets.pixel))
             if phase.train_discriminator:
-                seen.append(Seen(result.detach(), targets.adversarial))
+                judged.append(Judged(model.output, targets.adversarial))
+    report = means.report
     if phase.train_generator:
-        norm, moved = update(x, "generator")
+        norm, moved = update(model, "generator", measure_update)
         report |= {"training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float(), **moved}
-    return seen, report
+    return judged, report
 
 
-def discriminator_step(x: Experiment, seen: list[Seen]) -> Report:
+def discriminator_step(model: BaseModel, judged: Sequence[Judged], measure_update: bool = False) -> Report:
     """The discriminator against what the generator made in its step, before that step changed it."""
-    player, config = x.discriminator, x.config.adversarial
-    assert player is not None
+    discriminator, config = model.discriminator, model.config.adversarial
+    assert discriminator is not None
     assert config is not None
-    report: Report = {}
-    of = len(seen)
-    advance(player.net)  # one power iteration per step, whatever the ranks and micro-batches
-    penalty = config.r1 if config.r1 and config.r1.due(x.state.step - max(0, config.g_pretrain_steps)) else None
-    for number, batch in enumerate(seen):
-        x.seed_generators(number, "discriminator")
-        with player.micro_batch(number, of):
-            on_real, on_fake = logits_of(player.ddp, batch.real, batch.fake)
-            terms = x.objective.discriminator(on_real, on_fake)
+    accumulation, means = len(judged), MicroBatchMeans(len(judged))
+    advance(discriminator.net)  # one power iteration per step, whatever the ranks and micro-batches
+    own_step = model.state.step - max(0, config.g_pretrain_steps)
+    penalty = config.r1 if config.r1 and config.r1.due(own_step) else None
+    for number, batch in enumerate(judged):
+        model.seed_generators(number, "discriminator")
+        with discriminator.micro_batch(number, accumulation):
+            on_real, on_fake = logits_of(discriminator.ddp, batch.real, batch.fake)
+            terms = model.objective.discriminator(on_real, on_fake)
             loss = weighted_sum(terms)
-            _add(report, "discriminator/loss", loss, terms, of)
+            means.add_loss("discriminator/loss", loss, terms)
             if penalty:
-                value = penalised(penalty, player.net, batch.real)
+                value = penalised(penalty, discriminator.net, batch.real)
                 loss = loss + value
-                once = value.detach() / penalty.interval / of  # as it is, not as it counts
-                report["discriminator/r1_penalty"] = report.get("discriminator/r1_penalty", 0) + once
-            player.backward(loss / of)
-        for name, logits in (("discriminator/D(y)_prob", on_real), ("discriminator/D(G(x))_prob", on_fake)):
-            report[name] = report.get(name, 0) + config.loss.probability(logits) / of
-    hold = None
-    if x.state.restraint:
-        hold = x.state.restraint.hold(report["discriminator/D(y)_prob"], report["discriminator/D(G(x))_prob"])
-        report["discriminator/paused"] = hold
-    norm, moved = update(x, "discriminator", hold)
+                means.add("discriminator/r1_penalty", value / penalty.interval)  # as it is, not as it counts
+            discriminator.backward(loss / accumulation)
+        means.add("discriminator/D(y)_prob", config.loss.probability(on_real))
+        means.add("discriminator/D(G(x))_prob", config.loss.probability(on_fake))
+    report, pause = means.report, None
+    if model.state.adaptive_d:
+        pause = model.state.adaptive_d.pause(report["discriminator/D(y)_prob"], report["discriminator/D(G(x))_prob"])
+        report["discriminator/paused"] = pause
+    norm, moved = update(model, "discriminator", measure_update, pause)
     return report | {"discriminator/grad_norm": norm, **moved}
 
 
-def penalised(penalty: R1Penalty, critic: nn.Module, real: Tensor) -> Tensor:
-    """R1 by a forward of its own, in float32 and not compiled, for `critic` bare.
+def penalised(penalty: R1Penalty, discriminator: nn.Module, real: Tensor) -> Tensor:
+    """R1 by a forward of its own, in float32 and not compiled, for a bare discriminator.
 
     In bf16 its gradient, a second derivative, would be off by up to a quarter; compiled code has none.
     """
     real = real.detach().requires_grad_()
-    with uncompiled():
-        return penalty(type(critic).forward(critic, real), real)  # the class's: Accelerate wraps the object's own
+    with uncompiled():  # and the class's forward: Accelerate wraps the object's own
+        return penalty(type(discriminator).forward(discriminator, real), real)
 
 
-def update(x: Experiment, name: str, hold: Tensor | None = None) -> tuple[Tensor, Report]:
-    """A player's step: its gradient's norm, and its loss scale, if any; at the last step before a report, how far the
-    weights moved too.
-
-    That only then, because to know it takes a copy of the weights.
-    """
-    player = x.state.players[name]
-    report = {f"{name}/loss_scale": player.scale.value} if player.scale else {}
-    if not x.cadence.at(x.state.step + 1).report:
-        return player.step(hold), report
-    before = player.weights()
-    norm = player.step(hold)
-    return norm, {**report, f"{name}/update_ratio": player.moved_since(before)}
+def update(
+    model: BaseModel, name: str, measure_update: bool = False, pause: Tensor | None = None
+) -> tuple[Tensor, Report]:
+    """The optimizer step of a network: its gradient's norm, its loss scale, if any, and how far its weights moved."""
+    learner = model.state.learners[name]
+    report = {f"{name}/loss_scale": learner.scale.value} if learner.scale else {}
+    if not measure_update:
+        return learner.step(pause), report
+    before = learner.weights()
+    norm = learner.step(pause)
+    return norm, {**report, f"{name}/update_ratio": learner.update_ratio(before)}
 
 
 def saturated(picture: Tensor) -> Tensor:
@@ -147,11 +170,5 @@ def frozen(net: nn.Module | None) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _add(report: Report, name: str, loss: Tensor, terms: Terms, of: int) -> None:
-    """Add a micro-batch's loss, and its terms before weighting, to the means over the step."""
-    for key, value in {name: loss, **{f"{name}_{term}": part.value for term, part in terms.items()}}.items():
-        report[key] = report.get(key, 0) + value.detach() / of
-
-
-def _constant(x: Experiment, value: float) -> Tensor:
-    return torch.full((), float(value), device=x.accelerator.device)
+def _constant(model: BaseModel, value: float) -> Tensor:
+    return torch.full((), float(value), device=model.accelerator.device)

@@ -26,7 +26,7 @@ from degradations.keyed_random import between, choose
 from degradations.recipes import Recipe
 
 FAMILIES = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
-SINC, PULSE = 6, 7  # kinds after the six families
+SINC, PULSE, GIVEN = 6, 7, 8  # kinds after the six families
 SMALLEST = 7
 _NAMES = ("iso", "aniso", "gen. iso", "gen. aniso", "plateau iso", "plateau aniso", "sinc")
 
@@ -37,7 +37,7 @@ class KernelRecipe(Recipe):
 
     Args:
         kernel: float32 [B, K, K], K odd, sum 1. The only field that `blur` reads.
-        kind: int64 [B], index into `FAMILIES`, or `SINC`, or `PULSE` (no blur).
+        kind: int64 [B], index into `FAMILIES`, or `SINC`, `PULSE` (no blur) or `GIVEN` (not drawn here).
         size: int64 [B], odd, at most K.
         sigma_x, sigma_y: float32 [B], pixels. theta: float32 [B], radians.
         beta: float32 [B], shape of generalised and plateau kernels.
@@ -53,11 +53,28 @@ class KernelRecipe(Recipe):
     beta: Tensor
     omega: Tensor
 
+    def with_kernel(self, kernel: Tensor, *, keep_pulses: bool = False) -> KernelRecipe:
+        """This recipe with other kernels, float32 [B, K, K]; with `keep_pulses` only where there is a blur."""
+        nothing = torch.zeros_like(self.sigma_x)
+        kind = torch.full_like(self.kind, GIVEN)
+        return KernelRecipe(
+            kernel=kernel.to(self.kernel),
+            kind=torch.where(self.kind == PULSE, self.kind, kind) if keep_pulses else kind,
+            size=torch.full_like(self.size, kernel.shape[-1]),
+            sigma_x=nothing,
+            sigma_y=nothing,
+            theta=nothing,
+            beta=nothing,
+            omega=nothing,
+        )
+
     def describe(self, i: int) -> str:
         """Sample `i` in words; empty if there is no blur."""
         kind = int(self.kind[i])
         if kind == PULSE:
             return ""
+        if kind == GIVEN:
+            return f"blur {int(self.size[i])} given"
         text = f"blur {int(self.size[i])} {_NAMES[kind]} "
         if kind == SINC:
             return text + f"ω{float(self.omega[i]) / math.pi:.2f}π"

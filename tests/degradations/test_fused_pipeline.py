@@ -81,7 +81,7 @@ def test_the_trainers_pairs(picture: Tensor, fused_device: torch.device) -> None
     )
     positions = 11 + torch.arange(64 if torch.cuda.is_available() else 1)
     clean = crops(picture, len(positions), 3, 32, 32)
-    got, wanted = made_by.fused(clean.to(fused_device), positions), made_by.pairs(clean, positions)
+    got, wanted = made_by.synthesize_fused(clean.to(fused_device), positions), made_by.synthesize(clean, positions)
     assert torch.equal(got.gt.cpu(), wanted.gt)
     assert torch.equal(got.positions.cpu(), positions)
     assert (got.lq.cpu() != wanted.lq).float().mean() < (0.02 if len(positions) == 1 else 0.06)
@@ -403,7 +403,7 @@ def test_pairs_that_the_trainer_makes_on_a_stream_of_their_own(picture: Tensor) 
     synthesis = pytest.importorskip("trainer.pairs.synthesis", exc_type=ImportError)
     made_by = synthesis.Synthesis(SecondOrder(), seed=4, scale=4, gt_size=64, gt_usm=True)
     clean, batches = crops(picture, 8, 3, 96, 128).pin_memory(), [torch.arange(8) + 8 * i for i in range(12)]
-    wanted = [made_by.pairs(clean.cuda(), positions) for positions in batches]
+    wanted = [made_by.synthesize(clean.cuda(), positions) for positions in batches]
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     got = []

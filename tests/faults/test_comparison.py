@@ -1,7 +1,7 @@
 """What every rank reads or computes for itself, where it is not the same: named, before anything comes of it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,12 @@ import trainer.lifecycle.compare_ranks
 import trainer.loop
 from tests.faults.forked import TINY, Job, Work
 from tests.faults.nodes import SMALL, network, with_other_rate
+from trainer.base_model import BaseModel
+from trainer.building.launcher_environment import check_launcher
 from trainer.checkpoints.store import Checkpoints
 from trainer.distributed.comparison import checksum, told_apart
-from trainer.experiment import Experiment
-from trainer.lifecycle.launcher_environment import check_launcher
 from trainer.mistakes import Mistake
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 from trainer.run import main
 from trainer.steps import Report, train_step
 
@@ -59,15 +59,15 @@ def test_an_output_dir_that_ranks_do_not_share_is_told_before_they_train(tmp_pat
 
 
 def test_a_weight_that_one_rank_holds_otherwise_ends_the_run_with_the_last_good_checkpoint(tmp_path: Path) -> None:
-    def wrong(x: Experiment, pairs: Iterator[Pairs]) -> Report:
-        report = train_step(x, pairs)
-        if x.state.step == 2:
-            next(x.generator.net.parameters()).data.view(-1)[0] += 1e-6
+    def wrong(model: BaseModel, pairs: Sequence[PairBatch], measure_update: bool) -> Report:
+        report = train_step(model, pairs, measure_update)
+        if model.state.step == 2:
+            next(model.generator.net.parameters()).data.view(-1)[0] += 1e-6
         return report
 
     def work(arguments: Sequence[str]) -> int:
         if os.environ["RANK"] == "1":
-            trainer.loop.train_step = wrong
+            trainer.models.train_step = wrong
         return main(arguments)
 
     codes, said = ended(tmp_path, work, f"output_dir={tmp_path}", "checkpoints.checkpointing_steps=2")

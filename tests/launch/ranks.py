@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 
+from tests.driving import Driver
+from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
+from trainer.lifecycle.start import fill_pool
 from trainer.run import main
-from trainer.steps import train_step
 
 TINY = Path(__file__).with_name("tiny.yaml")
 STEPS = 3
@@ -43,14 +44,13 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
     accelerator = make_accelerator(config := load_config(RunConfig, TINY))
     torch.manual_seed(accelerator.process_index)
     experiment = assemble(config, accelerator)
-    before = checksum(experiment.generator.net)
-    experiment.fill_pool()
-    pairs = experiment.pairs()
+    before = checksum(experiment.model.generator.net)
+    fill_pool(experiment)
+    driver = Driver(experiment)
     for step in range(STEPS):
-        experiment.generator.set_rate(step, STEPS)
-        train_step(experiment, pairs)
-        experiment.state.advance(experiment.batch.global_size)
-    after, average = checksum(experiment.generator.net), checksum(experiment.state.ema.ema_model)
+        experiment.model.generator.set_rate(step, STEPS)
+        driver.step()
+    after, average = checksum(experiment.model.generator.net), checksum(experiment.state.ema.ema_model)
     return {"before": gather_object([before]), "after": gather_object([after]), "average": gather_object([average])}
 
 
@@ -58,22 +58,21 @@ def game(per_device: int) -> tuple[Experiment, dict[str, list[float]]]:
     """Some steps of a game whose discriminator is held at some of them: what this rank saw, and all decided."""
     config = load_config(RunConfig, TINY, [*GAME, f"batch.per_device={per_device}"])
     x = assemble(config, make_accelerator(config))
-    x.fill_pool()
-    pairs, seen = x.pairs(), {"own": [], "lead": [], "paused": []}
+    fill_pool(x)
+    driver, seen = Driver(x), {"own": [], "lead": [], "paused": []}
     for step in range(GAME_STEPS):
-        for player in x.state.players.values():
+        for player in x.state.learners.values():
             player.set_rate(step + 2, 100)  # past the warm-up
-        report = train_step(x, pairs)
-        x.state.advance(x.batch.global_size)
+        report = driver.step()
         seen["own"].append((report["discriminator/D(y)_prob"] - report["discriminator/D(G(x))_prob"]).item())
-        seen["lead"].append(x.state.restraint.lead.item())
+        seen["lead"].append(x.state.adaptive_d.margin.item())
         seen["paused"].append(report["discriminator/paused"].item())
     return x, seen
 
 
 def networks(x: Experiment) -> dict[str, dict[str, torch.Tensor]]:
     """Both players' state dicts: the discriminator's has its power iterations too."""
-    return {name: player.net.state_dict() for name, player in x.state.players.items()}
+    return {name: player.net.state_dict() for name, player in x.state.learners.items()}
 
 
 def game_of_all_ranks(answers: str) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def game_of_all_ranks(answers: str) -> dict[str, Any]:
     x, seen = game(per_device=1)
     if x.accelerator.is_main_process:
         torch.save(networks(x), Path(answers, "game.pt"))
-    sums = {name: gather_object([checksum(player.net)]) for name, player in x.state.players.items()}
+    sums = {name: gather_object([checksum(player.net)]) for name, player in x.state.learners.items()}
     return {**{name: gather_object([values]) for name, values in seen.items()}, **sums}
 
 

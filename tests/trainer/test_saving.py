@@ -49,7 +49,9 @@ def train(saver: Saver, steps: int = 1, value: float = 1.0) -> None:
         loss = player.ddp(torch.full((1, 3, 5, 5), value)).square().mean()
         player.accelerator.backward(loss)
         player.step()
-        saver.state.advance(positions=4)
+        saver.state.ema.update()
+        saver.state.stream.position += 4
+        saver.state.step += 1
 
 
 def fail_to_write(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

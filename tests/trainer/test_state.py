@@ -27,7 +27,9 @@ def train(s: TrainState, steps: int) -> None:
         picture = torch.linspace(0, 1, 75).reshape(1, 3, 5, 5) + 0.01 * s.step
         s.generator.accelerator.backward(s.generator.ddp(picture).square().mean())
         s.generator.step()
-        s.advance(positions=4)
+        s.ema.update()
+        s.stream.position += 4
+        s.step += 1
 
 
 def equal(one: Any, other: Any) -> bool:

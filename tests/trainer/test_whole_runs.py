@@ -17,14 +17,15 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from torch import Tensor
 
+from tests.driving import Driver
+from trainer.building.accelerator import make_accelerator
 from trainer.config.metric_names import figures_of_training
 from trainer.config.schema import RunConfig
 from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
+from trainer.lifecycle.start import fill_pool
 from trainer.loop import fit
-from trainer.steps import train_step
 
 STEPS, PRETRAIN, RAMP, VALIDATE = 24, 8, 6, 2
 STOPS = (8, 11, 16)
@@ -62,7 +63,7 @@ class Watched(StopConsensus):
 
     def agree(self, skipped: int) -> Decision:
         verdict, step = super().agree(skipped), self.x.state.step
-        self.live[step] = flat(self.x.generator.net)
+        self.live[step] = flat(self.x.model.generator.net)
         self.average[step] = flat(self.x.state.ema.ema_model)
         return replace(verdict, stop="signal") if step == self.stop else verdict
 
@@ -270,14 +271,13 @@ def test_the_average_begins_where_it_should_and_follows_its_decay(run: Run, powe
 def test_validation_measures_the_live_weights_until_the_average_begins(tiny: Callable[..., RunConfig]) -> None:
     config = tiny(*GAME, "ema={decay: 0.8, update_after_step: 2}", "optimizer.learning_rate=1e-2")
     x = assemble(config, make_accelerator(config))
-    x.fill_pool()
-    pairs = x.pairs()
+    fill_pool(x)
+    driver = Driver(x)
     assert x.validator is not None
     for step in range(1, 5):
-        x.generator.set_rate(step, STEPS)
-        train_step(x, pairs)
-        x.state.advance(x.batch.global_size)
-        shown, live = (x.validator(net, step).metrics for net in (x.state.ema.ema_model, x.generator.net))
+        x.model.generator.set_rate(step, STEPS)
+        driver.step()
+        shown, live = (x.validator(net, step).metrics for net in (x.state.ema.ema_model, x.model.generator.net))
         assert (shown == live) == (step <= 3)
 
 

@@ -36,15 +36,15 @@ class AdaptiveD:
 
     def __init__(self, accelerator: Accelerator, config: AdaptiveDConfig) -> None:
         self.accelerator, self.config = accelerator, config
-        self.lead = torch.zeros((), device=accelerator.device)  # a draw, so the first steps are taken
+        self.margin = torch.zeros((), device=accelerator.device)  # a draw, so the first steps are taken
 
-    def hold(self, real: Tensor, fake: Tensor) -> Tensor:
+    def pause(self, real: Tensor, fake: Tensor) -> Tensor:
         """1 where the step with these mean probabilities D(y) and D(G(x)) is to be thrown away, else 0.
 
         Scalars on the device. Collective: all ranks give their own figures and get one answer.
         """
-        lead: Tensor = self.accelerator.reduce(real - fake, reduction="mean")
+        margin: Tensor = self.accelerator.reduce(real - fake, reduction="mean")
         decay = self.config.ema_decay
-        smoothed = decay * self.lead + (1 - decay) * lead
-        self.lead = torch.where(lead.isfinite(), smoothed, self.lead)  # a NaN would stay for ever
-        return (self.lead > self.config.threshold).float()
+        smoothed = decay * self.margin + (1 - decay) * margin
+        self.margin = torch.where(margin.isfinite(), smoothed, self.margin)  # a NaN would stay for ever
+        return (self.margin > self.config.threshold).float()

@@ -309,6 +309,7 @@ RESUMABLE = (
     # where the pictures lie; what they are is compared when a run is resumed
     "images.source.path",
     "images.source.list",
+    "images.source.given",
     "images.pairs.gt",
     "images.pairs.lq",
     "images.pairs.path",

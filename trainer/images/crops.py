@@ -14,6 +14,7 @@ from trainer.images.levels import bits
 from trainer.images.opened import Budget, Unreadable
 from trainer.images.pairs import TrainingPairs
 from trainer.images.positions import DataPurpose, image_at
+from trainer.images.program import ProgramImages
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder, ImageSource, Package
 from trainer.images.streaming.dataset import StreamedDataset
@@ -28,7 +29,7 @@ samples; a disk that is unavailable is met earlier."""
 class TrainingImagesConfig:
     """The pictures that training cuts its samples from, and how they are cut."""
 
-    source: Folder | Package | HubDataset | StreamedDataset | None = None
+    source: Folder | Package | HubDataset | StreamedDataset | ProgramImages | None = None
     """The clean pictures, which are degraded; null if all pairs are given."""
     pairs: TrainingPairs | None = None
     """Pairs to train on as they are, such as photographs of two cameras; null has none."""

@@ -15,6 +15,7 @@ from trainer.images.listing import find_images
 from trainer.images.lists import check_present, examples, read_list
 from trainer.images.matching import files_by_stem, partner, template_of, without_ending
 from trainer.images.opened import BUDGET, Budget, Unreadable
+from trainer.images.program import ProgramImages
 from trainer.images.radiometry import Radiometry, raster_library
 from trainer.images.sources import ImageSource, files_below
 from trainer.mistakes import Mistake
@@ -195,7 +196,7 @@ class DatasetPairs:
             raise Mistake(str(mistake).replace("image_column:", f"{key}:", 1)) from None
 
 
-TrainingPairs = PairFolders | DatasetPairs
+TrainingPairs = PairFolders | DatasetPairs | ProgramImages
 """Sources of pairs to train on; a configuration chooses by `type`."""
 
 

@@ -2,8 +2,9 @@
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
-from trainer.adversarial.adaptive_d import AdaptiveD
+from trainer.building.learners import make_networks, notes_on_statistics
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.agreement import AsyncScalar, StopConsensus
@@ -15,26 +16,15 @@ from trainer.images.sources import ImageSource
 from trainer.images.streaming.dataset import Shards
 from trainer.images.unreadable import UnreadableImages
 from trainer.images.validation import ValidationImages
-from trainer.lifecycle.build import (
-    health_of,
-    make_networks,
-    make_objective,
-    make_players,
-    make_pool,
-    make_synthesis,
-    notes_on_statistics,
-)
 from trainer.lifecycle.check_folder import check_folder, initial_weights
 from trainer.lifecycle.open_everywhere import Proven, open_everywhere, open_when_there
 from trainer.lifecycle.open_images import check_machine, notes_on_images, open_images, prove, samples_of, stream_of
 from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher
 from trainer.mistakes import gather
-from trainer.optim.compiling import COST, check_compiler, compile_in_place
-from trainer.optim.ema import smoothed
-from trainer.optim.lr_plateau import Plateau
-from trainer.optim.plateau_metrics import Watched
+from trainer.models import RealESRGANModel, RealESRNetModel
+from trainer.pairs.feed import Feed
 from trainer.saving import Saver
-from trainer.state import TrainState
+from trainer.telemetry.health import Health
 from trainer.telemetry.intervals import Intervals
 from trainer.telemetry.reporter import Telemetry
 from trainer.telemetry.trackers import meet_trackers
@@ -103,69 +93,67 @@ def check_trackers(config: RunConfig) -> None:
     meet_trackers(config.telemetry.trackers, config.telemetry.tracker_options, resumes)
 
 
-def assemble(config: RunConfig, accelerator: Accelerator) -> Experiment:
+def assemble(
+    config: RunConfig, accelerator: Accelerator, net_g: nn.Module | None = None, net_d: nn.Module | None = None
+) -> Experiment:
     """Build the run. Raises Mistake, on every rank alike, for anything a person can put right."""
     batch = plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
     (source, pictures), bad = open_everywhere(accelerator, config)
     folder = folder_of(config)
-    set_numerics(config)
 
     notes = notes_on_start(source, pictures, bad, config, accelerator.num_processes, accelerator.device.type != "cpu")
     notes += once_per_machine(
         accelerator, lambda: check_machine(config, accelerator.num_processes), "looking at its memory"
     )
-    generator, discriminator, loaded = make_players(config, accelerator)
-    state = TrainState(generator, discriminator, smoothed(generator.net, config.ema), stream_of(source))
+    init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
+    build = RealESRGANModel if config.adversarial else RealESRNetModel
+    model = build(config, accelerator=accelerator, init=init, stream=stream_of(source), net_g=net_g, net_d=net_d)
+    state, stopwatch = model.state, model.stopwatch
     state.unreadable |= bad.keys()
-    if config.adversarial and config.adversarial.adaptive_d:
-        state.restraint = AdaptiveD(accelerator, config.adversarial.adaptive_d)
-    if watched := [player.schedule.metric for player in state.players.values() if isinstance(player.schedule, Plateau)]:
-        state.watched = Watched(accelerator, [*watched, "discriminator/paused"])
-    if config.compile:
-        on_main(accelerator, lambda: check_compiler(accelerator.device), "trying the compiler")
-        notes.append(COST)
-        for player in state.players.values():
-            compile_in_place(player.net)
-    synthesis = make_synthesis(config, accelerator)
-    pool = make_pool(config, batch, accelerator)
+    unreadable = UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position)
+
+    def open_feed() -> Feed:
+        samples, rank = samples_of(source, config, state.stream), accelerator.process_index
+        on_gpu = accelerator.device.type == "cuda"
+        return Feed(samples, state.stream, model.batch, rank, unreadable, stopwatch, pin_memory=on_gpu)
+
     pusher = make_pusher(config) if accelerator.is_main_process else None
     settings, disk = config.validation, Disk(config.checkpoints.stop_on_error)
     last = config.max_train_steps
+    health = health_of(config)
+    telemetry = Telemetry(accelerator, folder, config.telemetry, stopwatch, batch.global_size, last, health, disk)
     return Experiment(
         config=config,
         accelerator=accelerator,
         folder=folder,
-        batch=batch,
+        model=model,
         source=source,
-        samples=lambda: samples_of(source, config, state.stream),
-        synthesis=synthesis,
-        objective=make_objective(config, accelerator),
-        generator=generator,
-        discriminator=discriminator,
-        state=state,
-        pool=pool,
-        saver=Saver(accelerator, folder, config.checkpoints, state, pool, pusher),
+        open_feed=open_feed,
+        saver=Saver(accelerator, folder, config.checkpoints, state, model.pool, pusher),
         pusher=pusher,
         control=StopConsensus(folder.path, config.max_hours, disk=disk),
         disk=disk,
         skips=AsyncScalar(),
-        telemetry=Telemetry(accelerator, folder, config.telemetry, batch.global_size, last, health_of(config), disk),
-        unreadable=UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position),
-        validator=Validator(accelerator, pictures, synthesis, settings) if settings and pictures else None,
-        cadence=Intervals(
+        telemetry=telemetry,
+        unreadable=unreadable,
+        validator=Validator(accelerator, pictures, model.synthesis, settings) if settings and pictures else None,
+        intervals=Intervals(
             report=config.telemetry.report_steps,
             validate=settings.validation_steps if settings else None,
             checkpoint=config.checkpoints.checkpointing_steps,
             last=last,
         ),
-        notes=notes + loaded,
+        notes=notes + model.notes,
     )
 
 
-def set_numerics(config: RunConfig) -> None:
-    """TensorFloat-32 as configured; deterministic convolutions, or a resumed run would be another run."""
-    torch.set_float32_matmul_precision("high" if config.allow_tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = config.allow_tf32
-    torch.backends.cudnn.deterministic = True
+def health_of(config: RunConfig) -> Health:
+    """The health monitor for this run's metrics."""
+    adversarial, settled = config.adversarial, config.lr_scheduler.lr_warmup_steps
+    if adversarial is None:
+        return Health(real_label=None, settled=settled)
+    settled = max(settled, adversarial.g_pretrain_steps)
+    label = 1 - adversarial.loss.label_smoothing if adversarial.loss.probabilistic else None
+    return Health(real_label=label, settled=settled)

@@ -2,25 +2,25 @@
 
 import torch
 
+from trainer.building.pairs import path
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
 from trainer.images.sources import ImageSource
 from trainer.images.streaming.dataset import Shards
-from trainer.lifecycle.build import path
 from trainer.validation.validator import Validator
 
 
-def banner(x: Experiment) -> str:
+def banner(run: Experiment) -> str:
     """The run in a few lines: device, batch, data, sizes, and where it stands."""
-    config = x.config
-    parameters = sum(p.numel() for p in x.generator.net.parameters())
-    start = f"resumes at step {x.state.step}" if x.state.step else "starts at step 0"
+    config = run.config
+    parameters = sum(p.numel() for p in run.model.generator.net.parameters())
+    start = f"resumes at step {run.state.step}" if run.state.step else "starts at step 0"
     rows = {
-        "run": f"{x.folder.path}, {start} of {config.max_train_steps}",
-        "device": f"{device_name(x.accelerator.device)}, precision {config.mixed_precision}",
-        "batch": str(x.batch),
-        "images": f"{amount(x.source)} from {x.source.where}, {crops(config)}; {to_validate_on(x.validator)}",
-        "degradation": f"{config.degradation.type}, {path(config, x.accelerator.device)}",
+        "run": f"{run.folder.path}, {start} of {config.max_train_steps}",
+        "device": f"{device_name(run.accelerator.device)}, precision {config.mixed_precision}",
+        "batch": str(run.model.batch),
+        "images": f"{amount(run.source)} from {run.source.where}, {crops(config)}; {to_validate_on(run.validator)}",
+        "degradation": f"{config.degradation.type}, {path(config, run.accelerator.device)}",
         "generator": f"{config.generator.type} x{config.scale}, {parameters:,} parameters",
     }
     if config.images.source is None:  # given pairs are what they are

@@ -1,7 +1,5 @@
 """What the ranks compare when they have joined: settings, program, packages, and whether they share the run folder."""
 
-import hashlib
-import inspect
 import platform
 import socket
 import time
@@ -11,12 +9,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import nn
 
+from trainer.building.learners import file_checksum
 from trainer.checkpoints.store import VISIBLE
 from trainer.config.loader import leaves
 from trainer.config.schema import RunConfig, folder_of
-from trainer.distributed.comparison import checksum, same_everywhere
+from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import GRACE, meet, on_main
 from trainer.distributed.waiting import WATCH
 from trainer.lifecycle.check_folder import leave_token
@@ -54,24 +52,6 @@ def code() -> dict[str, str]:
     """A checksum of each file of this program."""
     files = sorted(file for package in ("trainer", "degradations") for file in (ROOT / package).rglob("*.py"))
     return {f"program {file.relative_to(ROOT)}": file_checksum(file) for file in files}
-
-
-def file_checksum(file: Path) -> str:
-    """Of what a file holds, as short as a person compares it."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-
-
-def facts_of(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
-    """What to compare of a network that every rank has built: shapes, its program, and `weights` that were read.
-
-    Not random ones: processors of different kinds draw them with other roundings, and all ranks get rank 0's.
-    """
-    facts: dict[str, object] = {f"{name}: {key}": list(value.shape) for key, value in net.named_parameters()}
-    if file := inspect.getsourcefile(type(net)):
-        facts[f"{name}: program {Path(file).name}"] = file_checksum(Path(file))
-    if weights:
-        facts[f"{name}: checksum of the weights"] = checksum([*net.parameters(), *net.buffers()]).item()
-    return facts
 
 
 def check_shared(accelerator: Accelerator, config: RunConfig) -> None:

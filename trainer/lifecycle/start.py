@@ -19,86 +19,94 @@ from trainer.objective import logits_of
 from trainer.state import IN_PRETRAINING
 
 
-def begin(x: Experiment) -> None:
+def begin(run: Experiment) -> None:
     """Take over the run folder, take up the newest intact checkpoint or fill the pool, and open the records."""
-    changes = on_main(x.accelerator, lambda: check_folder(x.config), "checking the run folder")
-    step, complaints = on_main(x.accelerator, lambda: take_over(x.config), "verifying the checkpoints")
-    check_shared(x.accelerator, x.config)
-    for line in (*x.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
-        x.telemetry.say(line)
+    changes = on_main(run.accelerator, lambda: check_folder(run.config), "checking the run folder")
+    step, complaints = on_main(run.accelerator, lambda: take_over(run.config), "verifying the checkpoints")
+    check_shared(run.accelerator, run.config)
+    for line in (*run.notes, *complaints, *(f"resuming with another setting: {change}" for change in changes)):
+        run.telemetry.say(line)
     if step is None:
-        x.fill_pool()
+        fill_pool(run)
     else:
-        resume(x, step)
-    x.saver.compare_weights()
-    rehearse(x)
-    on_main(x.accelerator, lambda: x.telemetry.begin(x.state.step), "opening the records")
-    x.telemetry.watch.read()
-    if x.pusher:
-        x.pusher.begin(x.state.step, x.state.best.step if x.state.best else None)
-    x.accelerator.wait_for_everyone()
-    if x.accelerator.is_main_process:
-        opened = x.config if step is None else replace(x.config, init=InitConfig())  # of which nothing was read
-        with x.disk.writing(x.folder.starts.name):
-            x.folder.begin(x.state.step, x.accelerator.num_processes, hub_names(opened))
+        resume(run, step)
+    run.saver.compare_weights()
+    warm_up_ddp(run)
+    on_main(run.accelerator, lambda: run.telemetry.begin(run.state.step), "opening the records")
+    run.telemetry.stopwatch.read()
+    if run.pusher:
+        run.pusher.begin(run.state.step, run.state.best.step if run.state.best else None)
+    run.accelerator.wait_for_everyone()
+    if run.accelerator.is_main_process:
+        opened = run.config if step is None else replace(run.config, init=InitConfig())  # of which nothing was read
+        with run.disk.writing(run.folder.starts.name):
+            run.folder.begin(run.state.step, run.accelerator.num_processes, hub_names(opened))
 
 
-def rehearse(x: Experiment) -> None:
-    """A forward and a backward pass of each network, on black pictures, where ranks exchange gradients."""
-    if x.accelerator.num_processes == 1:
+def fill_pool(run: Experiment) -> None:
+    """Make the pairs that lie in the pool before the first step: slot s gets the s-th coming position."""
+    if (pool := run.model.pool) is None:
         return
-    batch, bands, side = x.batch.per_device, x.config.images.bands, x.config.gt_size
-    shown = x.config.gt_size // x.config.scale
-    black = torch.zeros(batch, bands, side, side, device=x.accelerator.device)
-    x.generator.rehearse(lambda net: net(black[..., :shown, :shown].contiguous()))
-    if x.discriminator:
-        x.discriminator.rehearse(lambda net: torch.cat(logits_of(net, black, black)))
+    first = run.state.stream.position + pool.first
+    run.model.fill_pool(run.open_feed().at(range(first, first + len(pool.rows))))
 
 
-def resume(x: Experiment, step: int) -> None:
+def warm_up_ddp(run: Experiment) -> None:
+    """A forward and a backward pass of each network, on black pictures, where ranks exchange gradients."""
+    if run.accelerator.num_processes == 1:
+        return
+    batch, bands, side = run.model.batch.per_device, run.config.images.bands, run.config.gt_size
+    shown = run.config.gt_size // run.config.scale
+    black = torch.zeros(batch, bands, side, side, device=run.accelerator.device)
+    run.model.generator.warm_up_ddp(lambda net: net(black[..., :shown, :shown].contiguous()))
+    if run.model.discriminator:
+        run.model.discriminator.warm_up_ddp(lambda net: torch.cat(logits_of(net, black, black)))
+
+
+def resume(run: Experiment, step: int) -> None:
     """Load the checkpoint of `step`, on every rank; Mistake where it is another run's."""
-    path = x.saver.checkpoints.path(step)
+    path = run.saver.checkpoints.path(step)
     wrong: list[str] = []
     try:
-        parts = x.saver.checkpoints.load(step)
-        check_stream(x, parts["progress"]["stream"])
-        x.state.load(parts)
-        check_best(x)
+        parts = run.saver.checkpoints.load(step)
+        check_stream(run, parts["progress"]["stream"])
+        run.state.load(parts)
+        check_best(run)
     except Mistake as mistake:
         wrong = [str(mistake)]
     except Exception as error:  # whatever torch, safetensors or a part of another shape raises
         wrong = [f"the checkpoint {path} does not fit this run: {error}."]
     if wrong := gather_object(wrong):
         raise agreed(Mistake(wrong[0]))
-    x.saver.resumed(step)
-    if x.pool is None:
+    run.saver.resumed(step)
+    if run.model.pool is None:
         return
-    first = x.pool.first
-    rows = x.saver.checkpoints.load_pool(step, first, first + len(x.pool.rows))
-    if x.saver.checkpoints.pool_size(step) == x.pool.layout.size and rows is not None:
-        x.pool.put(first, rows)
+    first = run.model.pool.first
+    rows = run.saver.checkpoints.load_pool(step, first, first + len(run.model.pool.rows))
+    if run.saver.checkpoints.pool_size(step) == run.model.pool.layout.size and rows is not None:
+        run.model.pool.put(first, rows)
     else:
-        x.telemetry.say(
-            f"the pool has another size than in {path}: it is filled anew, from position {x.state.stream.position}"
+        run.telemetry.say(
+            f"the pool has another size than in {path}: it is filled anew, from position {run.state.stream.position}"
         )
-        x.fill_pool()
+        fill_pool(run)
 
 
-def check_stream(x: Experiment, saved: dict[str, Any]) -> None:
+def check_stream(run: Experiment, saved: dict[str, Any]) -> None:
     """Whether the pictures are those that the run was trained on, wherever they lie now; Mistake, or a sentence, where
     they are not."""
-    now, where = x.state.stream, f"images.source: {x.source.where}"
-    if saved["pictures"] == now.pictures and "content" not in saved and saved["names"] == names_of_old(x.source):
-        x.telemetry.say(
+    now, where = run.state.stream, f"images.source: {run.source.where}"
+    if saved["pictures"] == now.pictures and "content" not in saved and saved["names"] == names_of_old(run.source):
+        run.telemetry.say(
             f"{where} is known to this checkpoint by the names of its pictures alone; sizes count from here on"
         )
         return
     if saved["pictures"] == now.pictures and saved.get("content") == now.content:
         if saved["times"] != now.times:
             told = "other times of change than before, with the same names and sizes: it is taken for the same"
-            x.telemetry.say(f"{where} has files with {told}")
+            run.telemetry.say(f"{where} has files with {told}")
         return
-    unit = "shards" if isinstance(x.source, Shards) else "pictures"
+    unit = "shards" if isinstance(run.source, Shards) else "pictures"
     if saved["pictures"] != now.pictures:
         count = f"{saved['pictures']} {unit} then, {now.pictures} now"
     elif saved["names"] != now.names:
@@ -106,20 +114,20 @@ def check_stream(x: Experiment, saved: dict[str, Any]) -> None:
     else:
         count = f"{now.pictures} {unit} of the same names, but other files"
     what = f"{where} is not what this run was trained on ({count})"
-    if not x.config.checkpoints.accept_changes:
+    if not run.config.checkpoints.accept_changes:
         raise Mistake(f"{what}. Put it back, or go on with another stream by checkpoints.accept_changes=true.")
-    x.telemetry.say(f"{what}: the stream is another one from here on, as accepted.")
+    run.telemetry.say(f"{what}: the stream is another one from here on, as accepted.")
 
 
-def check_best(x: Experiment) -> None:
+def check_best(run: Experiment) -> None:
     """Forget the best so far where its figures do not compare with those to come, and say so."""
-    best = x.state.best
-    if best is None or x.validator is None or best.measured.removesuffix(IN_PRETRAINING) == x.validator.fingerprint:
+    best = run.state.best
+    if best is None or run.validator is None or best.measured.removesuffix(IN_PRETRAINING) == run.validator.fingerprint:
         return
-    x.telemetry.say(
+    run.telemetry.say(
         "validation: the pictures, or how they are measured, are not those by which the best so far was found "
         f"({best.metric} {best.value:.4f} at step {best.step}): a new best begins"
     )
-    x.state.best = None
-    for player in x.state.players.values():
-        player.forget("validation/")
+    run.state.best = None
+    for learner in run.state.learners.values():
+        learner.forget("validation/")

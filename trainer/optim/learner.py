@@ -95,7 +95,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
 
-    def observe(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
+    def step_plateau(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
         """Let a plateau schedule see what was reported at a validation after `step` steps, under `objective`.
 
         Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
@@ -130,11 +130,11 @@ class Learner:
         """Add the gradient of a micro-batch's share of the loss, times the loss scale where there is one."""
         self.accelerator.backward(loss * self.scale.value if self.scale else loss)
 
-    def step(self, hold: Tensor | None = None) -> Tensor:
+    def step(self, pause: Tensor | None = None) -> Tensor:
         """Unscale, clip, take the optimizer step, forget the gradient; the norm before clipping, on the device.
 
         Where the norm is not finite nothing changes but the counters of skipped steps and the loss scale; and nothing
-        at all where `hold`, a scalar on the device, is 1 and not 0.
+        at all where `pause`, a scalar on the device, is 1 and not 0.
         """
         parameters = list(self.net.parameters())
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -144,19 +144,19 @@ class Learner:
         # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
         # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
         bad = (~torch.isfinite(norm)).float()
-        self.optimizer.optimizer.found_inf = bad if hold is None else torch.maximum(bad, hold)
+        self.optimizer.optimizer.found_inf = bad if pause is None else torch.maximum(bad, pause)
         self.skipped += bad
         self.skipped_in_a_row += 1
         self.skipped_in_a_row *= bad
         if self.scale:
-            self.scale.update(bad, hold)
+            self.scale.update(bad, pause)
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return norm
 
-    def rehearse(self, forward: Callable[[nn.Module], Tensor]) -> None:
+    def warm_up_ddp(self, forward: Callable[[nn.Module], Tensor]) -> None:
         """One backward pass from what `forward` makes of `ddp`; nothing of it remains.
 
         After the first one DistributedDataParallel arranges its buckets anew, by the order in which gradients came. A
@@ -173,7 +173,7 @@ class Learner:
         """A copy of all parameters: as much memory as they take."""
         return [p.detach().clone() for p in self.net.parameters()]
 
-    def moved_since(self, before: list[Tensor]) -> Tensor:
+    def update_ratio(self, before: list[Tensor]) -> Tensor:
         """|w - before| / |before| over all parameters, a scalar on the device. `before` is used up."""
         size = nn.utils.get_total_norm(before)
         for old, new in zip(before, self.net.parameters(), strict=True):

@@ -37,7 +37,7 @@ class LossScale:
         """Divide gradients by the scale, in place; what is not finite stays so."""
         torch._foreach_mul_(gradients, self.value.reciprocal())
 
-    def update(self, bad: Tensor, hold: Tensor | None = None) -> None:
+    def update(self, bad: Tensor, pause: Tensor | None = None) -> None:
         """Move the scale after a step; scalars on the device.
 
         Args:
@@ -49,8 +49,8 @@ class LossScale:
         grown = (good >= PATIENCE).float()
         good = good * (1 - grown)
         value = (self.value * (1 + grown - bad / 2)).clamp(LOWEST, HIGHEST)
-        if hold is not None:
-            good, value = torch.where(hold > 0, self.good, good), torch.where(hold > 0, self.value, value)
+        if pause is not None:
+            good, value = torch.where(pause > 0, self.good, good), torch.where(pause > 0, self.value, value)
         self.good, self.value = good, value
 
     def progress(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 
-class Watched:
+class PlateauMeans:
     """Means over ranks and steps of some of the training's figures, on the device.
 
     A step where a figure is absent or not finite counts not. Each step's figures are exchanged at once, a few bytes, so

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from trainer.distributed.comparison import ODD
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 
-def digest(pairs: Pairs) -> Tensor:
+def digest(pairs: PairBatch) -> Tensor:
     """One int64 for a batch: the sum, modulo 2**64, of a hash of each pair. The order within the batch does not matter.
 
     A hash weighs every pixel by its place, so pictures that differ in one pixel, or by a shift, differ in it; a pair's

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from degradations.keyed_random import Keys, uniforms
 from trainer.images.positions import DataPurpose
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class PairShape:
         """Bytes of one pair."""
         return (torch.Size(self.lq).numel() + torch.Size(self.gt).numel()) * self.dtype.itemsize + 8
 
-    def rows(self, pairs: Pairs) -> Tensor:
+    def rows(self, pairs: PairBatch) -> Tensor:
         """Pairs as rows, uint8 [b, bytes]."""
         pictures = (rearrange(part, "b c h w -> b (c h w)").view(torch.uint8) for part in (pairs.lq, pairs.gt))
         return torch.cat([*pictures, pairs.positions[:, None].view(torch.uint8)], dim=1)
 
-    def pairs(self, rows: Tensor) -> Pairs:
+    def pairs(self, rows: Tensor) -> PairBatch:
         """Rows as pairs; copies, so that the pictures are contiguous."""
         length = torch.Size(self.lq).numel() * self.dtype.itemsize
         lq, gt, positions = (
@@ -48,7 +48,7 @@ class PairShape:
             for part in (rows[:, :length], rows[:, length:-8], rows[:, -8:])
         )
         pictures = (lq.view(self.dtype).reshape(-1, *self.lq), gt.view(self.dtype).reshape(-1, *self.gt))
-        return Pairs(*pictures, positions.view(torch.int64)[:, 0])
+        return PairBatch(*pictures, positions.view(torch.int64)[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class Pool:
         order = torch.argsort(uniforms(key, DataPurpose.POOL, self.layout.size)[0], stable=True)
         return order[: self.layout.per_process * self.layout.world]
 
-    def swap(self, fresh: Pairs, step: int, micro: int) -> Pairs:
+    def swap(self, fresh: PairBatch, step: int, micro: int) -> PairBatch:
         """Put this rank's fresh pairs of a micro-batch into their slots, and return what lay there.
 
         Collective: every rank calls it for the same steps and micro-batches in the same order. Where the batch is

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 
 class SideStream:
@@ -16,7 +16,7 @@ class SideStream:
         if self.stream is not None:
             self.stream.wait_stream(torch.cuda.current_stream(device))  # what was made until now, as the filled pool
 
-    def make(self, work: Callable[[], Pairs]) -> Pairs:
+    def make(self, work: Callable[[], PairBatch]) -> PairBatch:
         """Let the stream do `work`, and the present stream wait for what it makes."""
         if self.stream is None:
             return work()

@@ -1,5 +1,6 @@
 """To training pairs, on the device: clean pictures are sharpened, degraded and cut; given pairs stay as they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ AnyRecipe = SecondOrderRecipe | PipelineRecipe
 
 
 @dataclass(frozen=True, slots=True)
-class Pairs:
+class PairBatch:
     """Low-quality patches and their ground truth: 8 bits a band as photographs have, 16 of reflectance."""
 
     lq: Tensor
@@ -44,52 +45,59 @@ class Synthesis:
     """Sharpen the photograph for the degradation alone."""
 
     @torch.no_grad()
-    def made(self, batch: ImageBatch, device: torch.device) -> Pairs:
-        """The pairs of a micro-batch, in its order, on `device`."""
-        given = self.kept(batch.given, batch.positions, device) if batch.given else None
+    def from_batch(
+        self, batch: ImageBatch, device: torch.device, kernels: Mapping[str, Tensor] | None = None
+    ) -> PairBatch:
+        """The pairs of a micro-batch, in its order, on `device`. `kernels`: see `synthesize`."""
+        given = self.from_given(batch.given, batch.positions, device) if batch.given else None
         if batch.pixels is None:
             assert given is not None, "a batch has samples"
             return given
         pixels = batch.pixels.to(device, non_blocking=True)
         if batch.given is None or given is None:
-            return self.pairs(pixels, batch.positions)
+            return self.synthesize(pixels, batch.positions, kernels)
         is_given = torch.zeros(len(batch.positions), dtype=torch.bool).index_fill_(0, batch.given.places, True)
-        fresh = self.pairs(pixels, batch.positions[~is_given])
+        fresh = self.synthesize(pixels, batch.positions[~is_given])
         # where in (fresh, then given) each sample of the batch stands
         order = torch.argsort(torch.argsort(is_given.to(torch.int8), stable=True)).to(device, non_blocking=True)
         together = ((fresh.lq, given.lq), (fresh.gt, given.gt), (fresh.positions, given.positions))
-        return Pairs(*(torch.cat([bits(part) for part in parts])[order].view(parts[0].dtype) for parts in together))
+        return PairBatch(*(torch.cat([bits(part) for part in parts])[order].view(parts[0].dtype) for parts in together))
 
-    def kept(self, given: GivenPairs, positions: Tensor, device: torch.device) -> Pairs:
+    def from_given(self, given: GivenPairs, positions: Tensor, device: torch.device) -> PairBatch:
         """Given pairs on `device`, their ground truth sharpened where `gt_usm` asks for that."""
         gt = given.gt.to(device, non_blocking=True)
         if self.gt_usm:
             gt = quantised(usm_sharpen(unit(gt)), gt.dtype)
         lq = given.lq.to(device, non_blocking=True)
-        return Pairs(lq, gt, positions[given.places].to(device, non_blocking=True))
+        return PairBatch(lq, gt, positions[given.places].to(device, non_blocking=True))
 
     @torch.no_grad()
-    def pairs(self, pictures: Tensor, positions: Tensor) -> Pairs:
+    def synthesize(self, pictures: Tensor, positions: Tensor, kernels: Mapping[str, Tensor] | None = None) -> PairBatch:
         """Pairs from clean crops, uint8 or uint16 [b, C, H, W], at stream positions int64 [b].
 
         Pictures may be on any device. The draws are made where the positions are: on the CPU, as they come, no device
-        waits for them.
+        waits for them. `kernels`, which need the two-order degradation, take the place of drawn ones: see
+        `SecondOrderRecipe.with_kernels`.
         """
-        if supports(self.degradation, pictures):
-            return self.fused(pictures, positions)
+        if not kernels and supports(self.degradation, pictures):
+            return self.synthesize_fused(pictures, positions)
         clean = unit(pictures)
         sharp = usm_sharpen(clean) if self.gt_usm or self.degrade_gt_usm else clean
         clean = sharp if self.gt_usm else clean
         keys = Keys(self.seed, positions)
-        lq = self.applied(sharp, self.recipe(keys, clean))
+        recipe = self.recipe(keys, clean)
+        if kernels:
+            assert isinstance(recipe, SecondOrderRecipe)
+            recipe = recipe.with_kernels(kernels)
+        lq = self._degrade(sharp, recipe)
         side = self.gt_size // self.scale
         top, left = draw_crops(keys, lq.shape[-2], lq.shape[-1], side)
         lq, gt = paired_crop(lq, clean, top, left, side, self.scale)
         dtype = pictures.dtype
-        return Pairs(quantised(lq, dtype), quantised(gt, dtype), positions.to(lq.device, non_blocking=True))
+        return PairBatch(quantised(lq, dtype), quantised(gt, dtype), positions.to(lq.device, non_blocking=True))
 
-    def fused(self, pictures: Tensor, positions: Tensor) -> Pairs:
-        """`pairs` by the kernels of `degradations.fused`, which draw on the device of the pictures."""
+    def synthesize_fused(self, pictures: Tensor, positions: Tensor) -> PairBatch:
+        """`synthesize` by the kernels of `degradations.fused`, which draw on the device of the pictures."""
         from degradations.fused.second_order import Pairing  # needs Triton
 
         assert isinstance(self.degradation, SecondOrder)
@@ -102,13 +110,13 @@ class Synthesis:
             sharpen_gt=self.gt_usm,
         )
         positions = positions.to(pictures.device, non_blocking=True)
-        return Pairs(*maker(pictures, positions), positions)
+        return PairBatch(*maker(pictures, positions), positions)
 
     def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
         """What the degradation does to pictures [..., H, W] with these keys."""
         return self.degradation.draw(keys, pictures.shape[-2], pictures.shape[-1], self.scale)
 
-    def applied(self, pictures: Tensor, recipe: AnyRecipe) -> Tensor:
+    def _degrade(self, pictures: Tensor, recipe: AnyRecipe) -> Tensor:
         """LQ float [b, C, H/scale, W/scale] of clean pictures float [b, C, H, W] in [0, 1], by a recipe drawn here."""
         return self.degradation.apply(pictures, recipe)  # type: ignore[arg-type]  # each takes the recipes it draws
 
@@ -117,4 +125,4 @@ class Synthesis:
         """The LQ [C, H/scale, W/scale] of a whole picture [C, H, W], unsharpened, of its type, and its recipe."""
         keys = Keys(seed, torch.tensor([position]))
         recipe = self.recipe(keys, picture)
-        return quantised(self.applied(unit(picture[None]), recipe), picture.dtype)[0], recipe
+        return quantised(self._degrade(unit(picture[None]), recipe), picture.dtype)[0], recipe

@@ -1,1 +1,1 @@
-"""What a run reports: figures, timings, warnings, trackers."""
+"""What a run reports: metrics, timings, warnings, trackers."""

@@ -24,7 +24,7 @@ class Intervals:
     checkpoint: int
     last: int
 
-    def at(self, step: int) -> Due:
+    def due(self, step: int) -> Due:
         """What is due when `step` steps have been taken (1-based)."""
         final = step == self.last
         validate = self.validate is not None and (final or step % self.validate == 0)

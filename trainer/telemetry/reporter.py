@@ -78,6 +78,7 @@ class Telemetry:
         accelerator: Accelerator,
         folder: RunFolder,
         config: TelemetryConfig,
+        stopwatch: Stopwatch,
         global_size: int,
         last: int,
         health: Health | None = None,
@@ -85,7 +86,7 @@ class Telemetry:
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
-        self.watch = Stopwatch(accelerator.device)
+        self.stopwatch = stopwatch
         self.health, self.disk = health or Health(), disk or Disk()
         self.metrics = lines.Appender(folder.metrics)
         self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk)
@@ -137,7 +138,7 @@ class Telemetry:
             self.bar.update()
 
     def add_digest(self, digest: Tensor) -> None:
-        """Take the digest of a micro-batch that is trained on, an int64 scalar, into that of the coming report."""
+        """Add the digest of pairs that are trained on, an int64 scalar, to that of the coming report."""
         self.digest += digest
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
@@ -147,7 +148,7 @@ class Telemetry:
         a gradient's norm is over those that were taken; NaN where there is none.
         """
         names = sorted(self.sums)
-        seconds = self.watch.read()
+        seconds = self.stopwatch.read()
         training = seconds["total"] - sum(seconds.get(name, 0.0) for name in OUTSIDE)
         own = [self.sums[name] / (self.counts[name] - self.skipped.get(name, 0)) for name in names]
         host = [seconds.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]

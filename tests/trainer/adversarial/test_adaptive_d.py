@@ -11,34 +11,34 @@ from trainer.adversarial.config import AdversarialConfig
 from trainer.losses.adversarial import AdversarialLoss
 
 
-def held(restraint: AdaptiveD, leads: list[float]) -> list[float]:
-    return [restraint.hold(torch.tensor(0.5 + lead / 2), torch.tensor(0.5 - lead / 2)).item() for lead in leads]
+def held(adaptive_d: AdaptiveD, leads: list[float]) -> list[float]:
+    return [adaptive_d.pause(torch.tensor(0.5 + margin / 2), torch.tensor(0.5 - margin / 2)).item() for margin in leads]
 
 
 def test_it_is_held_while_the_smoothed_lead_is_above_the_threshold(accelerator: Accelerator) -> None:
     decay, threshold = 0.7, 0.6
     leads = [0.9] * 8 + [0.1] * 4 + [0.95] * 6
     smoothed, expected = 0.0, []
-    for lead in leads:
-        smoothed = decay * smoothed + (1 - decay) * lead
+    for margin in leads:
+        smoothed = decay * smoothed + (1 - decay) * margin
         expected.append(float(smoothed > threshold))
     assert expected[0] == 0  # a draw at first
     assert expected[7] == 1
     assert expected[11] == 0
     assert expected[-1] == 1
-    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=threshold, ema_decay=decay))
-    assert held(restraint, leads) == expected
-    assert restraint.lead.item() == pytest.approx(smoothed, rel=1e-6)
+    adaptive_d = AdaptiveD(accelerator, AdaptiveDConfig(threshold=threshold, ema_decay=decay))
+    assert held(adaptive_d, leads) == expected
+    assert adaptive_d.margin.item() == pytest.approx(smoothed, rel=1e-6)
 
 
 def test_without_smoothing_the_present_step_decides(accelerator: Accelerator) -> None:
-    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
-    assert held(restraint, [0.6, 0.4, -0.9, 0.51]) == [1, 0, 0, 1]
+    adaptive_d = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
+    assert held(adaptive_d, [0.6, 0.4, -0.9, 0.51]) == [1, 0, 0, 1]
 
 
 def test_figures_that_are_not_finite_are_forgotten(accelerator: Accelerator) -> None:
-    restraint = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
-    assert held(restraint, [0.6, math.nan, 0.4]) == [1, 1, 0]
+    adaptive_d = AdaptiveD(accelerator, AdaptiveDConfig(threshold=0.5, ema_decay=0.0))
+    assert held(adaptive_d, [0.6, math.nan, 0.4]) == [1, 1, 0]
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0.0}, {"threshold": 1.0}, {"ema_decay": 1.0}, {"ema_decay": -0.1}])

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tests.faults.forked import TINY, Job, free_port
+from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
 from trainer.distributed.ranks import leave, on_main, telling_of_lost_ranks
 from trainer.distributed.waiting import WATCH
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.mistakes import Failure, Mistake
 
 Start = Callable[..., Job]
@@ -137,7 +137,7 @@ def test_processes_that_do_not_find_each_other_end_in_a_sentence() -> None:
 
 
 def test_processes_of_several_machines_are_told_which_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    from trainer.lifecycle.accelerator import _where_to_join
+    from trainer.building.accelerator import _where_to_join
 
     for name, value in {"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node1", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)

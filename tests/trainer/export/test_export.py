@@ -13,6 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from trainer.building.accelerator import make_accelerator
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.loader import dump_config
@@ -22,7 +23,6 @@ from trainer.export.__main__ import main
 from trainer.export.openmodeldb import entry
 from trainer.export.release import stem_of
 from trainer.export.source import Origin, open_origin
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.networks import RRDBNet, SRResNet, SRVGGNetCompact

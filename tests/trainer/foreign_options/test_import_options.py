@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from trainer.building.accelerator import make_accelerator
 from trainer.command import execute
 from trainer.config.loader import dump_tree, load_config, read_tree, validated
 from trainer.config.schema import RunConfig
@@ -20,7 +21,6 @@ from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder
 from trainer.images.validation import LowQuality
 from trainer.import_options import main
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.losses import PerceptualLoss
 from trainer.mistakes import Mistake

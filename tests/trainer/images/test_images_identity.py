@@ -12,6 +12,7 @@ import pytest
 from accelerate import Accelerator
 from PIL import Image
 
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
 from trainer.images.hub_dataset import HubDataset
@@ -20,7 +21,6 @@ from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder
 from trainer.images.streaming.dataset import StreamedDataset
 from trainer.images.validation import open_validation
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.open_images import names_of_old
 from trainer.lifecycle.start import check_best, check_stream
@@ -180,23 +180,23 @@ def test_a_run_goes_on_where_its_pictures_were_moved_and_its_validation_changed(
 def test_what_watches_a_validation_forgets_with_the_best(tiny: Tiny, accelerator: Accelerator) -> None:
     x = assemble(tiny("lr_scheduler={type: plateau, metric: validation/psnr, mode: max}"), accelerator)
     assert x.validator is not None
-    x.generator.plateau = PlateauState(best=30.0, waited=4, multiple=0.25, watched="psnr")
+    x.model.generator.plateau = PlateauState(best=30.0, waited=4, multiple=0.25, watched="psnr")
     x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint)
     check_best(x)
-    assert x.generator.plateau.best == 30.0
+    assert x.model.generator.plateau.best == 30.0
     x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint + IN_PRETRAINING)
     check_best(x)
     assert x.state.best is not None
     x.state.best = Best("psnr", 30.0, 3, "another set")
     check_best(x)
     assert x.state.best is None
-    assert x.generator.plateau == PlateauState(best=None, waited=0, multiple=0.25, watched="psnr")
-    x.generator.plateau = PlateauState(best=1.0)
-    assert isinstance(x.generator.schedule, Plateau)
-    x.generator.schedule = replace(x.generator.schedule, metric="training/loss")
+    assert x.model.generator.plateau == PlateauState(best=None, waited=0, multiple=0.25, watched="psnr")
+    x.model.generator.plateau = PlateauState(best=1.0)
+    assert isinstance(x.model.generator.schedule, Plateau)
+    x.model.generator.schedule = replace(x.model.generator.schedule, metric="training/loss")
     x.state.best = Best("psnr", 30.0, 3, "another set")
     check_best(x)
-    assert x.generator.plateau.best == 1.0
+    assert x.model.generator.plateau.best == 1.0
 
 
 def test_figures_depend_on_what_is_measured_and_how(tiny: Tiny, accelerator: Accelerator) -> None:

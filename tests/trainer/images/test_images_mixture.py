@@ -113,12 +113,12 @@ def batch(samples: TrainingMixture, positions: list[int]) -> ImageBatch:
 
 def test_a_mixed_batch_is_its_samples_one_by_one_in_order(config: TrainingImagesConfig) -> None:
     samples, device = mixture(config), torch.device("cpu")
-    whole = SYNTHESIS.made(batch(samples, list(range(8))), device)
+    whole = SYNTHESIS.from_batch(batch(samples, list(range(8))), device)
     assert whole.positions.tolist() == list(range(8))
     kinds = {isinstance(samples[position], TrainingPair) for position in range(8)}
     assert kinds == {True, False}, "the test wants both kinds"
     for position in range(8):
-        one = SYNTHESIS.made(batch(samples, [position]), device)
+        one = SYNTHESIS.from_batch(batch(samples, [position]), device)
         assert torch.equal(one.lq[0], whole.lq[position])
         assert torch.equal(one.gt[0], whole.gt[position])
 
@@ -126,7 +126,7 @@ def test_a_mixed_batch_is_its_samples_one_by_one_in_order(config: TrainingImages
 def test_gt_usm_sharpens_given_ground_truth_and_leaves_the_poor_picture(config: TrainingImagesConfig) -> None:
     plain = batch(alone(config), [0, 1])
     assert plain.given is not None
-    made = replace(SYNTHESIS, gt_usm=True).made(plain, torch.device("cpu"))
+    made = replace(SYNTHESIS, gt_usm=True).from_batch(plain, torch.device("cpu"))
     assert torch.equal(made.lq, plain.given.lq)
     assert torch.equal(made.gt, quantised(usm_sharpen(unit(plain.given.gt)), torch.uint8))
 

@@ -14,10 +14,11 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from tests.driving import Driver
 from trainer.config.schema import RunConfig
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.open_images import costs_of_reading, open_images, stream_of
-from trainer.lifecycle.start import check_stream
+from trainer.lifecycle.start import check_stream, fill_pool
 from trainer.mistakes import Mistake
 
 ROOT = Path(__file__).parents[3]
@@ -100,14 +101,18 @@ def test_lengths_of_another_list_of_shards_are_not_taken_over(
 def test_pairs_of_a_run_are_those_of_its_positions(archives: Path, tiny: Tiny, accelerator: Accelerator) -> None:
     """With a pool, which is filled from positions of its own before training begins after them."""
     x = assemble(tiny(streamed(archives), "queue_size=10"), accelerator)
-    x.fill_pool()
-    assert x.pool is not None
-    held = x.pool.shape.pairs(x.pool.rows).positions
+    fill_pool(x)
+    assert x.model.pool is not None
+    held = x.model.pool.shape.pairs(x.model.pool.rows).positions
     assert held.tolist() == list(range(10))
-    made = x.pairs()
-    came = torch.cat([next(made).positions for _ in range(8)])
-    left = x.pool.shape.pairs(x.pool.rows).positions
-    assert sorted([*came.tolist(), *left.tolist()]) == list(range(10 + 16))
+    driver = Driver(x)
+    came = []
+    while len(came) < 8:
+        came += driver.pairs()
+        driver.advance()
+    assert len(came) == 8
+    left = x.model.pool.shape.pairs(x.model.pool.rows).positions
+    assert sorted([*torch.cat([pair.positions for pair in came]).tolist(), *left.tolist()]) == list(range(10 + 16))
     assert x.state.stream.lengths
 
 
@@ -118,8 +123,10 @@ def test_a_run_names_a_corrupt_picture_once_and_goes_on(archives: Path, tiny: Ti
         archive.addfile(entry, BytesIO(b"broken"))
     x = assemble(tiny(streamed(archives), "queue_size=0"), accelerator)
     said: list[str] = []
-    for _, pairs in zip(range(60), x.pairs(), strict=False):
-        assert pairs.lq.shape == (2, 3, 8, 8)
+    driver = Driver(x)
+    for _ in range(30):
+        for pairs in driver.pairs():
+            assert pairs.lq.shape == (2, 3, 8, 8)
         x.unreadable.agree(said.append)
     name = f"{archives / '1.tar'}, row 0"
     assert said == [f"cannot be read, another picture takes its place: {name}: not a picture in a format that is read"]

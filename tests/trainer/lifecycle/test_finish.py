@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from degradations.keyed_random import Keys
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.finish import dump, interrupt
 from trainer.mistakes import Failure
@@ -37,9 +37,9 @@ def dumped(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Callable[..
         config = tiny(*SMALL, *overrides)
         x = assemble(config, make_accelerator(config))
         x.folder.path.mkdir()
-        pairs = next(x.pairs())
+        x.model.feed_data(next(x.open_feed().take_step()))
         with pytest.raises(Failure, match="3 steps in a row had a gradient that is not finite, the last one step 0"):
-            dump(x, 3, pairs)
+            dump(x, 3)
         content: dict[str, Any] = torch.load(x.folder.path / "dump" / "step-00000000-rank-0.pt", weights_only=True)
         return x, content
 
@@ -53,7 +53,7 @@ def test_a_mixture_says_which_pairs_were_given_and_how_the_others_were_made(dump
     assert 0 < shown.sum() < 8
     assert torch.equal(content["given"], shown)
     made = content["positions"][~shown]
-    wanted = x.synthesis.recipe(Keys(x.config.seed, made), torch.empty(48, 48)).as_dict()
+    wanted = x.model.synthesis.recipe(Keys(x.config.seed, made), torch.empty(48, 48)).as_dict()
     assert content["recipe"].keys() == wanted.keys()
     assert len(content["recipe"]["resize1.scale"]) == len(made)
     assert torch.equal(content["recipe"]["resize1.scale"], wanted["resize1.scale"])
@@ -84,7 +84,7 @@ def test_what_is_said_of_the_newest_checkpoint_is_true(dumped: Any, saved: int |
     x, _ = dumped()
     x.state.step, x.saver.saved = 6, saved
     with pytest.raises(Failure, match=said):
-        dump(x, 3, next(x.pairs()))
+        dump(x, 3)
 
 
 def test_a_mark_that_cannot_be_written_when_a_run_stops_is_said(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from trainer.building.accelerator import make_accelerator
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.command import execute, last_words
@@ -16,7 +17,6 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.waiting import WATCH
 from trainer.experiment import Experiment
 from trainer.images.unreadable import UnreadableImages
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit, validate
 from trainer.mistakes import Failure, Mistake
@@ -146,10 +146,10 @@ def test_a_validation_while_steps_are_skipped_is_no_best(start: Callable[..., Ex
     validation = "validation={source: {type: package, package: skimage, folder: data, files: [chelsea.png]}}"
     x = start(validation, "validation.max_side=24", "validation.num_samples=0", "validation.draws=1")
     x.state.step = 1
-    x.generator.skipped_in_a_row.fill_(1)
+    x.model.generator.skipped_in_a_row.fill_(1)
     assert not validate(x)
     assert x.state.best is None
-    x.generator.skipped_in_a_row.fill_(0)
+    x.model.generator.skipped_in_a_row.fill_(0)
     assert validate(x)
     assert x.state.best is not None
 

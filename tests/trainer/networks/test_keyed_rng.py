@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.driving import Driver
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.networks.keyed_rng import seed_generators, uses_randomness
-from trainer.steps import train_step
 
 CPU = torch.device("cpu")
 
@@ -116,14 +116,14 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
 ) -> None:
     keyed: list[tuple[int, int, str]] = []
     monkeypatch.setattr(
-        "trainer.experiment.seed_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
+        "trainer.base_model.seed_generators", lambda _device, seed, place, player: keyed.append((seed, place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))
     assert len([note for note in x.notes if "it draws while it learns" in note]) == 2
-    ours = replace(x.batch, processes=2, accumulation=1)
+    ours = replace(x.model.batch, processes=2, accumulation=1)
     for number in range(2):  # micro-batches of one rank
-        x.seed_generators(number, "generator")
+        x.model.seed_generators(number, "generator")
         assert keyed[-1] == (config.seed, ours.places(0, number, 0)[0], "generator")  # the places of two ranks
     state = torch.get_rng_state()
     assert x.validator is not None
@@ -154,10 +154,10 @@ def test_each_micro_batch_of_each_player_has_its_key(
 ) -> None:
     keyed: list[tuple[int, str]] = []
     monkeypatch.setattr(
-        "trainer.experiment.seed_generators", lambda _device, _seed, place, player: keyed.append((place, player))
+        "trainer.base_model.seed_generators", lambda _device, _seed, place, player: keyed.append((place, player))
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))
     x.state.step = 3
-    train_step(x, x.pairs())
+    Driver(x).step()
     assert keyed == [(place, player) for player in ("generator", "discriminator") for place in (12, 14)]

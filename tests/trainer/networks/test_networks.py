@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from degradations.keyed_random import Keys
-from trainer.lifecycle.build import notes_on_statistics
+from trainer.building.learners import notes_on_statistics
 from trainer.networks import (
     DiscriminatorConfig,
     GeneratorConfig,

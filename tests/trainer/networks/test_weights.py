@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from trainer.building.accelerator import make_accelerator
+from trainer.building.learners import make_learners, make_networks
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig
 from trainer.dry_run import dry_run
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble, check
-from trainer.lifecycle.build import make_networks, make_players
 from trainer.loop import fit
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import (
@@ -303,7 +303,7 @@ def test_a_run_starts_from_both_networks_of_another(tiny: Callable[..., RunConfi
     game = "adversarial={discriminator: {type: UNetDiscriminatorSN, num_feat: 4}}"
     first = run_with(tmp_path / "old", 3, generator_ema=net(1), discriminator=discriminator(5))
     config = tiny(game, f"init.generator={first}", f"init.discriminator={tmp_path / 'old'}")
-    generator, critic, said = make_players(config, make_accelerator(config))
+    generator, critic, said = make_learners(config, make_accelerator(config), config.init)
     assert critic is not None
     assert torch.equal(generator.net.body[0].weight, net(1).body[0].weight)
     assert torch.equal(critic.net.conv0.weight, discriminator(5).conv0.weight)
@@ -360,6 +360,6 @@ def test_a_dry_run_and_a_check_say_what_was_loaded(
 def test_a_dry_run_whose_loss_is_no_number_is_a_failure(tiny: Callable[..., RunConfig]) -> None:
     config = tiny("validation=null", "queue_size=0", "telemetry.report_to=none")
     x = assemble(config, make_accelerator(config))
-    x.generator.net.body[0].bias.data.fill_(torch.nan)
+    x.model.generator.net.body[0].bias.data.fill_(torch.nan)
     with pytest.raises(Failure, match=r"^dry run: training/loss is no finite number at step 0: look at init, and at"):
         dry_run(x)

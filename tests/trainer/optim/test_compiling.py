@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.driving import Driver
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.mistakes import Mistake
 from trainer.networks import (
@@ -22,7 +23,6 @@ from trainer.networks import (
     StochasticSRResNetConfig,
 )
 from trainer.optim.compiling import COST, check_compiler, compile_in_place
-from trainer.steps import train_step
 
 pytestmark = [  # dynamo's and inductor's own
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
@@ -57,12 +57,11 @@ def build(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Callable[...
     return make
 
 
-def train(x: Experiment, pairs: Any, steps: int) -> None:
+def train(x: Experiment, driver: Driver, steps: int) -> None:
     for _ in range(steps):
-        for player in x.state.players.values():
-            player.set_rate(10, 20)  # past the warm-up
-        train_step(x, pairs)
-        x.state.advance(x.batch.global_size)
+        for learner in x.state.learners.values():
+            learner.set_rate(10, 20)  # past the warm-up
+        driver.step()
 
 
 def weights(x: Experiment) -> dict[str, Tensor]:
@@ -76,14 +75,14 @@ def test_every_phase_is_compiled_once_and_trains_as_without(
     build: Callable[..., Experiment], precision: str, tolerance: float
 ) -> None:
     plain = build(*GAME, f"mixed_precision={precision}")
-    train(plain, plain.pairs(), 8)
+    train(plain, Driver(plain), 8)
     x = build(*GAME, f"mixed_precision={precision}")
-    for player in x.state.players.values():
-        compile_in_place(player.net, QUICK)
-    pairs = x.pairs()
-    train(x, pairs, 4)  # pretraining, R1 without the generator, both players
+    for learner in x.state.learners.values():
+        compile_in_place(learner.net, QUICK)
+    driver = Driver(x)
+    train(x, driver, 4)  # pretraining, R1 without the generator, both players
     with torch.compiler.set_stance("fail_on_recompile"):
-        train(x, pairs, 4)
+        train(x, driver, 4)
     ours, theirs = weights(x), weights(plain)
     assert ours.keys() == theirs.keys()  # no `_orig_mod.`
     for name, value in theirs.items():
@@ -92,9 +91,9 @@ def test_every_phase_is_compiled_once_and_trains_as_without(
 
 def test_the_average_is_not_compiled(build: Callable[..., Experiment]) -> None:
     x = build(GAME[-1])
-    compile_in_place(x.generator.net, QUICK)
-    train(x, x.pairs(), 1)
-    compiled = [part for part in x.generator.net.modules() if part._compiled_call_impl]
+    compile_in_place(x.model.generator.net, QUICK)
+    train(x, Driver(x), 1)
+    compiled = [part for part in x.model.generator.net.modules() if part._compiled_call_impl]
     assert [type(part).__name__ for part in compiled] == ["NoiseBlock", "NoiseBlock"]
     assert not any(part._compiled_call_impl for part in x.state.ema.ema_model.modules())
 
@@ -132,7 +131,7 @@ def test_the_setting_compiles(build: Callable[..., Experiment]) -> None:
     for setting in ("false", "true"):
         x = build(f"compile={setting}", "generator.num_conv=0", "generator.num_feat=4")
         assert (COST in x.notes) == (setting == "true")
-        train(x, x.pairs(), 1)
+        train(x, Driver(x), 1)
         ends.append(weights(x))
     assert ends[0].keys() == ends[1].keys()
     for name, value in ends[0].items():

@@ -24,7 +24,7 @@ def network() -> nn.Module:
     return SRVGGNetCompactConfig(init="torch", num_feat=4, num_conv=1).build(2, bands=3)
 
 
-def player(accelerator: Accelerator, config: OptimizerConfig) -> Learner:
+def learner(accelerator: Accelerator, config: OptimizerConfig) -> Learner:
     net = network()
     return Learner(accelerator, net, config, Linear())
 
@@ -64,7 +64,7 @@ def test_what_is_no_kernel_is_not_decayed_whatever_its_dimensions() -> None:
 
 def test_micro_batches_add_up_to_the_batch(accelerator: Accelerator) -> None:
     config, pictures = OptimizerConfig(), torch.rand(4, 3, 6, 6)
-    whole, parts = player(accelerator, config), player(accelerator, config)
+    whole, parts = learner(accelerator, config), learner(accelerator, config)
     norms = [gradient(whole, pictures, 1), gradient(parts, pictures, 4)]
     assert norms[0].item() == pytest.approx(norms[1].item(), rel=1e-5)
     for one, other in zip(whole.net.parameters(), parts.net.parameters(), strict=True):
@@ -76,7 +76,7 @@ def test_the_gradient_is_clipped_and_its_norm_reported_before_that(accelerator: 
     config = {"learning_rate": 1.0, "eps": 1e3, "betas": (0.0, 0.0)}
     pictures, moved = torch.rand(2, 3, 6, 6), {}
     for limit in (None, 1e-3):
-        p = player(accelerator, OptimizerConfig(max_grad_norm=limit, **config))  # type: ignore[arg-type]
+        p = learner(accelerator, OptimizerConfig(max_grad_norm=limit, **config))  # type: ignore[arg-type]
         before = torch.cat([w.detach().flatten() for w in p.net.parameters()])
         norm = gradient(p, pictures, 1)
         after = torch.cat([w.detach().flatten() for w in p.net.parameters()])
@@ -87,14 +87,14 @@ def test_the_gradient_is_clipped_and_its_norm_reported_before_that(accelerator: 
 
 
 def test_the_rate_is_a_multiple_of_the_full_rate(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig(learning_rate=0.2))
+    p = learner(accelerator, OptimizerConfig(learning_rate=0.2))
     p.set_rate(3, 4)
     assert p.learning_rate == pytest.approx(0.05)
     assert [group["lr"] for group in p.optimizer.param_groups] == [0.05, 0.05]
 
 
 def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig())
+    p = learner(accelerator, OptimizerConfig())
     before = {name: value.clone() for name, value in p.net.state_dict().items()}
     p.set_rate(4, 4)
     gradient(p, torch.rand(1, 3, 4, 4), 1)
@@ -102,18 +102,18 @@ def test_a_rate_of_zero_moves_nothing(accelerator: Accelerator) -> None:
 
 
 def test_a_held_step_changes_nothing_but_the_gradient(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig(weight_decay=0.1))
+    p = learner(accelerator, OptimizerConfig(weight_decay=0.1))
     gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
     before = {name: value.clone() for name, value in p.net.state_dict().items()}
     moments = [{key: value.clone() for key, value in state.items()} for state in p.optimizer.state.values()]
-    for hold in (1.0, 0.0):
+    for pause in (1.0, 0.0):
         p.accelerator.backward((p.ddp(torch.rand(1, 3, 4, 4)) - TARGET).square().mean())
-        assert p.step(torch.tensor(hold)) > 0  # the norm is told all the same
+        assert p.step(torch.tensor(pause)) > 0  # the norm is told all the same
         assert all(w.grad is None for w in p.net.parameters())
         stayed = all(torch.equal(value, before[name]) for name, value in p.net.state_dict().items())
         now = p.optimizer.state.values()
         kept = [torch.equal(new[key], old[key]) for new, old in zip(now, moments, strict=True) for key in old]
-        assert (stayed, all(kept)) == (hold == 1, hold == 1)
+        assert (stayed, all(kept)) == (pause == 1, pause == 1)
     assert p.skipped == 0
 
 
@@ -123,7 +123,7 @@ def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
     passed: list[torch.Tensor] = []
     net[1].weight.register_hook(passed.append)
-    p.rehearse(lambda net: net(torch.rand(2, 3, 6, 6)))
+    p.warm_up_ddp(lambda net: net(torch.rand(2, 3, 6, 6)))
     assert passed
     assert all(parameter.grad is None for parameter in net.parameters())
     for name, value in net.state_dict().items():
@@ -131,17 +131,17 @@ def test_a_rehearsal_leaves_nothing_behind(accelerator: Accelerator) -> None:
 
 
 def test_how_far_the_weights_moved_is_a_share_of_their_norm(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig(learning_rate=1e-2))
+    p = learner(accelerator, OptimizerConfig(learning_rate=1e-2))
     old = torch.cat([w.detach().flatten() for w in p.net.parameters()])
     before = p.weights()
     gradient(p, torch.rand(1, 3, 4, 4), 1)
     new = torch.cat([w.detach().flatten() for w in p.net.parameters()])
-    assert p.moved_since(before).item() == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
-    assert p.moved_since(p.weights()) == 0
+    assert p.update_ratio(before).item() == pytest.approx(((new - old).norm() / old.norm()).item(), rel=1e-5)
+    assert p.update_ratio(p.weights()) == 0
 
 
 def test_a_step_forgets_the_gradient(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig())
+    p = learner(accelerator, OptimizerConfig())
     gradient(p, torch.rand(1, 3, 4, 4), 1)
     assert all(w.grad is None for w in p.net.parameters())
 
@@ -157,13 +157,13 @@ def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None
 
 
 def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(accelerator: Accelerator) -> None:
-    p = player(accelerator, OptimizerConfig(weight_decay=0.1, max_grad_norm=1.0))
+    p = learner(accelerator, OptimizerConfig(weight_decay=0.1, max_grad_norm=1.0))
     gradient(p, torch.rand(1, 3, 4, 4), 1)  # now there are moments
     before = [value.clone() for value in p.net.state_dict().values()]
     moments = [value.clone() for state in p.optimizer.state.values() for value in state.values()]
-    for hold in (torch.tensor(0.0), None):
+    for pause in (torch.tensor(0.0), None):
         p.accelerator.backward(p.ddp(torch.rand(1, 3, 4, 4)).sum() * float("nan"))
-        assert not p.step(hold).isfinite()
+        assert not p.step(pause).isfinite()
     assert (p.skipped, p.skipped_in_a_row) == (2, 2)
     now = [value for state in p.optimizer.state.values() for value in state.values()]
     pairs = [*zip(before, p.net.state_dict().values(), strict=True), *zip(moments, now, strict=True)]
@@ -175,11 +175,11 @@ def test_a_step_that_is_not_finite_changes_nothing_where_nobody_holds_it(acceler
 def test_a_plateau_begins_to_watch_once_the_warm_up_is_over(accelerator: Accelerator) -> None:
     schedule = Plateau(metric="x", lr_warmup_steps=4)
     p = Learner(accelerator, network(), OptimizerConfig(), schedule)
-    p.observe({"x": 1.0}, 4)
+    p.step_plateau({"x": 1.0}, 4)
     assert p.plateau.best is None
-    p.observe({"x": 2.0}, 5)
+    p.step_plateau({"x": 2.0}, 5)
     assert p.plateau.best == 2.0
-    p.observe({"y": 1.0}, 6)  # there was nothing to see
+    p.step_plateau({"y": 1.0}, 6)  # there was nothing to see
     assert p.plateau.best == 2.0
 
 
@@ -191,7 +191,7 @@ def half() -> Iterator[Half]:
         forget_accelerate()
         accelerator = Accelerator(cpu=True, mixed_precision="fp16")
         autocast_alone(accelerator)
-        return player(accelerator, OptimizerConfig(**config))
+        return learner(accelerator, OptimizerConfig(**config))
 
     yield make
     forget_accelerate()
@@ -212,7 +212,7 @@ def taught(p: Learner, factor: float = 1.0) -> torch.Tensor:
 def test_a_scaled_loss_gives_the_gradient_of_the_plain_one(
     accelerator: Accelerator, half: Half, limit: float | None
 ) -> None:
-    plain, scaled = player(accelerator, OptimizerConfig(max_grad_norm=limit)), half(max_grad_norm=limit)
+    plain, scaled = learner(accelerator, OptimizerConfig(max_grad_norm=limit)), half(max_grad_norm=limit)
     assert plain.scale is None
     for p in (plain, scaled):
         p.net.forward = type(p.net).forward.__get__(p.net)  # type: ignore[method-assign] # no autocast
@@ -223,7 +223,7 @@ def test_a_scaled_loss_gives_the_gradient_of_the_plain_one(
 
 
 def test_fp16_steps_as_float32_does_nearly(accelerator: Accelerator, half: Half) -> None:
-    plain, low = player(accelerator, OptimizerConfig(learning_rate=1e-2)), half(learning_rate=1e-2)
+    plain, low = learner(accelerator, OptimizerConfig(learning_rate=1e-2)), half(learning_rate=1e-2)
     inner: list[torch.dtype] = []
     next(layer for layer in low.net.modules() if isinstance(layer, nn.Conv2d)).register_forward_hook(
         lambda _, __, output: inner.append(output.dtype)
@@ -279,8 +279,8 @@ def test_the_scale_moves_as_torchs_does() -> None:
         ours.update(bad)
         if step % 500 == 7:
             before = ours.progress()
-            ours.update(no, hold=yes)
-            ours.update(yes, hold=yes)
+            ours.update(no, pause=yes)
+            ours.update(yes, pause=yes)
             assert ours.progress() == before
         assert torch.equal(ours.value, theirs), step
     assert ours.value == 2.0**14
@@ -291,7 +291,7 @@ def test_the_scale_moves_as_torchs_does() -> None:
 
 
 def test_the_scale_is_kept_and_a_checkpoint_without_one_loads(accelerator: Accelerator, half: Half) -> None:
-    plain, p, again = player(accelerator, OptimizerConfig()), half(), half()
+    plain, p, again = learner(accelerator, OptimizerConfig()), half(), half()
     scale_of(p).value.fill_(2.0**40)
     taught(p)
     scale_of(p).good.fill_(1234)

@@ -80,8 +80,8 @@ def test_a_warm_up_below_zero_is_refused() -> None:
 
 
 def test_what_is_due_comes_at_its_period_and_at_the_end() -> None:
-    cadence = Intervals(report=5, validate=4, checkpoint=3, last=11)
-    due = {step: cadence.at(step) for step in range(1, 12)}
+    intervals = Intervals(report=5, validate=4, checkpoint=3, last=11)
+    due = {step: intervals.due(step) for step in range(1, 12)}
     assert [step for step in due if due[step].validate] == [4, 8, 11]
     assert [step for step in due if due[step].checkpoint] == [3, 6, 9, 11]
     assert [step for step in due if due[step].report] == [3, 4, 5, 6, 8, 9, 10, 11]  # what is saved is reported
@@ -90,4 +90,4 @@ def test_what_is_due_comes_at_its_period_and_at_the_end() -> None:
 
 
 def test_without_validation_none_is_due() -> None:
-    assert not any(Intervals(report=1, validate=None, checkpoint=1, last=5).at(step).validate for step in range(1, 6))
+    assert not any(Intervals(report=1, validate=None, checkpoint=1, last=5).due(step).validate for step in range(1, 6))

@@ -9,47 +9,47 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.mistakes import Mistake
-from trainer.optim.plateau_metrics import Watched
+from trainer.optim.plateau_metrics import PlateauMeans
 
 LOSS, GRADIENT = "training/loss", "discriminator/grad_norm"
 
 
-def fed(watched: Watched, *losses: float, objective: float = 1.0) -> Watched:
+def fed(plateau_means: PlateauMeans, *losses: float, objective: float = 1.0) -> PlateauMeans:
     for loss in losses:
-        watched.add({LOSS: torch.tensor(loss), "training/other": torch.tensor(9.0)}, objective)
-    return watched
+        plateau_means.add({LOSS: torch.tensor(loss), "training/other": torch.tensor(9.0)}, objective)
+    return plateau_means
 
 
 def test_a_mean_is_since_it_was_asked_for_last(accelerator: Accelerator) -> None:
-    watched = fed(Watched(accelerator, [LOSS, GRADIENT, LOSS]), 1.0, 2.0, 6.0)
-    assert watched.means() == {LOSS: 3.0}  # no discriminator had a part
-    assert watched.means() == {}
-    assert fed(watched, 5.0).means() == {LOSS: 5.0}
+    plateau_means = fed(PlateauMeans(accelerator, [LOSS, GRADIENT, LOSS]), 1.0, 2.0, 6.0)
+    assert plateau_means.means() == {LOSS: 3.0}  # no discriminator had a part
+    assert plateau_means.means() == {}
+    assert fed(plateau_means, 5.0).means() == {LOSS: 5.0}
 
 
 def test_a_step_that_is_not_finite_does_not_count(accelerator: Accelerator) -> None:
-    assert fed(Watched(accelerator, [LOSS]), 1.0, float("nan"), float("inf"), 2.0).means() == {LOSS: 1.5}
-    assert fed(Watched(accelerator, [LOSS]), float("nan")).means() == {}
+    assert fed(PlateauMeans(accelerator, [LOSS]), 1.0, float("nan"), float("inf"), 2.0).means() == {LOSS: 1.5}
+    assert fed(PlateauMeans(accelerator, [LOSS]), float("nan")).means() == {}
 
 
 def test_another_objective_begins_the_generators_means_anew(accelerator: Accelerator) -> None:
-    watched = Watched(accelerator, [LOSS, GRADIENT])
+    plateau_means = PlateauMeans(accelerator, [LOSS, GRADIENT])
     for loss, objective in ((1.0, -1.0), (5.0, 0.5), (7.0, 0.5)):
-        watched.add({LOSS: torch.tensor(loss), GRADIENT: torch.tensor(loss)}, objective)
-    watched.add({GRADIENT: torch.tensor(7.0)}, 1.0)  # a step without the generator
-    assert watched.means() == {LOSS: 6.0, GRADIENT: 5.0}
+        plateau_means.add({LOSS: torch.tensor(loss), GRADIENT: torch.tensor(loss)}, objective)
+    plateau_means.add({GRADIENT: torch.tensor(7.0)}, 1.0)  # a step without the generator
+    assert plateau_means.means() == {LOSS: 6.0, GRADIENT: 5.0}
 
 
 def test_a_checkpoint_between_validations_keeps_the_mean(accelerator: Accelerator) -> None:
-    saved = fed(Watched(accelerator, [LOSS, GRADIENT]), 1.0, 3.0).progress()
-    other = Watched(accelerator, ["training/new", LOSS])  # a resumed run may watch another figure
+    saved = fed(PlateauMeans(accelerator, [LOSS, GRADIENT]), 1.0, 3.0).progress()
+    other = PlateauMeans(accelerator, ["training/new", LOSS])  # a resumed run may watch another figure
     other.load(saved)
     assert fed(other, 8.0).means() == {LOSS: 4.0}
 
@@ -104,8 +104,8 @@ def test_what_is_reported_does_not_change_what_is_trained(tiny: Callable[..., Ru
     for name, stops in (("quiet", ()), ("stopped", (3, 6))):
         other = trained(tiny(*SHORT, *QUIET, f"name={name}"), *stops)
         assert other.state.rates() == loud.state.rates()
-        for player, one in other.state.players.items():
-            assert one.plateau == loud.state.players[player].plateau
+        for learner, one in other.state.learners.items():
+            assert one.plateau == loud.state.learners[learner].plateau
         for one_value, other_value in zip(weights(loud), weights(other), strict=True):
             assert torch.equal(one_value, other_value)
     assert (tmp_path / "loud" / "tensorboard").is_dir()
@@ -122,10 +122,12 @@ def test_what_only_a_report_measures_cannot_be_watched(tiny: Callable[..., RunCo
 def test_a_discriminator_that_was_held_at_every_step_is_not_observed(tiny: Callable[..., RunConfig]) -> None:
     config = tiny(*SHORT, "adversarial.adaptive_d={}", "telemetry.report_to=none")
     x = assemble(config, make_accelerator(config))
-    assert x.discriminator is not None
+    assert x.model.discriminator is not None
+    assert x.state.plateau_means is not None
     for paused, best in ((1.0, None), (0.0, 3.0)):  # at every step; at one of two
         x.state.step = 4
         for held in (1.0, paused):
-            x.keep_watched({"discriminator/paused": torch.tensor(held), "discriminator/loss": torch.tensor(3.0)})
-        x.watch_plateaus({})
-        assert x.discriminator.plateau.best == best
+            report = {"discriminator/paused": torch.tensor(held), "discriminator/loss": torch.tensor(3.0)}
+            x.state.plateau_means.add(report, x.model.phase(4).objective)
+        x.model.step_plateaus({})
+        assert x.model.discriminator.plateau.best == best

@@ -3,18 +3,18 @@
 import torch
 
 from trainer.pairs.digest import digest
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 
-def some_pairs(count: int = 6) -> Pairs:
+def some_pairs(count: int = 6) -> PairBatch:
     generator = torch.Generator().manual_seed(0)
     lq = torch.randint(0, 256, (count, 3, 4, 4), dtype=torch.uint8, generator=generator)
     gt = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    return Pairs(lq, gt, torch.arange(count))
+    return PairBatch(lq, gt, torch.arange(count))
 
 
-def part(pairs: Pairs, index: slice | list[int]) -> Pairs:
-    return Pairs(pairs.lq[index], pairs.gt[index], pairs.positions[index])
+def part(pairs: PairBatch, index: slice | list[int]) -> PairBatch:
+    return PairBatch(pairs.lq[index], pairs.gt[index], pairs.positions[index])
 
 
 def test_grouping_and_order_do_not_matter() -> None:
@@ -35,12 +35,12 @@ def test_one_level_of_one_pixel_matters() -> None:
 
 def test_a_shift_matters() -> None:
     pairs = some_pairs()
-    assert digest(Pairs(pairs.lq.roll(1, -1), pairs.gt, pairs.positions)) != digest(pairs)
+    assert digest(PairBatch(pairs.lq.roll(1, -1), pairs.gt, pairs.positions)) != digest(pairs)
 
 
 def test_it_matters_which_lq_goes_with_which_gt() -> None:
     pairs = some_pairs()
-    assert digest(Pairs(pairs.lq, pairs.gt.roll(1, 0), pairs.positions)) != digest(pairs)
+    assert digest(PairBatch(pairs.lq, pairs.gt.roll(1, 0), pairs.positions)) != digest(pairs)
 
 
 def test_a_pair_trained_on_twice_matters() -> None:

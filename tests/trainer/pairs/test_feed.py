@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 import torch
 
+from tests.driving import Driver
+from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.distributed.waiting import GivenUp
 from trainer.experiment import Experiment
 from trainer.images.crops import ImageBatch
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
+from trainer.lifecycle.start import fill_pool
 from trainer.loop import agree, fit
 from trainer.mistakes import Failure
-from trainer.pairs.feed import Feed, PairFactory
+from trainer.pairs.feed import Feed
 from trainer.state import TrainState
 
 SMALL = ("validation=null", "telemetry.report_to=none", "queue_size=6", "batch.per_device=1", "gt_size=16")
@@ -40,17 +42,19 @@ class Cut(Iterator[ImageBatch]):
 
 
 def test_the_pool_is_as_it_was_until_pairs_are_asked_for(x: Experiment) -> None:
-    x.fill_pool()
-    assert x.pool
-    before, pairs = x.pool.rows.clone(), x.pairs()
-    assert x.batch.accumulation > 1
-    pairs.read_step()
-    pairs.read_step()  # which has it already
-    assert len(pairs.read) == x.batch.accumulation
-    assert torch.equal(x.pool.rows, before)
-    came = [next(pairs) for _ in range(x.batch.accumulation + 1)]
-    assert (pairs.step, pairs.number) == (1, 1)
-    assert len(pairs.read) == x.batch.accumulation - 1  # the second step was read as a whole too
+    fill_pool(x)
+    assert x.model.pool
+    before, driver = x.model.pool.rows.clone(), Driver(x)
+    feed = driver.feed
+    assert x.model.batch.accumulation > 1
+    feed.read_step()
+    feed.read_step()  # which has it already
+    assert len(feed.read) == x.model.batch.accumulation
+    assert torch.equal(x.model.pool.rows, before)
+    came = driver.pairs()
+    assert not torch.equal(x.model.pool.rows, before)
+    driver.advance()
+    came += driver.pairs()
     places = torch.cat([pair.positions for pair in came])
     assert len(places.unique()) == len(places)
 
@@ -59,27 +63,23 @@ def test_a_step_that_lacks_a_micro_batch_is_not_begun_and_the_run_is_saved_befor
     x: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The networks, the pool and the digests are then those of the last whole step."""
-    per_step = x.batch.accumulation
+    per_step = x.model.batch.accumulation
 
-    def cut(factory: PairFactory, step: int) -> Feed:
-        feed = Feed(factory, step)
-        feed.images = Cut(feed.images, 2 * per_step + 1)  # type: ignore[assignment]
-        return feed
-
-    monkeypatch.setattr("trainer.experiment.Feed", cut)
+    loader = Feed._from_here
+    monkeypatch.setattr(Feed, "_from_here", lambda feed: Cut(loader(feed), 2 * per_step + 1))
     with pytest.raises(Failure, match=r"too long\. The run is saved at step 2; the same command resumes it\."):
         fit(x)
     assert x.saver.checkpoints.steps()[-1] == 2
     held = x.saver.checkpoints.load_pool(2, 0, 6)
-    assert x.pool
+    assert x.model.pool
     assert held is not None
-    assert torch.equal(held, x.pool.rows)
+    assert torch.equal(held, x.model.pool.rows)
     state: TrainState = x.state
-    assert (state.step, state.stream.position) == (2, 6 + 2 * x.batch.global_size)
+    assert (state.step, state.stream.position) == (2, 6 + 2 * x.model.batch.global_size)
 
 
 def test_after_the_last_step_nothing_is_read(x: Experiment) -> None:
-    pairs = x.pairs()
+    feed = x.open_feed()
     x.state.step = x.config.max_train_steps
-    assert agree(x, pairs).stop == ""
-    assert not pairs.read
+    assert agree(x, feed).stop == ""
+    assert not feed.read

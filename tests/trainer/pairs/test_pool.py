@@ -9,7 +9,7 @@ from torch import Tensor
 from degradations.keyed_random import Keys, uniforms
 from trainer.images.positions import DataPurpose
 from trainer.pairs.pool import Layout, PairShape, Pool, Route, plan_route
-from trainer.pairs.synthesis import Pairs
+from trainer.pairs.synthesis import PairBatch
 
 SHAPE = PairShape((1, 1, 1), (1, 2, 2))
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ def rows_of(positions: Tensor) -> Tensor:
     """Rows that tell which stream position they were made at."""
     count = len(positions)
     lq, gt = torch.zeros(count, *SHAPE.lq, dtype=torch.uint8), torch.zeros(count, *SHAPE.gt, dtype=torch.uint8)
-    return SHAPE.rows(Pairs(lq, gt, positions))
+    return SHAPE.rows(PairBatch(lq, gt, positions))
 
 
 def position_of(rows: Tensor) -> Tensor:

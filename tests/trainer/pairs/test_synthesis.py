@@ -7,7 +7,7 @@ from torch import Tensor
 from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
 from trainer.images.levels import quantised
-from trainer.pairs.synthesis import Pairs, Synthesis
+from trainer.pairs.synthesis import PairBatch, Synthesis
 
 SCALE, SIDE, CROP = 4, 32, 48
 
@@ -23,23 +23,23 @@ def synthesis(usm: bool = True, seed: int = 1, degradation: SecondOrder | None =
     return Synthesis(degradation or SecondOrder(), seed, SCALE, SIDE, usm)
 
 
-def made(maker: Synthesis, clean: Tensor, positions: list[int]) -> Pairs:
-    return maker.pairs(clean, torch.tensor(positions))
+def made(maker: Synthesis, clean: Tensor, positions: list[int]) -> PairBatch:
+    return maker.synthesize(clean, torch.tensor(positions))
 
 
 @pytest.fixture(scope="module")
-def batch() -> Pairs:
+def batch() -> PairBatch:
     return made(synthesis(), pictures(4), [10, 11, 12, 13])
 
 
-def test_both_pictures_have_8_bits_and_corresponding_sizes(batch: Pairs) -> None:
+def test_both_pictures_have_8_bits_and_corresponding_sizes(batch: PairBatch) -> None:
     assert batch.lq.shape == (4, 3, SIDE // SCALE, SIDE // SCALE)
     assert batch.gt.shape == (4, 3, SIDE, SIDE)
     assert batch.lq.dtype == batch.gt.dtype == torch.uint8
     assert batch.positions.tolist() == [10, 11, 12, 13]
 
 
-def test_a_batch_is_its_samples_one_by_one(batch: Pairs) -> None:
+def test_a_batch_is_its_samples_one_by_one(batch: PairBatch) -> None:
     clean = pictures(4)
     for number in range(4):
         one = made(synthesis(), clean[number : number + 1], [10 + number])
@@ -47,14 +47,14 @@ def test_a_batch_is_its_samples_one_by_one(batch: Pairs) -> None:
         assert torch.equal(one.gt[0], batch.gt[number])
 
 
-def test_the_order_of_a_batch_does_not_matter(batch: Pairs) -> None:
+def test_the_order_of_a_batch_does_not_matter(batch: PairBatch) -> None:
     order = [2, 0, 3, 1]
     other = made(synthesis(), pictures(4)[order], [10 + number for number in order])
     assert torch.equal(other.lq, batch.lq[order])
     assert torch.equal(other.gt, batch.gt[order])
 
 
-def test_seed_position_and_picture_each_matter(batch: Pairs) -> None:
+def test_seed_position_and_picture_each_matter(batch: PairBatch) -> None:
     clean = pictures(5)
     for other in (
         made(synthesis(seed=2), clean[:4], [10, 11, 12, 13]),
@@ -64,7 +64,7 @@ def test_seed_position_and_picture_each_matter(batch: Pairs) -> None:
         assert not any(torch.equal(one, two) for one, two in zip(other.lq, batch.lq, strict=True))
 
 
-def test_torchs_own_generator_does_not_matter(batch: Pairs) -> None:
+def test_torchs_own_generator_does_not_matter(batch: PairBatch) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
     again = made(synthesis(), pictures(4), [10, 11, 12, 13])

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> RunFolder:
 @pytest.fixture
 def telemetry(accelerator: Accelerator, folder: RunFolder) -> Telemetry:
     config = TelemetryConfig(report_steps=2, report_to="none")
-    return Telemetry(accelerator, folder, config, global_size=4, last=10)
+    return Telemetry(accelerator, folder, config, Stopwatch(accelerator.device), global_size=4, last=10)
 
 
 def lines(folder: RunFolder) -> list[dict[str, Any]]:
@@ -220,7 +220,9 @@ def test_a_resumed_run_knows_what_was_told(
         telemetry.note(WON)
         telemetry.publish(step)
     assert capsys.readouterr().out.count("warning: at step 5 ") == 1
-    again = Telemetry(telemetry.accelerator, folder, telemetry.config, global_size=4, last=10)
+    again = Telemetry(
+        telemetry.accelerator, folder, telemetry.config, Stopwatch(telemetry.accelerator.device), global_size=4, last=10
+    )
     again.begin(8)
     again.note(WON)
     again.publish(9)
@@ -242,7 +244,8 @@ def test_a_report_that_a_full_disk_refused_is_written_at_the_end(telemetry: Tele
 def test_tensorboard_gets_the_warning_as_text(folder: RunFolder) -> None:
     accelerator = Accelerator(cpu=True)
     config = TelemetryConfig(report_to="tensorboard")
-    telemetry = Telemetry(accelerator, folder, config, global_size=4, last=10)
+    stopwatch = Stopwatch(accelerator.device)
+    telemetry = Telemetry(accelerator, folder, config, stopwatch, global_size=4, last=10)
     telemetry.begin(0)
     for step in range(1, 6):
         telemetry.note(WON)

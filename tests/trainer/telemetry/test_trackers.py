@@ -22,6 +22,7 @@ from trainer.files.write_policy import Disk
 from trainer.lifecycle.assemble import check
 from trainer.mistakes import Mistake
 from trainer.telemetry.reporter import Telemetry, TelemetryConfig
+from trainer.telemetry.timers import Stopwatch
 from trainer.telemetry.trackers import IDENTITIES, Trackers, meet_trackers, obstacle
 
 NOTEBOOK = "notebook"
@@ -117,7 +118,9 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr(notebook, "fails_at", 2)
     config = TelemetryConfig(report_to=("tensorboard", NOTEBOOK))
-    telemetry = Telemetry(accelerator, RunFolder(tmp_path), config, global_size=4, last=10)
+    telemetry = Telemetry(
+        accelerator, RunFolder(tmp_path), config, Stopwatch(accelerator.device), global_size=4, last=10
+    )
     telemetry.begin(0)
     for step in range(1, 5):
         telemetry.note({"training/loss": 0.5})
@@ -142,7 +145,9 @@ def events(folder: Path, tag: str = "training/loss") -> Iterator[int]:
 def test_the_report_of_the_step_that_a_run_resumes_at_stays(accelerator: Accelerator, tmp_path: Path) -> None:
     """And those after it are there once."""
     for begin, last in ((0, 8), (6, 12)):
-        telemetry = Telemetry(accelerator, RunFolder(tmp_path), TelemetryConfig(), global_size=4, last=12)
+        telemetry = Telemetry(
+            accelerator, RunFolder(tmp_path), TelemetryConfig(), Stopwatch(accelerator.device), global_size=4, last=12
+        )
         telemetry.begin(begin)
         for step in range(begin + 1, last + 1):
             telemetry.note({"training/loss": float(step)})
@@ -206,7 +211,15 @@ def test_tensorboards_files_are_the_disks_matter(
 ) -> None:
     (tmp_path / "tensorboard").write_text("in the way of the folder")
     disk = Disk(stop_on_error)
-    telemetry = Telemetry(accelerator, RunFolder(tmp_path), TelemetryConfig(), global_size=4, last=10, disk=disk)
+    telemetry = Telemetry(
+        accelerator,
+        RunFolder(tmp_path),
+        TelemetryConfig(),
+        Stopwatch(accelerator.device),
+        global_size=4,
+        last=10,
+        disk=disk,
+    )
     telemetry.begin(0)
     telemetry.note({"training/loss": 0.5}, {"samples": torch.zeros(3, 4, 4, dtype=torch.uint8)})
     telemetry.publish(1)

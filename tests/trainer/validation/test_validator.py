@@ -18,6 +18,7 @@ from torch import nn
 
 from degradations.keyed_random import Keys
 from degradations.second_order import SecondOrder
+from trainer.building.accelerator import make_accelerator
 from trainer.config.hub import HubConfig
 from trainer.config.schema import RunConfig
 from trainer.hub.model_card import Facts, card
@@ -25,7 +26,6 @@ from trainer.images.pairs import PairFolders
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
 from trainer.images.validation import LowQuality, ValidationSource, open_validation
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.banner import banner
 from trainer.loop import fit

@@ -11,11 +11,11 @@ from accelerate import Accelerator
 from degradations import eligible
 from degradations.fused import switch
 from tests.conftest import Tiny
+from trainer.building.accelerator import make_accelerator
+from trainer.building.pairs import agree_on_path
 from trainer.distributed.ranks import leave
-from trainer.lifecycle.accelerator import make_accelerator
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.banner import banner
-from trainer.lifecycle.build import agree_on_path
 from trainer.mistakes import Failure
 
 OTHER = "by the reference: in a trial on cuda:1 they failed: RuntimeError: Triton Error [CUDA]: no image"

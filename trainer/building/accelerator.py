@@ -8,10 +8,10 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, ProjectConfiguration
 
+from trainer.building.launcher_environment import check_launcher
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.ranks import GRACE
 from trainer.distributed.waiting import WATCH
-from trainer.lifecycle.launcher_environment import check_launcher
 from trainer.mistakes import Mistake
 from trainer.optim.loss_scale import autocast_alone
 

@@ -1,0 +1,1 @@
+"""From a configuration to the parts of a model: processes, networks and their optimizers, losses, pairs."""

@@ -1,0 +1,110 @@
+"""The networks of a run, and the learners that train them, alike on all ranks."""
+
+import hashlib
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from trainer.config.schema import RunConfig
+from trainer.distributed.comparison import checksum, same_everywhere
+from trainer.distributed.ranks import GRACE
+from trainer.mistakes import Mistake
+from trainer.networks.keyed_rng import uses_randomness
+from trainer.networks.loading.initial import InitConfig, load_weights
+from trainer.optim.learner import Learner
+
+
+def make_networks(
+    config: RunConfig, init: InitConfig, net_g: nn.Module | None = None, net_d: nn.Module | None = None
+) -> tuple[nn.Module, nn.Module | None, list[str]]:
+    """Generator and discriminator with their initial weights: random ones of the seed, or those of `init`.
+
+    `net_g` and `net_d` are taken in place of the configured networks where they are given. Also returns sentences on
+    the weights that were loaded.
+    """
+    torch.manual_seed(config.seed)  # initial weights
+    adversarial, loaded = config.adversarial, []
+    with _buildable("generator"):
+        generator = net_g or config.generator.build(config.scale, bands=config.images.bands)
+    if origin := init.generator:
+        loaded += load_weights(generator, origin, "init.generator", partial=init.partial)
+    if adversarial is None:
+        return generator, None, loaded
+    with _buildable("adversarial.discriminator"):
+        discriminator = net_d or adversarial.discriminator.build(config.gt_size, bands=config.images.bands)
+    if origin := init.discriminator:
+        loaded += load_weights(discriminator, origin, "init.discriminator", "discriminator", partial=init.partial)
+    return generator, discriminator, loaded
+
+
+def make_learners(
+    config: RunConfig,
+    accelerator: Accelerator,
+    init: InitConfig,
+    net_g: nn.Module | None = None,
+    net_d: nn.Module | None = None,
+) -> tuple[Learner, Learner | None, list[str]]:
+    """The learners of `make_networks`' networks, which are the same on all ranks, and sentences on both. Collective."""
+    net, critic, loaded = make_networks(config, init, net_g, net_d)
+    networks = {"generator": net} | ({"adversarial.discriminator": critic} if critic is not None else {})
+    facts: dict[str, object] = {}
+    for key, part in networks.items():
+        read = bool(init.generator if key == "generator" else init.discriminator)
+        facts |= facts_of(key, part, weights=read and not init.partial)
+    same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=GRACE)
+    loaded += notes_on_statistics(net, accelerator.num_processes)
+    loaded += [
+        f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "
+        f"batch.per_device, though not on the number of processes"
+        for key, part in networks.items()
+        if uses_randomness(part)
+    ]
+    generator, adversarial = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
+    if critic is None or adversarial is None:
+        return generator, None, loaded
+    return generator, Learner(accelerator, critic, adversarial.optimizer, adversarial.lr_scheduler), loaded
+
+
+def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:
+    """A sentence on a generator whose evaluation is not the same on all of several processes."""
+    if processes == 1 or not any(
+        isinstance(layer, _BatchNorm) and layer.running_mean is not None for layer in net.modules()
+    ):
+        return []
+    return [
+        "generator: its BatchNorms keep running statistics of each process's own pictures; those of process 0 are "
+        "saved, and the result depends on the number of processes"
+    ]
+
+
+@contextmanager
+def _buildable(key: str) -> Iterator[None]:
+    """Turn what a network says against its settings into a Mistake under their key."""
+    try:
+        yield
+    except ValueError as error:
+        raise Mistake(f"{key}: {error}.") from error
+
+
+def facts_of(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
+    """What to compare of a network that every rank has built: shapes, its program, and `weights` that were read.
+
+    Not random ones: processors of different kinds draw them with other roundings, and all ranks get rank 0's.
+    """
+    facts: dict[str, object] = {f"{name}: {key}": list(value.shape) for key, value in net.named_parameters()}
+    if file := inspect.getsourcefile(type(net)):
+        facts[f"{name}: program {Path(file).name}"] = file_checksum(Path(file))
+    if weights:
+        facts[f"{name}: checksum of the weights"] = checksum([*net.parameters(), *net.buffers()]).item()
+    return facts
+
+
+def file_checksum(file: Path) -> str:
+    """Of what a file holds, as short as a person compares it."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

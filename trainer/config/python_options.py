@@ -1,0 +1,96 @@
+"""Options that a program gives to a model: Real-ESRGAN's, ours, or a file of either; to one `RunConfig`."""
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trainer.config.foreign_files import program_of
+from trainer.config.loader import load_config, read_tree, validated
+from trainer.config.schema import RunConfig
+from trainer.foreign_options.realesrgan import translate
+from trainer.foreign_options.tree import named
+from trainer.mistakes import Mistake
+
+NET = {
+    "network_g": {"type": "RRDBNet"},
+    "train": {
+        "ema_decay": 0.999,
+        "total_iter": 1_000_000,
+        "optim_g": {"type": "Adam", "lr": 2e-4, "betas": [0.9, 0.99]},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0},
+    },
+}
+"""Real-ESRGAN's own options of `options/train_realesrnet_x4plus.yml`, for sections that are not given."""
+GAN = {
+    "network_g": {"type": "RRDBNet"},
+    "network_d": {"type": "UNetDiscriminatorSN"},
+    "train": {
+        "ema_decay": 0.999,
+        "total_iter": 400_000,
+        "optim_g": {"type": "Adam", "lr": 1e-4, "betas": [0.9, 0.99]},
+        "optim_d": {"type": "Adam", "lr": 1e-4, "betas": [0.9, 0.99]},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0},
+        "perceptual_opt": {
+            "type": "PerceptualLoss",
+            "layer_weights": {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1, "conv4_4": 1, "conv5_4": 1},
+        },
+        "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
+    },
+}
+"""The same of `options/train_realesrgan_x4plus.yml`."""
+OURS = ("images", "generator", "adversarial", "degradation", "optimizer", "max_train_steps", "batch")
+"""Names at the top of our configurations that Real-ESRGAN's do not have."""
+FED = {"type": "python"}
+
+
+def config_of(opt: Any, model: str, adversarial: bool) -> RunConfig:
+    """The configuration of `opt`, for a `model` with or without a discriminator.
+
+    Raises:
+        Mistake: `opt` is no options, something is wrong with them, or they are those of the other model.
+    """
+    if isinstance(opt, RunConfig):
+        config = opt
+    elif isinstance(opt, str | Path):
+        tree = read_tree(path := Path(opt))
+        config = _translated(tree, model, str(path)) if program_of(tree) else load_config(RunConfig, path)
+    elif isinstance(opt, Mapping):
+        tree = _plain(opt)
+        ours = any(key in tree for key in OURS)
+        config = validated(RunConfig, _with_images(tree), "opt") if ours else _translated(tree, model, "opt")
+    else:
+        raise Mistake(f"opt: got {type(opt).__name__}; must be a dict of options, a RunConfig, or the path of a YAML.")
+    if adversarial and config.adversarial is None:
+        raise Mistake(f"{model}: there is no adversarial section for it; RealESRNetModel trains without one.")
+    if config.adversarial is not None and not adversarial:
+        raise Mistake(f"{model}: has no discriminator, and there is an adversarial section: use RealESRGANModel.")
+    return config
+
+
+def _plain(opt: Mapping[Any, Any]) -> dict[str, Any]:
+    """A tree without `...`: the sections that a document leaves out, as `{...}`, are taken for not given."""
+    tree = copy.deepcopy(dict(opt))
+    return {key: value for key, value in tree.items() if value is not ... and value != {...}}
+
+
+def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
+    """A tree of ours, whose pictures may come from a program instead of a source."""
+    if tree.get("images", {}) is None or "images" not in tree:
+        tree["images"] = {"source": FED}
+    return tree
+
+
+def _translated(tree: dict[str, Any], model: str, origin: str) -> RunConfig:
+    """The configuration of an option tree of Real-ESRGAN's, its own options where sections are not given."""
+    tree = {**copy.deepcopy(GAN if model == "RealESRGANModel" else NET), "model_type": model, "name": model, **tree}
+    train = tree.setdefault("datasets", {}).setdefault("train", {})
+    fed = "dataroot_gt" not in train
+    if fed:  # a program gives the pictures
+        train["dataroot_gt"] = train["dataroot_lq"] = "fed"
+    tree.setdefault("num_gpu", 1)
+    ours, _ = translate(tree, 1)
+    if fed:
+        ours["images"] |= {key: FED for key in ("source", "pairs") if key in ours["images"]}
+    return validated(RunConfig, ours, origin, called=partial(named, tree, lambda again: translate(again, 1)))
