@@ -28,6 +28,7 @@ LAYERS = {
         {"experiment"},
         {"lifecycle"},
         {"loop", "dry_run", "push"},
+        {"training"},
         {"command"},
         {"run"},
     ),

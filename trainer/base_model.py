@@ -1,6 +1,7 @@
 """The parts of every model: networks with their learners, losses, maker of pairs, and the state of the training."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from accelerate import Accelerator
@@ -19,7 +20,7 @@ from trainer.distributed.ranks import on_main
 from trainer.images.levels import unit
 from trainer.networks.keyed_rng import seed_generators
 from trainer.networks.loading.initial import InitConfig
-from trainer.objective import Targets
+from trainer.objective import Objective, Targets
 from trainer.optim.compiling import COST, check_compiler, compile_in_place
 from trainer.optim.ema import smoothed
 from trainer.optim.learner import Learner
@@ -77,7 +78,6 @@ class BaseModel:
         self.stopwatch = Stopwatch(accelerator.device)
         synthesis, pool = make_synthesis(config, accelerator), make_pool(config, self.batch, accelerator)
         self.maker = PairMaker(synthesis, pool, accelerator.device, self.stopwatch)
-        self.objective = make_objective(config, accelerator)
         self.fed: list[PairBatch] = []
         """The micro-batches of pairs that the coming step trains on."""
         self.last: PairBatch | None = None
@@ -85,6 +85,11 @@ class BaseModel:
         self.output: Tensor | None = None
         """The generator's result for the micro-batch that was trained on last, float [b, C, H, W] without gradient."""
         self.notes += loaded
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The losses; made, and the weights of perceptual ones fetched, when they are first asked for. Collective."""
+        return make_objective(self.config, self.accelerator)
 
     @property
     def generator(self) -> Learner:

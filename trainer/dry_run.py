@@ -19,7 +19,8 @@ def dry_run(run: Experiment) -> None:
     feed, model = run.open_feed(), run.model
     feed.read_step()
     if model.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
-        model.pool.rows[:] = model.pool.shape.rows(model.maker.fresh(feed.read[0]))[:1]
+        row = model.pool.shape.rows(model.maker.fresh(feed.read[0]))[:1]
+        model.pool.put(model.pool.first, row.expand(len(model.pool.rows), -1))
     rows = [trial(run, step, feed) for step in first_steps(run)]
     if run.validator:
         measured = run.validator(run.state.ema.ema_model, 1, pairs=run.accelerator.num_processes).metrics

@@ -18,12 +18,13 @@ from degradations.second_order import SecondOrder
 from trainer.base_model import BaseModel
 from trainer.building.accelerator import make_accelerator
 from trainer.building.pairs import picture_type
-from trainer.config.python_options import config_of
+from trainer.config.python_options import GAN_MODEL, NET_MODEL, config_of, with_given_networks
 from trainer.config.schema import folder_of
 from trainer.distributed.batch import BatchPlan
 from trainer.images.crops import ImageBatch
 from trainer.images.levels import unit
 from trainer.mistakes import Mistake
+from trainer.networks.given import GivenNetwork
 from trainer.networks.layers.noise import noise_inputs
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.pairs.fed import FedData, FedFormat
@@ -45,7 +46,7 @@ class RealESRNetModel(BaseModel):
     Raises Mistake, in a sentence, for whatever is wrong with the options.
     """
 
-    adversarial = False
+    model_type = NET_MODEL
 
     def __init__(
         self,
@@ -57,9 +58,11 @@ class RealESRNetModel(BaseModel):
         net_g: nn.Module | None = None,
         net_d: nn.Module | None = None,
     ) -> None:
-        config = config_of(opt, type(self).__name__, self.adversarial)
+        config, notes = config_of(opt, self.model_type)
+        config = with_given_networks(config, net_g, net_d)
         accelerator = accelerator or make_accelerator(config)
         super().__init__(config, accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d)
+        self.notes = notes + self.notes
         self.form = FedFormat(config.images.bands, picture_type(config), config.scale, config.gt_size)
         """The form of pictures that are fed."""
         self._given: FedData | None = None
@@ -105,6 +108,7 @@ class RealESRNetModel(BaseModel):
             rows = self.pool.shape.rows(self.maker.fresh(batch, kernels))[: count - made]
             self.pool.put(self.pool.first + made, rows)
             made += len(rows)
+        self.pool.missing = 0
         self.state.stream.position = start + self.pool.layout.size
 
     def optimize_parameters(self, current_iter: int, *, measure_update: bool = False) -> Report:
@@ -188,12 +192,12 @@ class RealESRNetModel(BaseModel):
     @property
     def net_g(self) -> nn.Module:
         """The generator that learns."""
-        return self.generator.net
+        return _given_module(self.generator.net)
 
     @property
     def net_d(self) -> nn.Module | None:
         """The discriminator."""
-        return self.discriminator.net if self.discriminator else None
+        return _given_module(self.discriminator.net) if self.discriminator else None
 
     @property
     def net_g_ema(self) -> nn.Module:
@@ -265,6 +269,11 @@ class RealESRNetModel(BaseModel):
         return MultibandMetrics(scale, scale, bands) if self.config.images.radiometry else PhotoMetrics(scale, "y")
 
 
+def _given_module(net: nn.Module) -> nn.Module:
+    """The program's own module, where it gave one."""
+    return net.net if isinstance(net, GivenNetwork) else net
+
+
 def _copy(origin: nn.Module, net: nn.Module, name: str) -> list[str]:
     """Copy a module's weights into a network of the same tensors; Mistake where they differ."""
     origin = getattr(origin, "module", origin)  # of DistributedDataParallel
@@ -280,4 +289,4 @@ def _copy(origin: nn.Module, net: nn.Module, name: str) -> list[str]:
 class RealESRGANModel(RealESRNetModel):
     """Generator and U-Net discriminator: pixel, perceptual and adversarial losses. Parameters as `RealESRNetModel`."""
 
-    adversarial = True
+    model_type = GAN_MODEL

@@ -283,13 +283,6 @@ def test_settings_with_dashes_and_no_config_are_told_what_to_write(capsys: pytes
     assert "configs/quickstart.yaml" in said
 
 
-def test_another_precision_in_one_process_is_one_sentence(run: Run) -> None:
-    assert run("--dry-run", "validation=null")[0] == 0
-    status, _, stderr = run("--dry-run", "mixed_precision=bf16")
-    assert status == 2
-    assert stderr.startswith("error: mixed_precision: got 'bf16'; this process has had a run at 'no', and Accelerate ")
-
-
 def test_the_home_folder_is_found_in_options_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert upscale.parse(["--model=~/m", "--input=~/i", "--output=~/o"]).__dict__.items() >= {

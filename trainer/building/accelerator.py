@@ -23,7 +23,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     """
     check_launcher(os.environ)
     with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
-        _check_precision(config)
+        _forget_precision(config)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             mixed_precision=config.mixed_precision,
@@ -45,16 +45,13 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
-def _check_precision(config: RunConfig) -> None:
-    """Mistake where this process has had a run at another precision: Accelerate keeps one for all of a process."""
-    if not AcceleratorState._shared_state:
-        return
-    before = AcceleratorState().mixed_precision
-    if before != config.mixed_precision:
-        raise Mistake(
-            f"mixed_precision: got {config.mixed_precision!r}; this process has had a run at {before!r}, and "
-            f"Accelerate keeps one precision for a process: start another one."
-        )
+def _forget_precision(config: RunConfig) -> None:
+    """Let a process have a run at another precision than the one before, of which Accelerate keeps one for all.
+
+    The accelerators before this hold that state themselves, and keep theirs.
+    """
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != config.mixed_precision:
+        AcceleratorState._shared_state = {}
 
 
 def _where_to_join() -> str:

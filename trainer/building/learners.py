@@ -15,6 +15,7 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.distributed.ranks import GRACE
 from trainer.mistakes import Mistake
+from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_rng import uses_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.optim.learner import Learner
@@ -31,13 +32,18 @@ def make_networks(
     torch.manual_seed(config.seed)  # initial weights
     adversarial, loaded = config.adversarial, []
     with _buildable("generator"):
-        generator = net_g or config.generator.build(config.scale, bands=config.images.bands)
+        bands = config.images.bands
+        generator = as_generator(net_g, config.scale, bands) if net_g else config.generator.build(config.scale, bands)
     if origin := init.generator:
         loaded += load_weights(generator, origin, "init.generator", partial=init.partial)
     if adversarial is None:
         return generator, None, loaded
     with _buildable("adversarial.discriminator"):
-        discriminator = net_d or adversarial.discriminator.build(config.gt_size, bands=config.images.bands)
+        discriminator = (
+            as_discriminator(net_d, config.gt_size, bands)
+            if net_d
+            else adversarial.discriminator.build(config.gt_size, bands)
+        )
     if origin := init.discriminator:
         loaded += load_weights(discriminator, origin, "init.discriminator", "discriminator", partial=init.partial)
     return generator, discriminator, loaded

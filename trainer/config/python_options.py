@@ -2,9 +2,12 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from trainer.config.foreign_files import program_of
 from trainer.config.loader import load_config, read_tree, validated
@@ -12,7 +15,9 @@ from trainer.config.schema import RunConfig
 from trainer.foreign_options.realesrgan import translate
 from trainer.foreign_options.tree import named
 from trainer.mistakes import Mistake
+from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, description
 
+NET_MODEL, GAN_MODEL = "RealESRNetModel", "RealESRGANModel"
 NET = {
     "network_g": {"type": "RRDBNet"},
     "train": {
@@ -45,27 +50,48 @@ OURS = ("images", "generator", "adversarial", "degradation", "optimizer", "max_t
 FED = {"type": "python"}
 
 
-def config_of(opt: Any, model: str, adversarial: bool) -> RunConfig:
-    """The configuration of `opt`, for a `model` with or without a discriminator.
+def config_of(opt: Any, model: str | None = None) -> tuple[RunConfig, list[str]]:
+    """The configuration of `opt`, for the `model` of that name or the one that `opt` asks for, and what it lacks.
 
     Raises:
         Mistake: `opt` is no options, something is wrong with them, or they are those of the other model.
     """
+    notes: list[str] = []
     if isinstance(opt, RunConfig):
         config = opt
     elif isinstance(opt, str | Path):
         tree = read_tree(path := Path(opt))
-        config = _translated(tree, model, str(path)) if program_of(tree) else load_config(RunConfig, path)
+        if program_of(tree):
+            config, notes = _translated(tree, model, str(path))
+        else:
+            config = load_config(RunConfig, path)
     elif isinstance(opt, Mapping):
         tree = _plain(opt)
-        ours = any(key in tree for key in OURS)
-        config = validated(RunConfig, _with_images(tree), "opt") if ours else _translated(tree, model, "opt")
+        if any(key in tree for key in OURS):
+            config = validated(RunConfig, _with_images(tree), "opt")
+        else:
+            config, notes = _translated(tree, model, "opt")
     else:
         raise Mistake(f"opt: got {type(opt).__name__}; must be a dict of options, a RunConfig, or the path of a YAML.")
-    if adversarial and config.adversarial is None:
+    if model == GAN_MODEL and config.adversarial is None:
         raise Mistake(f"{model}: there is no adversarial section for it; RealESRNetModel trains without one.")
-    if config.adversarial is not None and not adversarial:
+    if model == NET_MODEL and config.adversarial is not None:
         raise Mistake(f"{model}: has no discriminator, and there is an adversarial section: use RealESRGANModel.")
+    return config, notes
+
+
+def with_given_networks(config: RunConfig, net_g: nn.Module | None, net_d: nn.Module | None) -> RunConfig:
+    """The configuration that says in words which networks a program gave; Mistake for what is no module."""
+    for name, net in (("net_g", net_g), ("net_d", net_d)):
+        if net is not None and not isinstance(net, nn.Module):
+            raise Mistake(f"{name}: got {type(net).__name__}; must be a torch.nn.Module.")
+    if net_g is not None:
+        config = replace(config, generator=GivenGeneratorConfig(given=description(net_g)))
+    if net_d is not None:
+        if config.adversarial is None:
+            raise Mistake("net_d: there is no adversarial section for it.")
+        given = GivenDiscriminatorConfig(given=description(net_d))
+        config = replace(config, adversarial=replace(config.adversarial, discriminator=given))
     return config
 
 
@@ -82,15 +108,17 @@ def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _translated(tree: dict[str, Any], model: str, origin: str) -> RunConfig:
-    """The configuration of an option tree of Real-ESRGAN's, its own options where sections are not given."""
-    tree = {**copy.deepcopy(GAN if model == "RealESRGANModel" else NET), "model_type": model, "name": model, **tree}
+def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[RunConfig, list[str]]:
+    """The configuration of an option tree of Real-ESRGAN's, its own options where sections are not given; and notes."""
+    model = model or tree.get("model_type") or (GAN_MODEL if "network_d" in tree else NET_MODEL)
+    tree = {**copy.deepcopy(GAN if model == GAN_MODEL else NET), "name": model, **tree, "model_type": model}
     train = tree.setdefault("datasets", {}).setdefault("train", {})
     fed = "dataroot_gt" not in train
     if fed:  # a program gives the pictures
         train["dataroot_gt"] = train["dataroot_lq"] = "fed"
     tree.setdefault("num_gpu", 1)
-    ours, _ = translate(tree, 1)
+    ours, notes = translate(tree, 1)
     if fed:
         ours["images"] |= {key: FED for key in ("source", "pairs") if key in ours["images"]}
-    return validated(RunConfig, ours, origin, called=partial(named, tree, lambda again: translate(again, 1)))
+    called = partial(named, tree, lambda again: translate(again, 1))
+    return validated(RunConfig, ours, origin, called=called), notes

@@ -44,14 +44,18 @@ def decode(data: bytes | Path, name: str, budget: Budget = BUDGET) -> Tensor:
                 raise Unreadable(name, "floating-point samples have no agreed white level; save it with 8 or 16 bits")
             load(image, data)
             ImageOps.exif_transpose(image, in_place=True)  # not in place, it would copy every picture
-            rgb = _to_rgb(image, name)
+            return rgb_of(image, name)
     except Unreadable:
         raise
     except Exception as error:
         # Pillow's plugins raise many kinds (OSError, SyntaxError, ValueError, struct.error, zlib.error),
         # and none of them may end a run.
         raise Unreadable(name, reason_of(error)) from error
-    return rearrange(torch.from_numpy(rgb), "row column rgb -> rgb row column")
+
+
+def rgb_of(image: Image.Image, name: str) -> Tensor:
+    """A decoded picture as uint8 [3, H, W], transparency laid over white; a view of interleaved memory."""
+    return rearrange(torch.from_numpy(_to_rgb(image, name)), "row column rgb -> rgb row column")
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -94,13 +94,21 @@ def check_trackers(config: RunConfig) -> None:
 
 
 def assemble(
-    config: RunConfig, accelerator: Accelerator, net_g: nn.Module | None = None, net_d: nn.Module | None = None
+    config: RunConfig,
+    accelerator: Accelerator,
+    *,
+    images: ImageSource | None = None,
+    net_g: nn.Module | None = None,
+    net_d: nn.Module | None = None,
 ) -> Experiment:
-    """Build the run. Raises Mistake, on every rank alike, for anything a person can put right."""
+    """Build the run, with pictures and networks of a program's own if they are given.
+
+    Collective. Raises Mistake, on every rank alike, for anything a person can put right.
+    """
     batch = plan_batch(config.batch, accelerator.num_processes)
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
-    (source, pictures), bad = open_everywhere(accelerator, config)
+    (source, pictures), bad = open_everywhere(accelerator, config, images)
     folder = folder_of(config)
 
     notes = notes_on_start(source, pictures, bad, config, accelerator.num_processes, accelerator.device.type != "cpu")
@@ -110,6 +118,7 @@ def assemble(
     init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
     build = RealESRGANModel if config.adversarial else RealESRNetModel
     model = build(config, accelerator=accelerator, init=init, stream=stream_of(source), net_g=net_g, net_d=net_d)
+    _ = model.objective  # whose weights are fetched now, and not at the first step
     state, stopwatch = model.state, model.stopwatch
     state.unreadable |= bad.keys()
     unreadable = UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position)

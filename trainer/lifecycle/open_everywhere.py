@@ -12,6 +12,7 @@ from trainer.files.paths import is_absent
 from trainer.images.away import reason_away
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import DatasetPairs
+from trainer.images.program import ProgramImages
 from trainer.images.sources import ImageSource
 from trainer.images.streaming.dataset import Shards
 from trainer.images.validation import ValidationImages
@@ -26,7 +27,7 @@ PAUSE = 1.0
 """Seconds until a folder that is away is looked for again."""
 
 
-def open_when_there(config: RunConfig) -> Proven:
+def open_when_there(config: RunConfig, given: ImageSource | None = None) -> Proven:
     """Open and prove the pictures; a run that goes on waits for folders that it was trained on and that are away now.
 
     A disk may be mounted late. Where a run begins, or its folders were named anew, an absent one is a mistake.
@@ -39,7 +40,7 @@ def open_when_there(config: RunConfig) -> Proven:
 
     def attempt() -> Proven | None:
         try:
-            opened = open_images(config)
+            opened = open_images(config, given)
             return opened, prove(opened[0])
         except Mistake as mistake:
             if not was_trained_on(config):
@@ -66,7 +67,7 @@ def folder_away(config: RunConfig) -> str:
     return ""
 
 
-def open_everywhere(accelerator: Accelerator, config: RunConfig) -> Proven:
+def open_everywhere(accelerator: Accelerator, config: RunConfig, given: ImageSource | None = None) -> Proven:
     """The pictures to train and validate on, on every rank alike, and those of a small set that cannot be read.
 
     Rank 0 opens and proves them, and sends what it found. A dataset, which is open as files in the cache of a machine,
@@ -77,7 +78,7 @@ def open_everywhere(accelerator: Accelerator, config: RunConfig) -> Proven:
     mine: list[Opened] = []
 
     def first() -> tuple[Opened | None, dict[int, str]]:
-        opened, bad = open_when_there(config)
+        opened, bad = open_when_there(config, given)
         mine.append(opened)
         return None if _is_local(config) else opened, bad
 
@@ -87,7 +88,7 @@ def open_everywhere(accelerator: Accelerator, config: RunConfig) -> Proven:
 
     def own() -> Opened:
         if not mine:
-            mine.append(open_when_there(config)[0])
+            mine.append(open_when_there(config, given)[0])
         return mine[0]
 
     once_per_machine(accelerator, own, WHAT)
@@ -103,4 +104,4 @@ def _is_local(config: RunConfig) -> bool:
     """Whether some of it can only be opened where it is read."""
     validation = config.validation.source if config.validation else None
     sources = (config.images.source, config.images.pairs, validation)
-    return any(isinstance(source, HubDataset | DatasetPairs) for source in sources)
+    return any(isinstance(source, HubDataset | DatasetPairs | ProgramImages) for source in sources)

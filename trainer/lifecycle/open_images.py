@@ -28,9 +28,11 @@ CLIPPED, DARK = 0.5, 0.02
 """A declared white is doubted where more than this share of a picture is above it, or all of it below that share."""
 
 
-def open_images(config: RunConfig) -> tuple[ImageSource | Shards, ValidationImages | None]:
+def open_images(
+    config: RunConfig, given: ImageSource | None = None
+) -> tuple[ImageSource | Shards, ValidationImages | None]:
     """Find the pictures to train and validate on; Mistake, naming the configuration keys, where none decodes."""
-    source, pictures = gather(lambda: open_training(config), lambda: open_pictures(config))
+    source, pictures = gather(lambda: open_training(config, given), lambda: open_pictures(config))
     return source, pictures
 
 
@@ -45,13 +47,13 @@ def open_pictures(config: RunConfig) -> ValidationImages | None:
         return open_validation(settings.source, config.scale, settings.max_side, multiple, least, budget)
 
 
-def open_training(config: RunConfig) -> ImageSource | Shards:
+def open_training(config: RunConfig, given: ImageSource | None = None) -> ImageSource | Shards:
     """Find the clean pictures, the given pairs, or both; Mistake where none can be used."""
     images = config.images
     clean: ImageSource | None = None
     if images.source:
         with under("images.source"):
-            opened = images.source.open(images.budget)
+            opened = given or images.source.open(images.budget)
             if isinstance(opened, Shards):  # which were opened by decoding one
                 return opened
             first_readable(clean := opened)

@@ -1,5 +1,6 @@
 """The networks: one architecture per file, beside the dataclass that configures it; the unions are the registry."""
 
+from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, GivenNetwork
 from trainer.networks.imported import ImportedDiscriminatorConfig, ImportedGeneratorConfig, ImportedNetwork
 from trainer.networks.patch_discriminator import PatchDiscriminator, PatchDiscriminatorConfig
 from trainer.networks.rrdb import RRDBNet, RRDBNetConfig
@@ -17,8 +18,9 @@ GeneratorConfig = (
     | ShuffleRRDBNetConfig
     | StochasticSRResNetConfig
     | ImportedGeneratorConfig
+    | GivenGeneratorConfig
 )
-Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | StochasticSRResNet | ImportedNetwork
+Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | StochasticSRResNet | ImportedNetwork | GivenNetwork
 
 DiscriminatorConfig = (
     UNetDiscriminatorSNConfig
@@ -26,14 +28,25 @@ DiscriminatorConfig = (
     | SRGANDiscriminatorConfig
     | VGGStyleDiscriminatorConfig
     | ImportedDiscriminatorConfig
+    | GivenDiscriminatorConfig
 )
-Discriminator = UNetDiscriminatorSN | PatchDiscriminator | SRGANDiscriminator | VGGStyleDiscriminator | ImportedNetwork
+Discriminator = (
+    UNetDiscriminatorSN
+    | PatchDiscriminator
+    | SRGANDiscriminator
+    | VGGStyleDiscriminator
+    | ImportedNetwork
+    | GivenNetwork
+)
 
 __all__ = [
     "Discriminator",
     "DiscriminatorConfig",
     "Generator",
     "GeneratorConfig",
+    "GivenDiscriminatorConfig",
+    "GivenGeneratorConfig",
+    "GivenNetwork",
     "ImportedDiscriminatorConfig",
     "ImportedGeneratorConfig",
     "ImportedNetwork",

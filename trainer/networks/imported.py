@@ -40,8 +40,8 @@ class ImportedNetwork(Network):
     ) -> None:
         super().__init__()
         self.net = _build_module(path, arguments)
-        self.register_state_dict_post_hook(_without_prefix)
-        self.register_load_state_dict_pre_hook(_with_prefix)
+        self.register_state_dict_post_hook(without_prefix)
+        self.register_load_state_dict_pre_hook(with_prefix)
 
     @classmethod
     def from_pretrained(cls, origin: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
@@ -90,17 +90,19 @@ def _build_module(path: str, arguments: dict[str, Any]) -> nn.Module:
         raise ValueError(f"arguments: {path} refuses {arguments}: {reason}") from error
 
 
-def _without_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, _local: dict[str, Any]) -> None:
+def without_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, _local: dict[str, Any]) -> None:
+    """State-dict hook: drop the wrapper's own part of the names."""
     for name in [name for name in state if name.startswith(prefix + PREFIX)]:
         state[prefix + name.removeprefix(prefix + PREFIX)] = state.pop(name)
 
 
-def _with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Hook before loading: add it again."""
     for name in [name for name in state if name.startswith(prefix)]:
         state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)
 
 
-def _output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
+def output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
     """Shape of the output of `net` for zeros of `shape`; its mode and statistics stay unchanged. ValueError if it
     fails."""
     modes = [(module, module.training) for module in net.modules()]
@@ -156,7 +158,7 @@ class ImportedGeneratorConfig:
         }
         net = ImportedNetwork(self.path, {**self.arguments, **sizes}, scale, bands, self.multiple)
         side = -(-16 // self.multiple) * self.multiple
-        answer, wanted = _output_shape(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
+        answer, wanted = output_shape(net, (1, bands, side, side)), (1, bands, scale * side, scale * side)
         if answer != wanted:
             raise ValueError(
                 f"{self.path} makes {list(answer)} of an input of {[1, bands, side, side]}; x{scale} is {list(wanted)}"
@@ -183,7 +185,7 @@ class ImportedDiscriminatorConfig:
     def build(self, gt_size: int, bands: int) -> ImportedNetwork:
         """Build the module and try it once on a patch of `gt_size`; ValueError if it fails."""
         net = ImportedNetwork(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
-        answer = _output_shape(net, (2, bands, gt_size, gt_size))
+        answer = output_shape(net, (2, bands, gt_size, gt_size))
         if answer[:1] != (2,):
             raise ValueError(f"{self.path} makes {list(answer)} of two patches; the first size must be 2")
         return net

@@ -26,7 +26,8 @@ class PairMaker:
     def make(self, batch: ImageBatch, step: int, number: int, kernels: Mapping[str, Tensor] | None = None) -> PairBatch:
         """The pairs to train on for pictures that are micro-batch `number` of `step`. Collective where there is a pool.
 
-        With a pool these are the pairs that gave place to the new ones. `kernels`: see `Synthesis.from_batch`.
+        With a pool these are the pairs that gave place to the new ones, or the new ones while it is not full.
+        `kernels`: see `Synthesis.from_batch`.
         """
         self._side = self._side or SideStream(self.device)  # not before the pool is filled, which it waits for
         return self._side.make(lambda: self._exchanged(self.fresh(batch, kernels), step, number))
@@ -40,4 +41,7 @@ class PairMaker:
         if self.pool is None:
             return fresh
         with self.stopwatch.device("pool"):
+            if self.pool.missing > 0:
+                self.pool.offer(fresh)
+                return fresh
             return self.pool.swap(fresh, step, number)

@@ -136,10 +136,23 @@ class Pool:
         self.layout, self.shape, self.seed, self.group = layout, shape, seed, group
         self.first, end = layout.shard(layout.rank)
         self.rows = torch.zeros(end - self.first, shape.bytes, dtype=torch.uint8, device=device)
+        self.missing = -(-layout.size // layout.world)
+        """Pairs that are still to be put or offered before any is exchanged: of the largest shard, so that all ranks
+        begin together."""
 
     def put(self, slot: int, rows: Tensor) -> None:
         """Set the slots from `slot` on, all of them this rank's, to `rows`, uint8 [n, bytes]."""
-        self.rows[slot - self.first : slot - self.first + len(rows)] = rows
+        end = slot - self.first + len(rows)
+        self.rows[slot - self.first : end] = rows
+        self.missing = 0 if end == len(self.rows) else self.missing - len(rows)
+
+    def offer(self, fresh: PairBatch) -> None:
+        """Keep new pairs in the next slots of this rank's, as far as there is room; for a pool that is not full."""
+        begin = -(-self.layout.size // self.layout.world) - self.missing
+        rows = self.shape.rows(fresh)
+        room = self.rows[begin : begin + len(rows)]
+        room[:] = rows[: len(room)]
+        self.missing -= len(rows)
 
     def drawn(self, step: int) -> Tensor:
         """The slot of each place at `step`: min(global batch, size) different ones, int64, the same on every rank."""

@@ -12,7 +12,7 @@ import pytest
 from trainer.building.accelerator import make_accelerator
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
-from trainer.command import execute, last_words
+from trainer.command import execute
 from trainer.config.schema import RunConfig
 from trainer.distributed.waiting import WATCH
 from trainer.experiment import Experiment
@@ -21,6 +21,7 @@ from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit, validate
 from trainer.mistakes import Failure, Mistake
 from trainer.run import parse
+from trainer.training import last_words
 
 TINY = Path(__file__).parents[2] / "launch" / "tiny.yaml"
 QUICK = (

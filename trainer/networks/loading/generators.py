@@ -7,7 +7,15 @@ from typing import Any, get_args
 from torch import Tensor
 
 from trainer.mistakes import Mistake
-from trainer.networks import Generator, ImportedNetwork, RRDBNet, ShuffleRRDBNet, SRResNet, SRVGGNetCompact
+from trainer.networks import (
+    Generator,
+    GivenNetwork,
+    ImportedNetwork,
+    RRDBNet,
+    ShuffleRRDBNet,
+    SRResNet,
+    SRVGGNetCompact,
+)
 from trainer.networks.loading.state_dicts import LoadedWeights, check_finite, read_state_dict
 
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
@@ -63,6 +71,11 @@ def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Gen
     config = stored.config or {}
     if (cls := CLASSES.get(str(config.get("_class_name")))) is None:
         return None
+    if cls is GivenNetwork:
+        raise Mistake(
+            f"{key}: {stored.place} holds weights of {config.get('given')}, a module that a Python program gave: give "
+            "them to that module, by its `load_state_dict`."
+        )
     try:
         if cls is ImportedNetwork:
             net: Generator = cls.from_config(config, trust=trust)

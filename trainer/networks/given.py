@@ -1,0 +1,91 @@
+"""Networks that a Python program gives as modules, in place of configured ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NoReturn
+
+from torch import Tensor, nn
+
+from trainer.networks.imported import output_shape, with_prefix, without_prefix
+from trainer.networks.network import Network
+
+SCALES = (1, 2, 3, 4, 8)
+
+
+class GivenNetwork(Network):
+    """A module of a program's own; its state-dict names are the module's.
+
+    Files made from it say in words what it was: they are opened by giving the module its weights.
+    """
+
+    def __init__(self, net: nn.Module, scale: int = 1, bands: int = 3) -> None:
+        super().__init__()
+        self.register_to_config(given=description(net), scale=scale, num_in_ch=bands)
+        self.net = net
+        self.register_state_dict_post_hook(without_prefix)
+        self.register_load_state_dict_pre_hook(with_prefix)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Apply the module."""
+        out: Tensor = self.net(*inputs)
+        return out
+
+
+def description(net: nn.Module) -> str:
+    """A module in words: its class and its parameters."""
+    return f"{type(net).__module__}.{type(net).__qualname__} of {sum(p.numel() for p in net.parameters())} parameters"
+
+
+def as_generator(net: nn.Module, scale: int, bands: int) -> Network:
+    """A module as a generator; ValueError if it does not upscale a small picture by `scale`."""
+    if isinstance(net, Network):
+        return net
+    answer, wanted = output_shape(net, (1, bands, 16, 16)), (1, bands, 16 * scale, 16 * scale)
+    if answer != wanted:
+        raise ValueError(f"net_g makes {list(answer)} of an input of {[1, bands, 16, 16]}; x{scale} is {list(wanted)}")
+    return GivenNetwork(net, scale, bands)
+
+
+def as_discriminator(net: nn.Module, gt_size: int, bands: int) -> Network:
+    """A module as a discriminator; ValueError if it does not judge a patch of `gt_size`."""
+    if isinstance(net, Network):
+        return net
+    answer = output_shape(net, (2, bands, gt_size, gt_size))
+    if answer[:1] != (2,):
+        raise ValueError(f"net_d makes {list(answer)} of two patches; the first size must be 2")
+    return GivenNetwork(net, bands=bands)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenGeneratorConfig:
+    """A generator that a Python program gave as a module: `net_g`, as trainer/README.md shows."""
+
+    scales: ClassVar[tuple[int, ...]] = SCALES
+
+    type: Literal["python"] = "python"
+    given: str
+    """The module in words. A run that is resumed is given it again."""
+
+    def input_multiple(self, scale: int) -> int:  # noqa: ARG002 - one signature for all generators
+        """1: the sides that a module of somebody else's takes are not known."""
+        return 1
+
+    def build(self, scale: int, bands: int) -> NoReturn:  # noqa: ARG002
+        """Raise ValueError: a configuration does not hold the module."""
+        raise ValueError(f"type: python, {self.given}: give the module again, as `net_g` in Python")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenDiscriminatorConfig:
+    """A discriminator that a Python program gave as a module: `net_d`."""
+
+    type: Literal["python"] = "python"
+    given: str
+    """The module in words. A run that is resumed is given it again."""
+
+    def problem(self, gt_size: int) -> str | None:  # noqa: ARG002 - one signature for all discriminators
+        """None: what a module of somebody else's cannot judge is known once it is tried."""
+        return None
+
+    def build(self, gt_size: int, bands: int) -> NoReturn:  # noqa: ARG002
+        """Raise ValueError: a configuration does not hold the module."""
+        raise ValueError(f"type: python, {self.given}: give the module again, as `net_d` in Python")
