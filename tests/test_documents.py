@@ -49,3 +49,18 @@ def test_the_picture_of_a_photographs_way_names_modules_that_exist() -> None:
     picture = MAP.read_text().split("```")[1]
     for name in re.findall(r"[\w/]+(?:\.py|/(?=[\s,)]))", picture):
         assert any((folder / name).exists() for folder in (MAP.parent, ROOT)), name
+
+
+@pytest.mark.usefixtures("fresh_accelerate")
+def test_the_python_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = re.split(r"^## ", MAP.read_text(), flags=re.MULTILINE)
+    python = next(part for part in section if part.startswith("Python"))
+    blocks = re.findall(r"^```python\n(.*?)^```", python, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    exec(compile("\n".join(blocks), str(MAP), "exec"), names := {"__name__": "page"})
+    assert names["large"].size == (1804, 1200)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["by_hand", "large.png", "mine.pth", "outputs", "validated"]
+    assert "validation/psnr" in capsys.readouterr().out

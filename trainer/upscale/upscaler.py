@@ -106,6 +106,8 @@ class Upscaler:
         """
         if isinstance(picture, Image.Image):
             return to_pillow(self.enlarged(from_pillow(picture), outscale))
+        if not isinstance(picture, Tensor):
+            raise Mistake(f"picture: got {type(picture).__name__}; must be a PIL image, or a tensor float in [0, 1].")
         if picture.ndim == 4:
             return torch.stack([self(one, outscale) for one in picture])
         numbers = picture.detach().float().cpu().numpy()

@@ -357,3 +357,10 @@ def test_it_is_found_in_the_package_and_where_older_model_cards_look() -> None:
     assert importlib.import_module("trainer.upscaler").Upscaler is Upscaler
     with pytest.raises(AttributeError, match="module 'trainer' has no attribute 'Upscale'"):
         trainer.Upscale  # noqa: B018 - to ask for it is the test
+
+
+def test_what_is_no_picture_is_a_sentence() -> None:
+    upscaler = Upscaler(SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, 3))
+    for wrong, kind in ((np.zeros((4, 4, 3), np.uint8), "ndarray"), ("a.png", "str")):
+        with pytest.raises(Mistake, match=f"picture: got {kind}; must be a PIL image, or a tensor float in"):
+            upscaler(wrong)  # type: ignore[call-overload]
