@@ -62,5 +62,12 @@ def test_the_python_of_the_page_runs(
     assert len(blocks) == 4
     exec(compile("\n".join(blocks), str(MAP), "exec"), names := {"__name__": "page"})
     assert names["large"].size == (1804, 1200)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["by_hand", "large.png", "mine.pth", "outputs", "validated"]
+    made = sorted(file.name for file in tmp_path.iterdir())
+    assert made == [
+        "by_hand",
+        "large.png",
+        "mine.pth",
+        "outputs",
+        "validated",
+    ]
     assert "validation/psnr" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from trainer.lifecycle.banner import banner
 from trainer.mistakes import Failure
 from trainer.pairs.feed import Feed
 from trainer.steps import Report
-from trainer.telemetry.reporter import peak_memory
+from trainer.telemetry.step_means import peak_memory
 
 
 def dry_run(run: Experiment) -> None:

@@ -49,5 +49,5 @@ class Experiment:
 
     @property
     def state(self) -> TrainState:
-        """What a checkpoint holds of the training."""
+        """The state of the training, as checkpoints hold it."""
         return self.model.state

@@ -59,7 +59,7 @@ def agree(run: Experiment, feed: Feed) -> Decision:
 
 
 def conclude(run: Experiment, due: Due, decision: Decision) -> Decision:
-    """What is due after a step: report, validation, checkpoint; Failure, with a dump, where the run diverges."""
+    """Report, validate and save if that is due after a step; Failure, with a dump, if the run diverges."""
     state, telemetry = run.state, run.telemetry
     reports = due.report or bool(decision.stop)
     if reports:

@@ -27,7 +27,7 @@ Terms = dict[str, Term]
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What each loss aims at: the ground truth, sharpened or not; all float [b, C, H, W] in [0, 1]."""
+    """The ground truth of each loss, sharpened or not; all float [b, C, H, W] in [0, 1]."""
 
     pixel: Tensor
     perceptual: Tensor
@@ -36,12 +36,12 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """The terms of both players.
+    """The terms of both networks.
 
     Parameters
     ----------
-    perceptual : the distances of two pictures' features by name, where `losses.perceptual` asks for them
-    adversarial : the game's loss, where there is a game
+    perceptual : the distances of two pictures' features by name, if `losses.perceptual` is given
+    adversarial : the adversarial loss, if there is a discriminator
     pretrain_on_pixels : the pixel term alone while the generator is pretrained
     """
 
@@ -53,7 +53,7 @@ class Objective:
     def generator(self, result: Tensor, targets: Targets, phase: Phase, critic: Critic | None) -> Terms:
         """The generator's terms for a result, float [b, C, H, W]; a term without weight at this step is left out.
 
-        `critic` is the discriminator, frozen, where there is one; it has no say while `phase` is pretraining.
+        `critic` is the discriminator, frozen, if there is one; it is not asked while `phase` is pretraining.
         """
         losses = self.losses
         terms = {"pixel": Term(losses.pixel.weight, losses.pixel(result, targets.pixel))}

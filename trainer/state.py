@@ -16,7 +16,7 @@ VERSION = 1
 
 
 IN_PRETRAINING = " in pretraining"
-"""Behind `Best.measured`: figures that the game, which buys texture with them, would never reach."""
+"""Behind `Best.measured`: values that adversarial training, which trades them for texture, would never reach."""
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Best:
     value: float
     step: int
     measured: str
-    """How it was measured: figures of another measure do not compare."""
+    """A checksum of how it was measured: values measured otherwise do not compare."""
 
 
 @dataclass(slots=True)
@@ -46,21 +46,21 @@ class TrainState:
 
     @property
     def learners(self) -> dict[str, Learner]:
-        """Who plays, by the name that a checkpoint has for it."""
+        """Generator and discriminator by name, as in checkpoints."""
         others = {"discriminator": self.discriminator} if self.discriminator else {}
         return {"generator": self.generator, **others}
 
     def rates(self) -> dict[str, float]:
-        """Every player's present learning rate and the average's decay (0: it is a copy yet), for a report."""
+        """Every network's learning rate, and the average's decay (0 while it is a copy), for a report."""
         rates = {f"{name}/learning_rate": learner.learning_rate for name, learner in self.learners.items()}
         return {**rates, "ema/decay": float(self.ema.get_current_decay())}
 
     def skipped_in_a_row(self) -> Tensor:
-        """Steps without a finite gradient that the unluckier player has had in a row, a scalar on the device."""
+        """Steps in a row without a finite gradient, of the network that has had more, a scalar on the device."""
         return torch.stack([learner.skipped_in_a_row for learner in self.learners.values()]).max()
 
     def diverging(self) -> Tensor:
-        """Those of them that count towards `max_skipped`: in fp16 only where the loss scale cannot fall."""
+        """The same, of those that count towards `max_skipped`: in fp16 only at the lowest loss scale."""
         return torch.stack([learner.diverging for learner in self.learners.values()]).max()
 
     def parts(self) -> dict[str, dict[str, Any]]:
@@ -70,19 +70,19 @@ class TrainState:
             "step": self.step,
             "best": self.best and asdict(self.best),
             "ema_updates": int(self.ema.step),
-            "players": {name: learner.progress() for name, learner in self.learners.items()},
+            "players": {name: learner.counters() for name, learner in self.learners.items()},
             "lead": self.adaptive_d.margin.item() if self.adaptive_d else None,
-            "watched": self.plateau_means and self.plateau_means.progress(),
+            "watched": self.plateau_means and self.plateau_means.counters(),
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
         parts = {"generator_ema": self.ema.ema_model.state_dict(), "progress": progress}
         for name, learner in self.learners.items():
-            parts |= learner.parts(name)
+            parts |= learner.state_dicts(name)
         return parts
 
     def load(self, parts: dict[str, dict[str, Any]]) -> None:
-        """Take over what `parts` returned once; ValueError, KeyError or RuntimeError where it does not fit."""
+        """Load what `parts` returned once; ValueError, KeyError or RuntimeError if it does not fit."""
         progress = parts["progress"]
         if progress["version"] != VERSION:
             raise ValueError(f"its format is version {progress['version']}, this program reads {VERSION}")

@@ -1,4 +1,4 @@
-"""Where model cards of versions before 0.2 import `Upscaler` from; it is `from trainer import Upscaler` now."""
+"""`trainer.upscaler.Upscaler`, for model cards of versions before 0.2; now it is `from trainer import Upscaler`."""
 
 from trainer.upscale.upscaler import Upscaler
 

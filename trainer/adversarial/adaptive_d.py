@@ -28,7 +28,7 @@ class AdaptiveDConfig:
 
 
 class AdaptiveD:
-    """Decides on the device, by the figures of the very step that it judges: the host neither waits nor knows.
+    """The pause of the discriminator, decided on the device by the very step in question: the host does not wait.
 
     The discriminator therefore runs forward and backward at every step, and what a held step saves is nothing: without
     the forward nobody would know when its lead is gone.
@@ -39,7 +39,7 @@ class AdaptiveD:
         self.margin = torch.zeros((), device=accelerator.device)  # a draw, so the first steps are taken
 
     def pause(self, real: Tensor, fake: Tensor) -> Tensor:
-        """1 where the step with these mean probabilities D(y) and D(G(x)) is to be thrown away, else 0.
+        """1 if the step with these mean probabilities D(y) and D(G(x)) is to be thrown away, else 0.
 
         Scalars on the device. Collective: all ranks give their own figures and get one answer.
         """

@@ -1,4 +1,4 @@
-"""The phases of adversarial training: who learns at a step, and how much the discriminator's word weighs.
+"""The phases of adversarial training: the networks that learn at a step, and the weight of the adversarial loss.
 
 All of it is a function of the step, so nothing is saved and a resumed run is in the same phase. Steps are optimizer
 steps of the loop, counted from 0; there is no second unit.
@@ -11,10 +11,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What happens at one step."""
+    """The phase of one step."""
 
     pretrain: bool
-    """The generator learns alone, before the game."""
+    """The generator learns alone, before the discriminator joins."""
     train_generator: bool
     train_discriminator: bool
     adversarial: float
@@ -22,7 +22,7 @@ class Phase:
 
     @property
     def objective(self) -> float:
-        """The same number at two steps where the generator minimises the same: its losses compare only then."""
+        """A number for the generator's objective: losses of two steps compare only if it is the same."""
         return -1.0 if self.pretrain else self.adversarial
 
 
@@ -32,14 +32,14 @@ SOLO = Phase(pretrain=False, train_generator=True, train_discriminator=False, ad
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhasesConfig:
-    """When the discriminator joins, and how its influence grows."""
+    """The step at which the discriminator joins, and the rise of the adversarial weight."""
 
     pretrain_g_only: bool = False
     """Begin with the generator alone, for `g_pretrain_steps`."""
     g_pretrain_steps: int = 0
     """Steps of the pretraining (`pretrain_g_only`); -1 never ends it."""
     pretrain_objective: Literal["l1", "content"] = "l1"
-    """What the generator minimises meanwhile: the pixel term alone, or all terms but the adversarial one."""
+    """The generator's objective meanwhile: the pixel term alone, or all terms but the adversarial one."""
     adv_loss_ramp_steps: int = 0
     """Steps over which the adversarial weight rises from 0 once the discriminator has joined; 0 is at once."""
     adv_loss_schedule: Literal["linear", "cosine"] = "cosine"
@@ -61,7 +61,7 @@ class PhasesConfig:
             raise ValueError("net_d_iters must be at least 1, net_d_init_iters and adv_loss_ramp_steps at least 0")
 
     def phase(self, step: int) -> Phase:
-        """Who learns at `step`, and with what weight."""
+        """The networks that learn at `step`, and the share of the adversarial weight."""
         start = self.g_pretrain_steps
         if start == -1 or step < start:
             return Phase(pretrain=True, train_generator=True, train_discriminator=False, adversarial=0.0)
@@ -70,7 +70,7 @@ class PhasesConfig:
         return Phase(False, learns, True, self._ramp(step - start))
 
     def generator_learns(self, step: int) -> bool:
-        """Whether the generator is being trained when `step` steps were taken, be it at every `net_d_iters`-th only."""
+        """True if the generator was trained within the `net_d_iters` steps up to `step`."""
         if self.phase(step - 1).pretrain:
             return True
         first = max(self.g_pretrain_steps, step - self.net_d_iters)

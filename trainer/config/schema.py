@@ -25,7 +25,7 @@ from trainer.optim.ema import EMAConfig
 from trainer.optim.learner import OptimizerConfig
 from trainer.optim.lr_plateau import LRSchedule, Plateau
 from trainer.optim.lr_schedules import Constant
-from trainer.telemetry.reporter import TelemetryConfig
+from trainer.telemetry.config import TelemetryConfig
 from trainer.validation.validator import ValidationConfig
 
 _EACH = "{0} and adversarial.{0}"

@@ -1,1 +1,1 @@
-"""How a network learns: optimizer, learning rate, loss scale, moving average, compilation."""
+"""Optimization of a network: optimizer, learning rate, loss scale, moving average, compilation."""

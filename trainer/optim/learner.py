@@ -66,7 +66,7 @@ class Learner:
     ----------
     net : the network itself, whose weights are saved
 
-    It has it as `ddp` too, as Accelerate prepared it: call this one in training.
+    `ddp` is the same network as Accelerate prepared it: call this one in training.
     """
 
     def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
@@ -96,10 +96,10 @@ class Learner:
             group["lr"] = self.learning_rate
 
     def step_plateau(self, figures: Mapping[str, float], step: int, objective: float = 0.0) -> None:
-        """Let a plateau schedule see what was reported at a validation after `step` steps, under `objective`.
+        """Step a plateau schedule by the metrics of a validation after `step` steps, under `objective`.
 
-        Where its metric is not among it there was nothing to observe: the player that it is of, or the term, has no
-        part in the steps reported. Metrics that are never reported are refused with the configuration.
+        Without its metric nothing is observed: the network, or the term, had no part in the steps since the last one.
+        Metrics that are never reported are refused with the configuration.
         """
         if not isinstance(self.schedule, Plateau) or step <= self.schedule.lr_warmup_steps:
             return
@@ -107,8 +107,9 @@ class Learner:
             self.plateau = self.schedule.observed(self.plateau, value, self.config.learning_rate, objective)
 
     def forget(self, figures: str) -> None:
-        """Let a plateau schedule forget what was best of a figure whose name begins so, as those from now on do not
-        compare with it. What the rate has fallen to stays."""
+        """Reset the best value of a plateau schedule whose metric begins so: values from now on do not compare with it.
+
+        The rate stays as it is."""
         if isinstance(self.schedule, Plateau) and self.schedule.metric.startswith(figures):
             self.plateau = replace(self.plateau, best=None, waited=0)
 
@@ -133,8 +134,8 @@ class Learner:
     def step(self, pause: Tensor | None = None) -> Tensor:
         """Unscale, clip, take the optimizer step, forget the gradient; the norm before clipping, on the device.
 
-        Where the norm is not finite nothing changes but the counters of skipped steps and the loss scale; and nothing
-        at all where `pause`, a scalar on the device, is 1 and not 0.
+        If the norm is not finite, only the counters of skipped steps and the loss scale change; if `pause`, a scalar on
+        the device, is 1, nothing does.
         """
         parameters = list(self.net.parameters())
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -180,18 +181,18 @@ class Learner:
             old.sub_(new.detach())
         return nn.utils.get_total_norm(before) / size
 
-    def parts(self, name: str) -> dict[str, dict[str, Any]]:
-        """What a checkpoint holds of this player, under its name."""
+    def state_dicts(self, name: str) -> dict[str, dict[str, Any]]:
+        """State dicts of the network and its optimizer for a checkpoint, under the network's name."""
         return {name: self.net.state_dict(), f"{name}_optimizer": self.optimizer.state_dict()}
 
-    def progress(self) -> dict[str, Any]:
-        """The numbers among it."""
+    def counters(self) -> dict[str, Any]:
+        """Counters for a checkpoint: skipped steps, loss scale, and the state of a plateau."""
         counts = {"skipped": self.skipped.item(), "skipped_in_a_row": self.skipped_in_a_row.item()}
-        scale = {"loss_scale": self.scale.progress()} if self.scale else {}
+        scale = {"loss_scale": self.scale.counters()} if self.scale else {}
         return {**counts, **scale, "plateau": asdict(self.plateau)}
 
     def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
-        """Take over what `parts` and `progress` returned once."""
+        """Load what `state_dicts` and `counters` returned once."""
         self.net.load_state_dict(parts[name])
         self.load_moments(parts[f"{name}_optimizer"])
         self.skipped.fill_(progress["skipped"])

@@ -19,7 +19,7 @@ def autocast_alone(accelerator: Accelerator) -> None:
 
 
 class LossScale:
-    """What one player's loss is multiplied by before its backward pass, lest small gradients vanish in float16.
+    """The factor of a network's loss before its backward pass, so that small gradients do not vanish in float16.
 
     A step whose gradient overflows is skipped and halves the scale; 2000 good ones in a row double it. A step skipped
     while the scale can still fall is no sign of divergence: it is counted as one at the lowest scale alone. All numbers
@@ -53,12 +53,12 @@ class LossScale:
             good, value = torch.where(pause > 0, self.good, good), torch.where(pause > 0, self.value, value)
         self.good, self.value = good, value
 
-    def progress(self) -> dict[str, float]:
-        """What a checkpoint holds of it."""
+    def counters(self) -> dict[str, float]:
+        """Its numbers for a checkpoint."""
         return {"value": self.value.item(), "good": self.good.item(), "diverging": self.diverging.item()}
 
     def load(self, progress: dict[str, float]) -> None:
-        """Take over what `progress` returned once."""
+        """Take over what `counters` returned once."""
         self.value.fill_(progress["value"])
         self.good.fill_(progress["good"])
         self.diverging.fill_(progress["diverging"])

@@ -9,7 +9,7 @@ from trainer.optim.lr_schedules import Constant, Cosine, Linear, MultiStep, Warm
 
 @dataclass(frozen=True, slots=True)
 class PlateauState:
-    """What a plateau schedule remembers between validations."""
+    """The state of a plateau schedule between validations."""
 
     best: float | None = None
     waited: int = 0
@@ -17,9 +17,9 @@ class PlateauState:
     resting: int = 0
     """Validations of cooldown that are left."""
     multiple: float = 1.0
-    """Of the full rate: what the falls so far have left."""
+    """The share of the full rate that the falls so far have left."""
     watched: str = ""
-    """What `best` is the best of: a figure, and the objective under which it was reached."""
+    """The metric of `best`, and the objective under which it was reached."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +35,11 @@ class Plateau(Warmup):
     """The reported figure to watch, such as training/loss or discriminator/loss (the guide's choice: each network's
     own loss), or validation/psnr."""
     mode: Literal["min", "max"] = "min"
-    """Whether lower or higher is better."""
+    """min: lower is better; max: higher is."""
     patience: int = 10
     """Validations without improvement before the rate falls."""
     factor: float = 0.5
-    """What the rate is multiplied by at each fall."""
+    """The factor of the rate at each fall."""
     cooldown: int = 0
     """Validations after a fall during which nothing is counted."""
     threshold: float = 1e-3

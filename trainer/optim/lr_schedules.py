@@ -29,7 +29,7 @@ class Warmup:
         return share if self.lr_warmup_type == "linear" else 0.5 - 0.5 * math.cos(math.pi * share)
 
     def progress(self, step: int, total: int) -> float:
-        """How far `step` lies between the end of the warm-up and the end of the run, in [0, 1]."""
+        """The place of `step` between the end of the warm-up, 0, and the end of the run, 1."""
         return min(1.0, max(0, step - self.lr_warmup_steps) / max(1, total - self.lr_warmup_steps))
 
 
@@ -70,7 +70,7 @@ class Cosine(Warmup):
 
     type: Literal["cosine"] = "cosine"
     min_factor: float = 0.0
-    """What remains of the rate at the last step."""
+    """The share of the rate at the last step."""
 
     def multiple(self, step: int, total: int) -> float:
         """The multiple of the base rate that optimizer step `step` of `total` takes."""
@@ -84,7 +84,7 @@ class Linear(Warmup):
 
     type: Literal["linear"] = "linear"
     min_factor: float = 0.0
-    """What remains of the rate at the last step."""
+    """The share of the rate at the last step."""
 
     def multiple(self, step: int, total: int) -> float:
         """The multiple of the base rate that optimizer step `step` of `total` takes."""

@@ -46,13 +46,13 @@ class PlateauMeans:
         self._forget(range(len(self.names)))
         return {name: total / count for name, total, count in zip(self.names, sums, counts, strict=True) if count}
 
-    def progress(self) -> dict[str, Any]:
-        """What a checkpoint holds of it."""
+    def counters(self) -> dict[str, Any]:
+        """Its sums and counts for a checkpoint."""
         figures = zip(self.names, self.sums.tolist(), self.counts.tolist(), strict=True)
         return {"objective": self.objective, "figures": {name: [total, count] for name, total, count in figures}}
 
     def load(self, progress: Mapping[str, Any]) -> None:
-        """Take over what `progress` returned once, as far as the same figures are watched."""
+        """Take over what `counters` returned once, as far as the same figures are watched."""
         self.objective = progress["objective"]
         for number, name in enumerate(self.names):
             self.sums[number], self.counts[number] = progress["figures"].get(name, (0.0, 0.0))

@@ -53,7 +53,7 @@ class PairShape:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Who holds what: slots by their owner, places of the global batch by their rank.
+    """Ownership: of slots by rank, and of places in the global batch by rank.
 
     Rank r owns the slots [r * size // world, (r + 1) * size // world) and holds the places
     [r * per_process, (r + 1) * per_process), `per_device` of them in each micro-batch.
@@ -82,7 +82,7 @@ class Route:
     taken: Tensor
     """Slots to take from this rank's shard and fill again, counted from its first; int64."""
     sent: Tensor
-    """What to send, in the order of the receivers: rows of (fresh pairs, then what was taken)."""
+    """Rows to send, in the order of the receivers, counted over (fresh pairs, then taken ones)."""
     send_counts: list[int]
     receive_counts: list[int]
     stored: Tensor

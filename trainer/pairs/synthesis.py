@@ -33,7 +33,7 @@ class PairBatch:
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """How pairs are made. A pair is a function of the seed, the position and the clean picture, and of nothing else."""
+    """The degradation of a run. A pair is a function of the seed, the position and the clean picture alone."""
 
     degradation: Degradation
     seed: int
@@ -113,7 +113,7 @@ class Synthesis:
         return PairBatch(*maker(pictures, positions), positions)
 
     def recipe(self, keys: Keys, pictures: Tensor) -> AnyRecipe:
-        """What the degradation does to pictures [..., H, W] with these keys."""
+        """The recipe drawn with these keys for pictures [..., H, W]."""
         return self.degradation.draw(keys, pictures.shape[-2], pictures.shape[-1], self.scale)
 
     def _degrade(self, pictures: Tensor, recipe: AnyRecipe) -> Tensor:

@@ -1,1 +1,1 @@
-"""What a run reports: metrics, timings, warnings, trackers."""
+"""Reports of a run: metrics, timings, warnings, trackers."""

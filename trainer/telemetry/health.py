@@ -1,4 +1,4 @@
-"""What a run's figures say of how it goes: from report to report, warnings in plain words.
+"""Health of a run: warnings in plain words, from the metrics of its reports.
 
 Pure functions: nothing here touches the training. A sign must be bad for several reports before it is told, and must be
 clearly gone before it is told again. A resumed run reads its own records first, so it knows what was told already.
@@ -17,37 +17,37 @@ WINDOW = 5  # reports over whose median the pixel loss is judged, for one batch 
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """One look at what may go wrong."""
+class Symptom:
+    """The severity of one problem, by one report."""
 
     name: str
     severity: float
     """From 1 on it is bad."""
     patience: int
     """Reports in a row, among those that show it, after which it is told."""
-    seen: str
-    """The figures in words."""
-    helps: str
-    """What usually does."""
+    finding: str
+    """The metrics in words."""
+    remedy: str
+    """The usual remedies, in words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
-    """How long a sign has been bad."""
+class Streak:
+    """Reports in a row with a symptom."""
 
     reports: int = 0
-    told: bool = False
+    reported: bool = False
 
-    def after(self, sign: Sign) -> "Episode":
-        """What it is once `sign` was seen."""
-        if sign.severity >= 1:
-            return Episode(self.reports + 1, self.told or self.reports + 1 >= sign.patience)
-        return replace(self, reports=0) if sign.severity >= RELIEF else Episode()
+    def after(self, symptom: Symptom) -> "Streak":
+        """The streak updated with one report."""
+        if symptom.severity >= 1:
+            return Streak(self.reports + 1, self.reported or self.reports + 1 >= symptom.patience)
+        return replace(self, reports=0) if symptom.severity >= RELIEF else Streak()
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is remembered of the reports so far.
+    """The state of the monitor after the reports so far.
 
     Parameters
     ----------
@@ -57,25 +57,27 @@ class Health:
 
     real_label: float | None = 1.0
     settled: int = 0
-    episodes: Mapping[str, Episode] = field(default_factory=dict)
+    streaks: Mapping[str, Streak] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
     """The last pixel losses."""
     lowest: float = math.inf
     """The lowest of their medians."""
 
     def observed(self, figures: Figures) -> tuple["Health", list[str]]:
-        """What is remembered after a report, and what a person should be told now."""
+        """The state after one more report, and the warnings that are due now."""
         after = self._with_loss(figures.get("training/loss_pixel"))
-        episodes, sentences = dict(self.episodes), []
-        for sign in after.signs(figures):
-            before = episodes.get(sign.name, Episode())
-            episodes[sign.name] = now = before.after(sign)
-            if now.told and not before.told:
-                sentences.append(f"{sign.seen} (in {now.reports} reports in a row). What usually helps: {sign.helps}.")
-        return replace(after, episodes=episodes), sentences
+        streaks, sentences = dict(self.streaks), []
+        for symptom in after.symptoms(figures):
+            before = streaks.get(symptom.name, Streak())
+            streaks[symptom.name] = now = before.after(symptom)
+            if now.reported and not before.reported:
+                sentences.append(
+                    f"{symptom.finding} (in {now.reports} reports in a row). What usually helps: {symptom.remedy}."
+                )
+        return replace(after, streaks=streaks), sentences
 
-    def signs(self, figures: Figures) -> Iterator[Sign]:
-        """All that can be judged by this report."""
+    def symptoms(self, figures: Figures) -> Iterator[Symptom]:
+        """The symptoms that this report shows."""
         real, fake = figures.get("discriminator/D(y)_prob"), figures.get("discriminator/D(G(x))_prob")
         if self.real_label is not None and real is not None and fake is not None:
             yield winning(real, fake, self.real_label)
@@ -97,9 +99,9 @@ class Health:
         return replace(self, losses=losses, lowest=min(self.lowest, median(losses)) if full else self.lowest)
 
 
-def winning(real: float, fake: float, label: float) -> Sign:
+def winning(real: float, fake: float, label: float) -> Symptom:
     """The discriminator tells the two apart nearly always; `label` is what it is taught to say of real pictures."""
-    return Sign(
+    return Symptom(
         "discriminator",
         (real - fake) / (0.9 * label),
         5,
@@ -109,10 +111,10 @@ def winning(real: float, fake: float, label: float) -> Sign:
     )
 
 
-def undecided(real: float, fake: float, label: float) -> Sign:
+def undecided(real: float, fake: float, label: float) -> Symptom:
     """The discriminator says the same of both, half of what it is taught to say of real pictures: it learns nothing."""
     apart = max(abs(real - fake), abs(real + fake - label) / 4)
-    return Sign(
+    return Symptom(
         "undecided",
         (0.1 - apart) / 0.08,
         30,
@@ -122,10 +124,10 @@ def undecided(real: float, fake: float, label: float) -> Sign:
     )
 
 
-def collapsing(loss: float, lowest: float) -> Sign:
+def collapsing(loss: float, lowest: float) -> Symptom:
     """The results have left the ground truth far behind: `loss` against the lowest that there was."""
     ratio = loss / lowest if lowest else 1.0
-    return Sign(
+    return Symptom(
         "generator",
         ratio / 3,
         3,
@@ -135,9 +137,9 @@ def collapsing(loss: float, lowest: float) -> Sign:
     )
 
 
-def saturating(share: float, truth: float) -> Sign:
+def saturating(share: float, truth: float) -> Symptom:
     """More of the results is black or white than of the ground truth; shares of pixels and bands in [0, 1]."""
-    return Sign(
+    return Symptom(
         "saturation",
         (share - truth) / 0.2,
         10,
@@ -148,9 +150,9 @@ def saturating(share: float, truth: float) -> Sign:
     )
 
 
-def drifting(drift: float, truth: float) -> Sign:
+def drifting(drift: float, truth: float) -> Symptom:
     """Results have another colour than their inputs, more than the ground truth has; in shares of the range."""
-    return Sign(
+    return Symptom(
         "colours",
         (drift - truth) / 0.03,
         3,

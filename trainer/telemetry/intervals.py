@@ -1,11 +1,11 @@
-"""What is due after an optimizer step."""
+"""Intervals of reports, validations and checkpoints."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What the loop does now."""
+    """Reports, validations and checkpoints that are due."""
 
     report: bool
     validate: bool
@@ -25,7 +25,7 @@ class Intervals:
     last: int
 
     def due(self, step: int) -> Due:
-        """What is due when `step` steps have been taken (1-based)."""
+        """Report, validation and checkpoint due after `step` steps (1-based)."""
         final = step == self.last
         validate = self.validate is not None and (final or step % self.validate == 0)
         checkpoint = final or step % self.checkpoint == 0

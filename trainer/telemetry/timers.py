@@ -1,4 +1,4 @@
-"""Where the time goes, without stalling a GPU."""
+"""Timers of the parts of a step, which do not stall a GPU."""
 
 import time
 from collections import defaultdict

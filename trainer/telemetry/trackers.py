@@ -18,6 +18,8 @@ from threading import Event, Thread
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
+from einops import rearrange
+from torch import Tensor
 
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.console import say
@@ -36,12 +38,14 @@ IDENTITIES: dict[str, tuple[Callable[[Any], str], Callable[[str], dict[str, Any]
     "comet_ml": (lambda tracker: tracker.writer.get_key(), lambda name: {"experiment_key": name}),
 }
 """By tracker: what its server calls the run, and the options that go on with it."""
+READING = ("tensorboard", "wandb", "comet_ml")
+"""Trackers that take text."""
 TITLES = {"wandb": "name", "mlflow": "run_name"}
 """By tracker: the option that takes a name for people."""
 
 
 def meet_trackers(names: list[str], options: Mapping[str, Mapping[str, Any]], resumes: bool) -> None:
-    """Whether trackers can be had, as far as can be known without opening a run; for one rank.
+    """Check trackers as far as possible without opening a run; for one rank.
 
     Raises Mistake where a package is missing (Accelerate would be silent); and for a key or a server too where a run
     begins, for somebody is there then. A run that resumes says it when it starts the tracker, and goes on.
@@ -58,7 +62,7 @@ def meet_trackers(names: list[str], options: Mapping[str, Mapping[str, Any]], re
 
 
 def obstacle(name: str, options: Mapping[str, Any]) -> str:
-    """What keeps a tracker from its server, if that can be known beforehand."""
+    """The reason why a tracker cannot reach its server, if it can be known beforehand; else empty."""
     if name == "wandb":
         import wandb  # type: ignore[import-not-found,unused-ignore]
 
@@ -88,6 +92,22 @@ def _unreachable(name: str, url: str) -> str:
     except (OSError, HTTPException, ValueError) as error:  # no answer, none of a web server's, no address
         return f"{name} cannot reach {url}: {getattr(error, 'reason', error)}"
     return ""
+
+
+def send_report(
+    step: int,
+    figures: Mapping[str, float | None],
+    warnings: list[str],
+    pictures: Mapping[str, Tensor],
+    tracker: GeneralTracker,
+) -> None:
+    """Send a report, its warnings and its pictures, uint8 [3, H, W], to a tracker."""
+    tracker.log({name: value for name, value in figures.items() if value is not None}, step=step)
+    if warnings and tracker.name in READING:
+        tracker.log({"health/warning": "  \n".join(warnings)}, step=step)
+    if pictures and hasattr(tracker, "log_images"):
+        arrays = {name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in pictures.items()}
+        tracker.log_images(arrays, step=step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
 
 
 class Trackers:
@@ -139,7 +159,7 @@ class Trackers:
             running.end()
 
     def _known(self) -> dict[str, str]:
-        """What servers called the run before."""
+        """The names that servers gave the run before."""
         try:
             known = json.loads(self.folder.trackers.read_bytes())
         except (OSError, ValueError):
@@ -147,7 +167,7 @@ class Trackers:
         return {str(name): str(value) for name, value in known.items()} if isinstance(known, dict) else {}
 
     def _options(self, name: str, step: int, known: str | None) -> dict[str, Any]:
-        """What a tracker is made with at `step`, of which `known` is the server's name for the run."""
+        """Options of a tracker that starts at `step`; `known` is its server's name for the run."""
         options = dict(self.options.get(name, {}))
         if name == "tensorboard":
             return options | ({"purge_step": step + 1} if step else {})
@@ -206,7 +226,7 @@ class Running:
             self.tell()
 
     def is_the_disks_matter(self) -> bool:
-        """Whether it is one of the run's own files that could not be written."""
+        """True if the error is of a file of the run itself, as TensorBoard's."""
         return self.name == "tensorboard" and isinstance(self.error, OSError)
 
     def tell(self) -> None:

@@ -278,10 +278,10 @@ def test_the_scale_moves_as_torchs_does() -> None:
         torch._amp_update_scale_(theirs, good, bad, 2.0, 0.5, 2000)
         ours.update(bad)
         if step % 500 == 7:
-            before = ours.progress()
+            before = ours.counters()
             ours.update(no, pause=yes)
             ours.update(yes, pause=yes)
-            assert ours.progress() == before
+            assert ours.counters() == before
         assert torch.equal(ours.value, theirs), step
     assert ours.value == 2.0**14
     ours.value.fill_(HIGHEST)
@@ -295,10 +295,10 @@ def test_the_scale_is_kept_and_a_checkpoint_without_one_loads(accelerator: Accel
     scale_of(p).value.fill_(2.0**40)
     taught(p)
     scale_of(p).good.fill_(1234)
-    again.load("generator", p.parts("generator"), p.progress())
-    assert scale_of(again).progress() == scale_of(p).progress() == {"value": 2.0**39, "good": 1234, "diverging": 0}
-    plain.load("generator", p.parts("generator"), p.progress())
+    again.load("generator", p.state_dicts("generator"), p.counters())
+    assert scale_of(again).counters() == scale_of(p).counters() == {"value": 2.0**39, "good": 1234, "diverging": 0}
+    plain.load("generator", p.state_dicts("generator"), p.counters())
     assert plain.scale is None
-    assert "loss_scale" not in plain.progress()
-    again.load("generator", plain.parts("generator"), plain.progress())
+    assert "loss_scale" not in plain.counters()
+    again.load("generator", plain.state_dicts("generator"), plain.counters())
     assert scale_of(again).value == 2.0**39

@@ -48,7 +48,7 @@ def test_another_objective_begins_the_generators_means_anew(accelerator: Acceler
 
 
 def test_a_checkpoint_between_validations_keeps_the_mean(accelerator: Accelerator) -> None:
-    saved = fed(PlateauMeans(accelerator, [LOSS, GRADIENT]), 1.0, 3.0).progress()
+    saved = fed(PlateauMeans(accelerator, [LOSS, GRADIENT]), 1.0, 3.0).counters()
     other = PlateauMeans(accelerator, ["training/new", LOSS])  # a resumed run may watch another figure
     other.load(saved)
     assert fed(other, 8.0).means() == {LOSS: 4.0}

@@ -5,7 +5,7 @@ import pytest
 from trainer.telemetry.health import Figures, Health, collapsing, drifting, saturating, winning
 
 
-def told(reports: list[Figures], health: Health | None = None) -> list[tuple[int, str]]:
+def reported(reports: list[Figures], health: Health | None = None) -> list[tuple[int, str]]:
     """The warnings of a sequence of reports, each with the number of the report, from 1, after which it came."""
     health, found = health or Health(), []
     for number, figures in enumerate(reports, 1):
@@ -32,13 +32,13 @@ def colours(drift: float, truth: float) -> Figures:
 
 def test_colours_are_judged_once_warm_up_and_pretraining_are_over() -> None:
     reports = [{"step": float(step), **colours(0.2, 0.01)} for step in range(100, 1100, 100)]
-    assert [number for number, _ in told(reports)] == [3]
-    assert [number for number, _ in told(reports, Health(settled=500))] == [8]
-    assert told(reports, Health(settled=1000)) == []
+    assert [number for number, _ in reported(reports)] == [3]
+    assert [number for number, _ in reported(reports, Health(settled=500))] == [8]
+    assert reported(reports, Health(settled=1000)) == []
 
 
 def test_a_winning_discriminator_is_told_once_with_its_figures() -> None:
-    (number, sentence), *more = told([game(0.6, 0.4)] * 3 + [game(0.98, 0.01)] * 50)
+    (number, sentence), *more = reported([game(0.6, 0.4)] * 3 + [game(0.98, 0.01)] * 50)
     assert number == 3 + 5
     assert sentence.startswith(
         "the discriminator is winning: D(y) 0.98, D(G(x)) 0.01 (in 5 reports in a row). What usually helps: a lower "
@@ -49,44 +49,44 @@ def test_a_winning_discriminator_is_told_once_with_its_figures() -> None:
 
 
 def test_a_discriminator_that_says_the_same_of_both_is_told_once() -> None:
-    (number, sentence), *more = told([game(0.523, 0.521)] * 90)
+    (number, sentence), *more = reported([game(0.523, 0.521)] * 90)
     assert number == 30
     assert sentence.startswith(
         "the discriminator is of no use: D(y) 0.52, D(G(x)) 0.52 (in 30 reports in a row). What usually helps: a "
         "higher adversarial.optimizer.learning_rate"
     )
     assert not more
-    assert len(told([game(0.47, 0.46)] * 90, Health(real_label=0.9))) == 1  # half of what it is taught
+    assert len(reported([game(0.47, 0.46)] * 90, Health(real_label=0.9))) == 1  # half of what it is taught
 
 
 @pytest.mark.parametrize(("real", "fake"), [(0.56, 0.5), (0.9, 0.9), (0.2, 0.2), (0.5, 0.4)])
 def test_a_discriminator_that_tells_something_is_no_such_case(real: float, fake: float) -> None:
-    assert told([game(real, fake)] * 90) == []
+    assert reported([game(real, fake)] * 90) == []
 
 
 def test_it_is_told_again_only_after_it_was_clearly_over() -> None:
     bad, less, over = game(0.98, 0.01), game(0.9, 0.1), game(0.8, 0.2)  # severities 1.08, 0.89 and 0.67
-    assert [number for number, _ in told([bad] * 5 + [less] * 5 + [bad] * 9)] == [5]
-    assert [number for number, _ in told([bad] * 5 + [over] + [bad] * 9)] == [5, 11]
+    assert [number for number, _ in reported([bad] * 5 + [less] * 5 + [bad] * 9)] == [5]
+    assert [number for number, _ in reported([bad] * 5 + [over] + [bad] * 9)] == [5, 11]
 
 
 def test_one_good_report_begins_the_count_anew() -> None:
-    assert told(([game(0.98, 0.01)] * 4 + [game(0.9, 0.1)]) * 9) == []
+    assert reported(([game(0.98, 0.01)] * 4 + [game(0.9, 0.1)]) * 9) == []
 
 
 def test_smoothed_labels_are_won_at_their_own_level() -> None:
     reports = [game(0.88, 0.02)] * 9
-    assert told(reports, Health(real_label=1.0)) == []
-    assert len(told(reports, Health(real_label=0.9))) == 1
+    assert reported(reports, Health(real_label=1.0)) == []
+    assert len(reported(reports, Health(real_label=0.9))) == 1
 
 
 def test_what_is_no_probability_is_not_judged() -> None:
-    assert told([game(1.0, 0.0)] * 9, Health(real_label=None)) == []
+    assert reported([game(1.0, 0.0)] * 9, Health(real_label=None)) == []
 
 
 def test_a_pixel_loss_far_above_its_best_is_a_collapse() -> None:
     falling = [pixel(0.1 - 0.01 * number) for number in range(6)]  # 0.10 ... 0.05; medians of five: 0.08 and 0.07
-    (number, sentence), *more = told(falling + [pixel(0.24)] * 20)
+    (number, sentence), *more = reported(falling + [pixel(0.24)] * 20)
     # The median of five is 0.24 from the third on, and so three times in a row at the fifth.
     assert number == 6 + 5
     assert sentence.startswith("the generator is collapsing: its pixel loss is 0.24, 3.4 times the lowest so far, 0.07")
@@ -94,16 +94,16 @@ def test_a_pixel_loss_far_above_its_best_is_a_collapse() -> None:
 
 
 def test_a_few_hard_batches_are_no_collapse() -> None:
-    assert told(([pixel(0.05)] * 3 + [pixel(0.5)] * 2) * 9) == []
+    assert reported(([pixel(0.05)] * 3 + [pixel(0.5)] * 2) * 9) == []
 
 
 def test_figures_that_are_missing_or_not_finite_are_passed_over() -> None:
-    assert told([{}, pixel(None), game(None, None), {"validation/psnr": 30.0}] * 9) == []  # type: ignore[arg-type]
+    assert reported([{}, pixel(None), game(None, None), {"validation/psnr": 30.0}] * 9) == []  # type: ignore[arg-type]
 
 
 def test_saturation_is_measured_against_the_ground_truth() -> None:
-    assert told([saturated(0.6, 0.5)] * 30) == []  # drawings on white
-    ((number, sentence),) = told([saturated(0.31, 0.05)] * 30)
+    assert reported([saturated(0.6, 0.5)] * 30) == []  # drawings on white
+    ((number, sentence),) = reported([saturated(0.31, 0.05)] * 30)
     assert number == 10
     assert "31 % of their values lie at or beyond black or white, 5 % of the ground truth's" in sentence
 
@@ -111,30 +111,30 @@ def test_saturation_is_measured_against_the_ground_truth() -> None:
 def test_drift_is_judged_by_validations_whatever_the_reports_between() -> None:
     between: list[Figures] = [pixel(0.05)] * 4
     reports = [*between, colours(0.1, 0.02)] * 4
-    ((number, sentence),) = told(reports)
+    ((number, sentence),) = reported(reports)
     assert number == 15  # the third validation
     assert "results are off their inputs by 25.5/255 on average, the ground truth by 5.1/255" in sentence
-    assert told([*between, colours(0.1, 0.08)] * 9) == []
+    assert reported([*between, colours(0.1, 0.08)] * 9) == []
 
 
 def test_episodes_are_apart() -> None:
     both = {**game(1.0, 0.0), **saturated(0.9, 0.0)}
-    assert [number for number, _ in told([both] * 20)] == [5, 10]
+    assert [number for number, _ in reported([both] * 20)] == [5, 10]
 
 
 def test_history_can_be_taken_up_in_the_middle() -> None:
     """As a resumed run does: from its own records, without a word, it knows what was told."""
     reports = [game(0.98, 0.01)] * 12 + [game(0.5, 0.5)] + [game(0.98, 0.01)] * 12
-    whole = told(reports)
+    whole = reported(reports)
     for cut in range(len(reports)):
         health = Health()
         for figures in reports[:cut]:
             health, _ = health.observed(figures)
-        assert [(cut + n, words) for n, words in told(reports[cut:], health)] == [w for w in whole if w[0] > cut]
+        assert [(cut + n, words) for n, words in reported(reports[cut:], health)] == [w for w in whole if w[0] > cut]
 
 
 @pytest.mark.parametrize(
-    ("sign", "severity"),
+    ("symptom", "severity"),
     [
         (winning(0.9, 0.0, 1.0), 1.0),
         (winning(0.5, 0.5, 1.0), 0.0),
@@ -144,5 +144,5 @@ def test_history_can_be_taken_up_in_the_middle() -> None:
         (drifting(0.05, 0.02), 1.0),
     ],
 )
-def test_where_each_becomes_bad(sign: object, severity: float) -> None:
-    assert sign.severity == pytest.approx(severity)  # type: ignore[attr-defined]
+def test_where_each_becomes_bad(symptom: object, severity: float) -> None:
+    assert symptom.severity == pytest.approx(severity)  # type: ignore[attr-defined]

@@ -11,7 +11,10 @@ import torch
 from accelerate import Accelerator
 
 from trainer.checkpoints.run_folder import RunFolder
-from trainer.telemetry.reporter import Telemetry, TelemetryConfig, line, truncate_metrics
+from trainer.telemetry.config import TelemetryConfig
+from trainer.telemetry.metrics_file import truncate_metrics
+from trainer.telemetry.report_line import report_line
+from trainer.telemetry.reporter import Telemetry
 from trainer.telemetry.timers import Stopwatch
 
 
@@ -54,11 +57,11 @@ def test_a_gradient_norm_is_the_mean_over_the_steps_that_were_taken(telemetry: T
     for norm in (1.0, math.inf, 3.0, math.nan):
         telemetry.add({"training/grad_norm": torch.tensor(norm), "discriminator/grad_norm": torch.tensor(math.inf)})
     telemetry.report(4, {})
-    assert telemetry.figures["training/grad_norm"] == 2.0
-    assert math.isnan(telemetry.figures["discriminator/grad_norm"])
+    assert telemetry.noted["training/grad_norm"] == 2.0
+    assert math.isnan(telemetry.noted["discriminator/grad_norm"])
     telemetry.add({"training/grad_norm": torch.tensor(5.0)})
     telemetry.report(5, {})
-    assert telemetry.figures["training/grad_norm"] == 5.0
+    assert telemetry.noted["training/grad_norm"] == 5.0
 
 
 def test_a_full_disk_takes_later_lines_back_too(folder: RunFolder) -> None:
@@ -161,7 +164,8 @@ def test_a_line_reads_at_a_glance() -> None:
         "speed/data_wait_share": 0.02, "speed/peak_memory_gib": 1.5, "speed/eta_seconds": 3661.0,
     }  # fmt: skip
     shares = "50 % degrading, 2 % waiting for data"
-    assert line(5, 10, values) == f"step 5/10 | loss_pixel 0.1235 | 12.3 images/s | {shares} | 1.50 GiB | 1:01:01 to go"
+    said = report_line(5, 10, values)
+    assert said == f"step 5/10 | loss_pixel 0.1235 | 12.3 images/s | {shares} | 1.50 GiB | 1:01:01 to go"
 
 
 def test_a_run_of_many_days_says_so() -> None:
@@ -169,7 +173,7 @@ def test_a_run_of_many_days_says_so() -> None:
         "speed/images_per_second": 1.0, "speed/degradation_share": 0.0, "speed/data_wait_share": 0.0,
         "speed/peak_memory_gib": 1.0, "speed/eta_seconds": 3 * 86400 + 3661.0,
     }  # fmt: skip
-    assert line(1, 2, values).endswith("| 3 days, 1:01:01 to go")
+    assert report_line(1, 2, values).endswith("| 3 days, 1:01:01 to go")
 
 
 def test_a_stopwatch_counts_by_name_and_starts_again() -> None:
@@ -263,7 +267,7 @@ def test_tensorboard_gets_the_warning_as_text(folder: RunFolder) -> None:
 
 def test_a_line_says_how_the_game_stands() -> None:
     values = {"discriminator/D(y)_prob": 0.723, "discriminator/D(G(x))_prob": 0.281, "discriminator/paused": 0.25}
-    assert line(5, 10, values) == "step 5/10 | D(y) 0.72, D(G(x)) 0.28, D paused 25 %"
-    assert line(5, 10, {**values, "discriminator/paused": 0.0}).endswith("| D(y) 0.72, D(G(x)) 0.28")
-    assert line(5, 10, {"generator/loss_scale": 65536.0}) == "step 5/10"  # no loss
-    assert line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"
+    assert report_line(5, 10, values) == "step 5/10 | D(y) 0.72, D(G(x)) 0.28, D paused 25 %"
+    assert report_line(5, 10, {**values, "discriminator/paused": 0.0}).endswith("| D(y) 0.72, D(G(x)) 0.28")
+    assert report_line(5, 10, {"generator/loss_scale": 65536.0}) == "step 5/10"  # no loss
+    assert report_line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"

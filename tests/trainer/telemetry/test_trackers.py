@@ -21,7 +21,8 @@ from trainer.distributed.waiting import WATCH, Stopped
 from trainer.files.write_policy import Disk
 from trainer.lifecycle.assemble import check
 from trainer.mistakes import Mistake
-from trainer.telemetry.reporter import Telemetry, TelemetryConfig
+from trainer.telemetry.config import TelemetryConfig
+from trainer.telemetry.reporter import Telemetry
 from trainer.telemetry.timers import Stopwatch
 from trainer.telemetry.trackers import IDENTITIES, Trackers, meet_trackers, obstacle
 

@@ -1,0 +1,40 @@
+"""A report as one line of text."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from trainer.telemetry.step_means import SHARES
+
+
+def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
+    """A report of step `step` of `last` as a person reads it: losses, speed, validation."""
+    parts = [f"step {step}/{last}"]
+    losses = [name for name in sorted(values) if "/loss_" in name and not name.endswith("/loss_scale")]
+    parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in losses]
+    if "discriminator/D(y)_prob" in values:
+        game = f"D(y) {values['discriminator/D(y)_prob']:.2f}, D(G(x)) {values['discriminator/D(G(x))_prob']:.2f}"
+        paused = values.get("discriminator/paused", 0)
+        parts.append(f"{game}, D paused {100 * paused:.0f} %" if paused else game)
+    if "speed/images_per_second" in values:
+        share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
+        parts.append(f"{values['speed/images_per_second']:.1f} images/s")
+        parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
+        parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
+        parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
+    formats = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
+    measured = [
+        f"{text.format(values[key])} (bicubic {values[f'{key}_bicubic']:.4g}{_behind(name, values)})"
+        for name, text in formats.items()
+        if (key := f"validation/{name}") in values
+    ]
+    if measured:
+        parts.append(f"validation {', '.join(measured)}")
+    if "validation/colour_drift" in values:
+        parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
+    return " | ".join(parts)
+
+
+def _behind(name: str, values: Mapping[str, float]) -> str:
+    """Words for a result that has not reached bicubic's PSNR, as at the beginning of every run."""
+    key = f"validation/{name}"
+    return ", not reached yet" if name == "psnr" and values[key] < values[f"{key}_bicubic"] else ""
