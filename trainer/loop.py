@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trainer.checkpoints.names import step_name
 from trainer.distributed.agreement import Decision
 from trainer.distributed.ranks import GRACE
 from trainer.distributed.waiting import HANGS, SLOW, WATCH, GivenUp
@@ -88,7 +89,7 @@ def validate(run: Experiment) -> bool:
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
         with run.disk.writing("the sheet of samples"):
-            save_png(outcome.sheet, run.folder.samples / f"step-{run.state.step:08d}.png")
+            save_png(outcome.sheet, run.folder.samples / f"{step_name(run.state.step)}.png")
     for why in outcome.drawing_errors:
         run.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
     run.telemetry.note(outcome.metrics, pictures)
@@ -108,6 +109,6 @@ def validate(run: Experiment) -> bool:
 
 def keep_result(run: Experiment, name: str, picture: Tensor) -> None:
     """Save the result of a validation, uint8 [3, H, W], under its relative name: on the rank that made it."""
-    folder = run.folder.samples / f"step-{run.state.step:08d}"
+    folder = run.folder.samples / step_name(run.state.step)
     with run.disk.writing("the results of a validation"):
         save_png(picture, folder / f"{name}.png")

@@ -18,6 +18,7 @@ from degradations.second_order import SecondOrder
 from trainer.base_model import BaseModel
 from trainer.building.accelerator import make_accelerator
 from trainer.building.pairs import picture_type
+from trainer.checkpoints.names import step_name
 from trainer.config.python_options import GAN_MODEL, NET_MODEL, config_of, with_given_networks
 from trainer.config.schema import folder_of
 from trainer.distributed.batch import BatchPlan
@@ -154,7 +155,7 @@ class RealESRNetModel(BaseModel):
         Raises:
             Mistake: a batch is not of that form, or nothing came.
         """
-        folder = folder_of(self.config).samples / f"step-{current_iter:08d}" if save_img is True else save_img
+        folder = folder_of(self.config).samples / step_name(current_iter) if save_img is True else save_img
         fed = (self.form.checked(data, trains=False) for data in dataloader)
         metrics = validate_batches(fed, self._upscaled, self._metrics(), Path(folder) if folder else None)
         if metrics:

@@ -4,23 +4,24 @@ Nothing is loaded that a login node would feel: no torch, and of each run a few 
 """
 
 import argparse
-import json
 import math
 import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoints.names import MANIFEST, saved_steps, step_name
 from trainer.checkpoints.run_folder import RunFolder, text_of
 from trainer.config.loader import read_tree
 from trainer.console import give
 from trainer.files.paths import check_path, path_option
 from trainer.mistakes import Mistake
+from trainer.telemetry.metrics_file import read_reports
 
 MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
 HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")
@@ -89,16 +90,15 @@ def summary_of(folder: RunFolder, name: str) -> Summary:
     """The same, where every file that is there can be read."""
     config = configuration(folder)
     validation = config.get("validation")
-    reports = text_of(folder.metrics).splitlines()
-    last = next(entries(reversed(reports)), {})
-    trained = next(entries(line for line in reversed(reports) if SPEED in line), {})
+    last = next(read_reports(folder.metrics, newest_first=True), {})
+    trained = next(read_reports(folder.metrics, SPEED, newest_first=True), {})
     return Summary(
         name=name,
         state=state_of(folder),
         step=last.get("step", 0),
         of=steps if isinstance(steps := config.get("max_train_steps"), int) else None,
         images_per_second=number(trained.get(SPEED)),
-        best=best(reports, validation.get("best_metric") or "psnr") if isinstance(validation, dict) else None,
+        best=best(folder.metrics, validation.get("best_metric") or "psnr") if isinstance(validation, dict) else None,
         checkpoint=newest_checkpoint(folder),
         requeues=requeues(folder),
         age=time.time() - folder.metrics.stat().st_mtime if last else None,
@@ -124,27 +124,16 @@ def state_of(folder: RunFolder) -> str:
     return "died"
 
 
-def entries(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The lines of a record that are whole: a death, or a run that is just writing, leaves a part of one."""
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            yield entry
-
-
 def number(value: Any) -> float | None:
     """A figure of a report; None where it was not finite, or is something else."""
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def best(reports: list[str], metric: str) -> tuple[str, float, int] | None:
+def best(metrics: Path, metric: str) -> tuple[str, float, int] | None:
     """The best validation by `metric`, its value and its step: the first of the highest."""
     key = f"validation/{metric}"
-    reported = entries(line for line in reports if f'"{key}"' in line)
-    values = [(value, entry["step"]) for entry in reported if (value := number(entry.get(key))) is not None]
+    found = ((number(report.get(key)), report["step"]) for report in read_reports(metrics, key))
+    values = [(value, step) for value, step in found if value is not None]
     if not values:
         return None
     value, step = max(values, key=lambda pair: pair[0])
@@ -153,8 +142,8 @@ def best(reports: list[str], metric: str) -> tuple[str, float, int] | None:
 
 def newest_checkpoint(folder: RunFolder) -> int | None:
     """The step of the newest complete checkpoint."""
-    found = [path.parent.name for path in folder.checkpoints.glob("step-*/manifest.json")]
-    return max((int(name.removeprefix("step-")) for name in found if name[5:].isdecimal()), default=None)
+    steps = saved_steps(folder.checkpoints)
+    return max((step for step in steps if (folder.checkpoints / step_name(step) / MANIFEST).is_file()), default=None)
 
 
 def requeues(folder: RunFolder) -> int:

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from trainer.checkpoints.names import GENERATOR_EMA
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
 from trainer.console import say
@@ -95,7 +96,7 @@ class Saver:
         if self.accelerator.num_processes == 1:
             return
         networks = {name: learner.net for name, learner in self.state.learners.items()}
-        networks["generator_ema"] = self.state.ema.ema_model
+        networks[GENERATOR_EMA] = self.state.ema.ema_model
         sums: list[int] = torch.stack([checksum(net.parameters()) for net in networks.values()]).tolist()
         newest = "none yet" if self.saved is None else f"of step {self.saved}"
         wanted = (

@@ -8,6 +8,7 @@ from ema_pytorch import EMA
 from torch import Tensor
 
 from trainer.adversarial.adaptive_d import AdaptiveD
+from trainer.checkpoints.names import GENERATOR_EMA
 from trainer.optim.learner import Learner
 from trainer.optim.plateau_metrics import PlateauMeans
 from trainer.pairs.stream import Stream
@@ -76,7 +77,7 @@ class TrainState:
             "unreadable": sorted(self.unreadable),
             "stream": asdict(self.stream),
         }
-        parts = {"generator_ema": self.ema.ema_model.state_dict(), "progress": progress}
+        parts = {GENERATOR_EMA: self.ema.ema_model.state_dict(), "progress": progress}
         for name, learner in self.learners.items():
             parts |= learner.state_dicts(name)
         return parts
@@ -92,7 +93,7 @@ class TrainState:
             self.adaptive_d.margin.fill_(progress["lead"])
         if self.plateau_means and progress.get("watched"):  # which a run without a plateau has none of
             self.plateau_means.load(progress["watched"])
-        self.ema.ema_model.load_state_dict(parts["generator_ema"])
+        self.ema.ema_model.load_state_dict(parts[GENERATOR_EMA])
         self.ema.step.fill_(progress["ema_updates"])
         self.ema.initted.copy_(torch.tensor(progress["ema_updates"] > 0))
         self.unreadable |= set(progress["unreadable"])

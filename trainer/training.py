@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.building.accelerator import make_accelerator
+from trainer.checkpoints.names import step_name
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.python_options import config_of, with_given_networks
@@ -112,7 +113,7 @@ def last_words(folder: RunFolder) -> str:
         return f"{folder.path} cannot be read or written now: {error}."
     if not steps:
         return f"No checkpoint is in {folder.checkpoints} yet."
-    return f"The newest checkpoint is {folder.checkpoints}/step-{steps[-1]:08d}; the same command resumes the run."
+    return f"The newest checkpoint is {folder.checkpoints}/{step_name(steps[-1])}; the same command resumes the run."
 
 
 def _with_dataset(images: Any, config: RunConfig) -> tuple[ProgramSource, RunConfig]:

@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: its folder, and checkpoints that are complete or absent."""
+"""The files of a run: its folder, and checkpoints that are complete or absent."""

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trainer.checkpoints.names import PARTIAL, STEP_NAMES
 from trainer.distributed.signals import BY_FILE
 from trainer.files import json_lines as lines
 from trainer.files.atomic import write_atomically
@@ -126,7 +127,7 @@ class RunFolder:
             return f"{self.export.name}/ is there"
         if resumed := max((start["step"] for start in self.started()), default=0):
             return f"{self.starts.name} has a start at step {resumed}"
-        saved = sorted(path.name for path in self.checkpoints.glob("step-*") if path.suffix != ".partial")
+        saved = sorted(path.name for path in self.checkpoints.glob(STEP_NAMES) if path.suffix != PARTIAL)
         return f"{saved[-1]} is there" if saved else None
 
 

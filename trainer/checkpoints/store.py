@@ -28,12 +28,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from trainer.checkpoints.names import EMA_WEIGHTS, MANIFEST, PARTIAL, saved_steps, step_name
 from trainer.files.atomic import atomically, remove, settle, sweep, write_atomically
 
-NAME = re.compile(r"step-(\d{8,})$")
 POOL = re.compile(r"pool-(\d{8,})-(\d{8,})$")
-MANIFEST = "manifest.json"
-NEEDED = frozenset({"generator.safetensors", "generator_ema.safetensors", "progress.pt"})
+NEEDED = frozenset({"generator.safetensors", EMA_WEIGHTS, "progress.pt"})
 """What every checkpoint has: a manifest that does not name them is no manifest."""
 VISIBLE = 90.0
 """Seconds within which every node sees a file that another has written: a network disk may show it late."""
@@ -78,17 +77,15 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of the folders that bear a checkpoint's name, rising by number."""
-        if not self.folder.is_dir():
-            return []
-        return sorted(int(match[1]) for entry in self.folder.iterdir() if (match := NAME.match(entry.name)))
+        return saved_steps(self.folder)
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""
-        return self.folder / f"step-{step:08d}"
+        return self.folder / step_name(step)
 
     def partial(self, step: int) -> Path:
         """Where the checkpoint of `step` is written before it is complete."""
-        return self.folder / f"step-{step:08d}.partial"
+        return self.folder / f"{step_name(step)}{PARTIAL}"
 
     def newest(self, content: bool = True) -> tuple[int | None, list[str]]:
         """The newest step whose folder is intact, None without one; and a sentence for each newer one that is not.
@@ -113,7 +110,7 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
-        for stale in self.folder.glob("*.partial"):  # what dead saves left
+        for stale in self.folder.glob(f"*{PARTIAL}"):  # what dead saves left
             remove(stale)
         for later in self.steps():
             if later >= step or later > (step if after is None else after):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from trainer.files.atomic import aside_of, remove, settle
+from trainer.checkpoints.names import EMA_WEIGHTS
+from trainer.files.atomic import folder_atomically
 from trainer.networks.loading.state_dicts import CONFIG, WEIGHTS
 
 
@@ -16,18 +17,12 @@ def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
     `generator` is the diffusers model whose configuration goes with it. Raises OSError where the disk refuses; what lay
     in `folder` is then there still.
     """
-    fresh = aside_of(folder)
-    fresh.mkdir()
-    try:
-        generator.save_config(fresh)  # type: ignore[operator]
-        shutil.copy(checkpoint / "generator_ema.safetensors", fresh / WEIGHTS)
-        settle(fresh, folder)
-    except BaseException:
-        remove(fresh)
-        raise
+    with folder_atomically(folder) as aside:
+        generator.save_config(aside)  # type: ignore[operator]
+        shutil.copy(checkpoint / EMA_WEIGHTS, aside / WEIGHTS)
 
 
 def is_exported(checkpoint: Path, folder: Path) -> bool:
     """Whether `folder` holds the smoothed generator of a complete checkpoint, byte for byte."""
-    files = checkpoint / "generator_ema.safetensors", folder / WEIGHTS
+    files = checkpoint / EMA_WEIGHTS, folder / WEIGHTS
     return (folder / CONFIG).is_file() and files[1].is_file() and filecmp.cmp(*files, shallow=False)

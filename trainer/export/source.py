@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from trainer.checkpoints.names import EMA_WEIGHTS, step_of
 from trainer.checkpoints.run_folder import RunFolder
-from trainer.checkpoints.store import NAME, Checkpoints, Damaged, verify
+from trainer.checkpoints.store import Checkpoints, Damaged, verify
 from trainer.config.loader import load_config
 from trainer.config.redact import freeze_hub_ids, public
 from trainer.config.schema import RunConfig
@@ -71,10 +72,9 @@ def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
         net = open_generator(origin, KEY, trust)
         written = path.stat().st_mtime if path.exists() else None
         return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
-    match = NAME.match(checkpoint.name)
     config = freeze_hub_ids(load_config(RunConfig, run.config), run.hub_names())
     net = open_generator(str(checkpoint), KEY, trust)
-    return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, int(match[1]) if match else None)
+    return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, step_of(checkpoint.name))
 
 
 def run_of_export(path: Path) -> RunFolder | None:
@@ -88,7 +88,7 @@ def _step_of(weights: Path, run: RunFolder) -> int | None:
     """The step of the checkpoint that exported weights are of; None where the run has it no more."""
     checkpoints = Checkpoints(run.checkpoints)
     for step in reversed(checkpoints.steps()):
-        smoothed = checkpoints.path(step) / "generator_ema.safetensors"
+        smoothed = checkpoints.path(step) / EMA_WEIGHTS
         if smoothed.is_file() and filecmp.cmp(weights, smoothed, shallow=False):
             return step
     return None
@@ -105,7 +105,7 @@ def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
             raise Mistake(f"{KEY}: the run in {path} has no complete checkpoint yet.")
         return run, checkpoints.path(newest)
     resolved = path.resolve()
-    if NAME.match(resolved.name) and (run := RunFolder(resolved.parents[1])).config.is_file():
+    if step_of(resolved.name) is not None and (run := RunFolder(resolved.parents[1])).config.is_file():
         try:
             verify(resolved)
         except Damaged as damage:

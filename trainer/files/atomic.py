@@ -49,6 +49,22 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         aside.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+@contextmanager
+def folder_atomically(path: Path) -> Iterator[Path]:
+    """An empty folder to write to, which replaces the folder `path` at the end; removed if that fails.
+
+    Raises OSError if the disk refuses, and whatever is raised within; `path` then holds what it held.
+    """
+    aside = aside_of(path)
+    aside.mkdir()
+    try:
+        yield aside
+        settle(aside, path)
+    except BaseException:
+        remove(aside)
+        raise
+
+
 def settle(made: Path, final: Path) -> None:
     """Give a file, or a folder of files, that was written aside its name: flushed before and after.
 

@@ -51,15 +51,19 @@ class Appender:
             self.waiting.popleft()
 
 
-def read(path: Path) -> Iterator[tuple[bytes, Line | None]]:
-    """The lines of a file, if it is there, as they are and as objects: None for what is no JSON object."""
-    whole = path.read_bytes() if path.is_file() else b""
-    for text in whole.splitlines():
-        yield text, _object(text)
+def read(path: Path, part: bytes = b"", newest_first: bool = False) -> Iterator[tuple[bytes, Line | None]]:
+    """The lines of a file, if it is there, as bytes and as objects: None for a line that is no JSON object.
+
+    Lines without `part` are passed over, unparsed.
+    """
+    whole = path.read_bytes().splitlines() if path.is_file() else []
+    for text in reversed(whole) if newest_first else whole:
+        if part in text:
+            yield text, _object(text)
 
 
 def objects(path: Path) -> Iterator[Line]:
-    """The lines that are whole."""
+    """The lines that are JSON objects."""
     return (line for _, line in read(path) if line is not None)
 
 

@@ -14,9 +14,10 @@ from trainer.config.hub import HubConfig
 from trainer.config.loader import dump_tree
 from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, public
 from trainer.config.schema import RunConfig
-from trainer.files import json_lines as lines
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
+from trainer.networks.loading.state_dicts import WEIGHTS
+from trainer.telemetry.metrics_file import read_reports
 
 METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
@@ -52,7 +53,7 @@ def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> 
 
 def facts(folder: RunFolder, place: Path, step: int) -> Facts:
     """What the run folder and the staged files tell."""
-    with safe_open(place / "diffusion_pytorch_model.safetensors", framework="pt") as weights:
+    with safe_open(place / WEIGHTS, framework="pt") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - no mapping
     return Facts(
         step=step,
@@ -66,10 +67,10 @@ def facts(folder: RunFolder, place: Path, step: int) -> Facts:
 def last_validation(metrics: Path, step: int) -> dict[str, float]:
     """The figures of the last validation up to `step`, and that validation's `step`; empty without one."""
     prefix, found = "validation/", {}
-    for row in lines.objects(metrics):
-        figures = {key.removeprefix(prefix): value for key, value in row.items() if key.startswith(prefix)}
-        if figures and row.get("step", step + 1) <= step:
-            found = {"step": row["step"], **figures}
+    for report in read_reports(metrics):
+        figures = {key.removeprefix(prefix): value for key, value in report.items() if key.startswith(prefix)}
+        if figures and report["step"] <= step:
+            found = {"step": report["step"], **figures}
     return {name: value for name, value in found.items() if value is not None}
 
 

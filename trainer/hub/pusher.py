@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition, Event, Thread
 
+from trainer.checkpoints.names import EMA_WEIGHTS, STEP_NAMES, step_name, step_of
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.hub import HubConfig
 from trainer.distributed.signals import REQUEST
 from trainer.files.atomic import sweep
 from trainer.hub.client import HubResult, Pushed, request_in_process
+from trainer.networks.loading.state_dicts import CONFIG, WEIGHTS
 
 GRACE, SLOWEST = 300.0, 100e3
 """Seconds for a push, and bytes per second for what is in it: a hub that is slower is taken not to answer."""
@@ -74,7 +76,7 @@ class Pusher:
     def begin(self, newest: int | None, best: int | None) -> None:
         """Clear away what dead pushes left, and push what they owe. For who holds the run folder's lock."""
         try:
-            for stale in self.folder.hub.glob("step-*"):
+            for stale in self.folder.hub.glob(STEP_NAMES):
                 shutil.rmtree(stale, ignore_errors=True)
             sweep(self.folder.hub)
         except OSError as error:
@@ -132,14 +134,14 @@ class Pusher:
     def _staged(self, step: int) -> Save:
         """Link, or copy, what goes with the checkpoint of `step`, so that pruning cannot take it away; add the card."""
         self.folder.hub.mkdir(exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=f"step-{step:08d}-", dir=self.folder.hub))
+        place = Path(tempfile.mkdtemp(prefix=f"{step_name(step)}-", dir=self.folder.hub))
         try:
-            weights = Checkpoints(self.folder.checkpoints).path(step) / "generator_ema.safetensors"
-            link(weights, place / "diffusion_pytorch_model.safetensors")
-            link(self.folder.export / "config.json", place / "config.json")
-            sheets = [sheet for sheet in self.folder.samples.glob("step-*.png") if sheet.stem <= f"step-{step:08d}"]
-            if sheets:
-                link(max(sheets), place / "samples" / "validation.png")
+            weights = Checkpoints(self.folder.checkpoints).path(step) / EMA_WEIGHTS
+            link(weights, place / WEIGHTS)
+            link(self.folder.export / CONFIG, place / CONFIG)
+            sheets = {step_of(sheet.stem): sheet for sheet in self.folder.samples.glob(f"{STEP_NAMES}.png")}
+            if drawn := [at for at in sheets if at is not None and at <= step]:
+                link(sheets[max(drawn)], place / "samples" / "validation.png")
             self.write_card(place, step)
         except Exception:
             shutil.rmtree(place)
@@ -191,7 +193,7 @@ class Pusher:
                 "repo_id": self.config.repo_id,
                 "folder": str(save.place),
                 "message": f"Step {save.step}",
-                "tag": f"step-{save.step:08d}" if self.config.tag_steps else None,
+                "tag": step_name(save.step) if self.config.tag_steps else None,
             }
             answer = request_in_process(request, GRACE + size / SLOWEST, self.cancelled)
             if not answer.error:

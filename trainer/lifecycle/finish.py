@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 from degradations.keyed_random import Keys
+from trainer.checkpoints.names import step_name
 from trainer.checkpoints.store import reason as reason_of
 from trainer.distributed.agreement import DATA, DISK
 from trainer.experiment import Experiment
@@ -125,7 +126,7 @@ def dump(run: Experiment, skipped: int) -> NoReturn:
     left: list[str] = []
     try:
         folder.mkdir(exist_ok=True)
-        file = folder / f"step-{run.state.step:08d}-rank-{run.accelerator.process_index}.pt"
+        file = folder / f"{step_name(run.state.step)}-rank-{run.accelerator.process_index}.pt"
         with atomically(file) as aside, aside.open("wb") as stream:
             torch.save(
                 {"step": run.state.step, **asdict(pairs), **batch_provenance(run, pairs.positions.cpu())}, stream

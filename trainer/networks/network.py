@@ -10,7 +10,8 @@ from typing import Any
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 
-CONFIG = "config.json"
+from trainer.networks.loading.state_dicts import CONFIG
+
 READER = logging.getLogger("diffusers.models.modeling_utils")
 
 

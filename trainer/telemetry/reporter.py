@@ -61,7 +61,7 @@ class Telemetry:
         Raises Mistake where a tracker does not start with a run that begins.
         """
         with self.disk.writing(self.folder.metrics.name):
-            for figures in truncate_metrics(self.folder, step):
+            for figures in truncate_metrics(self.folder.metrics, step):
                 self.health, _ = self.health.observed(figures)
         self.trackers.start(step)
         if sys.stderr.isatty():

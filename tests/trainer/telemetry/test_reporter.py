@@ -2,7 +2,6 @@
 
 import json
 import math
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from accelerate import Accelerator
 
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.telemetry.config import TelemetryConfig
-from trainer.telemetry.metrics_file import truncate_metrics
 from trainer.telemetry.report_line import report_line
 from trainer.telemetry.reporter import Telemetry
 from trainer.telemetry.timers import Stopwatch
@@ -44,15 +42,6 @@ def steps(folder: RunFolder) -> list[int]:
 GOOD = [json.dumps({"step": step, "training/loss_pixel": 0.1}) + "\n" for step in range(1, 6)]
 
 
-def test_lines_of_later_steps_are_taken_back(folder: RunFolder) -> None:
-    written(folder, *GOOD)
-    truncate_metrics(folder, 3)
-    assert steps(folder) == [1, 2, 3]
-    assert folder.metrics.read_text() == "".join(GOOD[:3])
-    truncate_metrics(folder, 0)
-    assert folder.metrics.read_text() == ""
-
-
 def test_a_gradient_norm_is_the_mean_over_the_steps_that_were_taken(telemetry: Telemetry) -> None:
     for norm in (1.0, math.inf, 3.0, math.nan):
         telemetry.add({"training/grad_norm": torch.tensor(norm), "discriminator/grad_norm": torch.tensor(math.inf)})
@@ -62,53 +51,6 @@ def test_a_gradient_norm_is_the_mean_over_the_steps_that_were_taken(telemetry: T
     telemetry.add({"training/grad_norm": torch.tensor(5.0)})
     telemetry.report(5, {})
     assert telemetry.noted["training/grad_norm"] == 5.0
-
-
-def test_a_full_disk_takes_later_lines_back_too(folder: RunFolder) -> None:
-    written(folder, *GOOD)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        truncate_metrics(folder, 2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert folder.metrics.read_text() == "".join(GOOD[:2])
-
-
-def test_of_a_step_that_is_there_twice_the_last_line_counts(folder: RunFolder) -> None:
-    again = [text.replace("0.1", "0.2") for text in GOOD[2:4]]
-    written(folder, *GOOD, *again)
-    assert [figures["training/loss_pixel"] for figures in truncate_metrics(folder, 4)] == [0.1, 0.1, 0.2, 0.2]
-    assert folder.metrics.read_text() == "".join([*GOOD[:2], *again])
-
-
-@pytest.mark.parametrize("cut", ['{"step": 6, "training/lo', "{", '{"step": 6', "5\n", '{"stop": 6}\n'])
-def test_a_last_line_that_a_death_cut_short_is_taken_back(folder: RunFolder, cut: str) -> None:
-    written(folder, *GOOD, cut)
-    truncate_metrics(folder, 9)
-    assert folder.metrics.read_text() == "".join(GOOD)
-
-
-def test_one_spoilt_line_takes_no_other_with_it(folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad byte, a foreign line, figures that are none, and a report cut short with others after it."""
-    spoilt = [b'{"step": 2, "a": \xff1}\n', b"\n", b'{"step": 2, "training/loss": "low"}\n', b'{"step": 2, "tr\n']
-    folder.metrics.write_bytes(b"".join([GOOD[0].encode(), *spoilt, *(line.encode() for line in GOOD[1:])]))
-    assert [figures["step"] for figures in truncate_metrics(folder, 4)] == [1, 2, 3, 4]
-    assert folder.metrics.read_text() == "".join(GOOD[:4])
-    assert capsys.readouterr().out == f"{folder.metrics}: dropped what is no report: lines 2, 3, 4, 5\n"
-    truncate_metrics(folder, 4)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_last_line_without_its_end_is_completed(folder: RunFolder) -> None:
-    written(folder, *GOOD[:2], GOOD[2].rstrip("\n"))
-    truncate_metrics(folder, 9)
-    assert folder.metrics.read_text() == "".join(GOOD[:3])
-
-
-def test_without_a_file_there_is_nothing_to_take_back(folder: RunFolder) -> None:
-    truncate_metrics(folder, 3)
-    assert not folder.metrics.exists()
 
 
 def test_a_report_is_the_mean_since_the_last(telemetry: Telemetry, folder: RunFolder) -> None:

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from trainer.checkpoints.names import EMA_WEIGHTS
 from trainer.checkpoints.store import Checkpoints
 from trainer.distributed.waiting import WATCH
 from trainer.files.paths import check_path, is_absent
@@ -32,7 +33,7 @@ MOST_CONFIG_BYTES = 2**20
 
 Role = Literal["generator", "discriminator"]
 PLACES = {
-    "generator": (WEIGHTS, f"export/{WEIGHTS}", "generator_ema.safetensors"),
+    "generator": (WEIGHTS, f"export/{WEIGHTS}", EMA_WEIGHTS),
     "discriminator": (WEIGHTS, "discriminator.safetensors"),
 }
 """Files in which a folder may hold each player, beside the newest checkpoint of a run."""
@@ -214,7 +215,7 @@ def _config(file: Path, metadata: dict[str, str]) -> dict[str, Any] | None:
     if "config" in metadata:
         return _parsed(metadata["config"])
     run = file.absolute().parent.parent.parent  # of a checkpoint's file
-    config = {WEIGHTS: file.with_name(CONFIG), "generator_ema.safetensors": run / "export" / CONFIG}.get(file.name)
+    config = {WEIGHTS: file.with_name(CONFIG), EMA_WEIGHTS: run / "export" / CONFIG}.get(file.name)
     if config is None or not config.is_file():
         return None
     with config.open("rb") as opened:
