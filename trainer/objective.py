@@ -11,7 +11,8 @@ from trainer.adversarial.phases import Phase
 from trainer.losses import LossesConfig
 from trainer.losses.adversarial import AdversarialLoss
 
-Critic = Callable[[Tensor], Tensor]
+Judge = Callable[[Tensor], Tensor]
+"""Pictures [b, C, H, W] to logits [b, ...]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,10 @@ class Objective:
     adversarial: AdversarialLoss | None = None
     pretrain_on_pixels: bool = False
 
-    def generator(self, result: Tensor, targets: Targets, phase: Phase, critic: Critic | None) -> Terms:
+    def generator(self, result: Tensor, targets: Targets, phase: Phase, discriminator: Judge | None) -> Terms:
         """The generator's terms for a result, float [b, C, H, W]; a term without weight at this step is left out.
 
-        `critic` is the discriminator, frozen, if there is one; it is not asked while `phase` is pretraining.
+        `discriminator` is frozen; it is not asked while `phase` is pretraining.
         """
         losses = self.losses
         terms = {"pixel": Term(losses.pixel.weight, losses.pixel(result, targets.pixel))}
@@ -66,18 +67,18 @@ class Objective:
             terms["sam"] = Term(losses.sam.weight, losses.sam(result, targets.pixel))
         if losses.tv:
             terms["tv"] = Term(losses.tv.weight, losses.tv(result))
-        if self.adversarial and critic and not phase.pretrain:
+        if self.adversarial and discriminator and not phase.pretrain:
             weight = self.adversarial.weight * phase.adversarial
-            terms["adversarial"] = Term(weight, self._reward(result, targets, critic))
+            terms["adversarial"] = Term(weight, self._reward(result, targets, discriminator))
         return terms
 
-    def _reward(self, result: Tensor, targets: Targets, critic: Critic) -> Tensor:
+    def _reward(self, result: Tensor, targets: Targets, discriminator: Judge) -> Tensor:
         assert self.adversarial is not None
         real = None
         if self.adversarial.relativistic:
             with torch.no_grad():
-                real = critic(targets.adversarial)
-        return self.adversarial.generator(critic(result), real)
+                real = discriminator(targets.adversarial)
+        return self.adversarial.generator(discriminator(result), real)
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Terms:
         """The discriminator's terms for its logits of real pictures and of results."""

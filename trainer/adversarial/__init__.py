@@ -1,1 +1,1 @@
-"""The adversarial game: its configuration, its phases, and how a winning discriminator is paused."""
+"""Adversarial training: its configuration, its phases, and the pause of a discriminator that is winning."""

@@ -13,7 +13,7 @@ from trainer.optim.lr_schedules import Constant
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialConfig(PhasesConfig):
-    """The game: Real-ESRGAN's by default, the guide's by its options."""
+    """The discriminator and adversarial training: Real-ESRGAN's by default, the guide's by its options."""
 
     discriminator: DiscriminatorConfig = field(default_factory=UNetDiscriminatorSNConfig)
     """The network that tells results from ground truth."""

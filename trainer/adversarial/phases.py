@@ -47,7 +47,7 @@ class PhasesConfig:
     net_d_iters: int = 1
     """The generator learns at every so many steps, the discriminator at each (Real-ESRGAN)."""
     net_d_init_iters: int = 0
-    """The generator does not learn during the first so many steps of the game (Real-ESRGAN)."""
+    """The generator does not learn during the first so many steps with the discriminator (Real-ESRGAN)."""
 
     def __post_init__(self) -> None:
         if self.g_pretrain_steps < -1:

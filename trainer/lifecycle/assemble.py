@@ -1,10 +1,12 @@
-"""From a configuration to the parts of a run: with `makers`, the only place where things are constructed."""
+"""From a configuration to the parts of a run."""
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from trainer.base_model import BaseModel
 from trainer.building.learners import make_networks, notes_on_statistics
+from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.agreement import AsyncScalar, StopConsensus
@@ -105,7 +107,7 @@ def assemble(
 
     Collective. Raises Mistake, on every rank alike, for anything a person can put right.
     """
-    batch = plan_batch(config.batch, accelerator.num_processes)
+    plan_batch(config.batch, accelerator.num_processes)  # before anything that takes long
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
     (source, pictures), bad = open_everywhere(accelerator, config, images)
@@ -119,42 +121,66 @@ def assemble(
     build = RealESRGANModel if config.adversarial else RealESRNetModel
     model = build(config, accelerator=accelerator, init=init, stream=stream_of(source), net_g=net_g, net_d=net_d)
     _ = model.objective  # whose weights are fetched now, and not at the first step
-    state, stopwatch = model.state, model.stopwatch
-    state.unreadable |= bad.keys()
-    unreadable = UnreadableImages(accelerator, source, state.unreadable, lambda: state.stream.position)
-
-    def open_feed() -> Feed:
-        samples, rank = samples_of(source, config, state.stream), accelerator.process_index
-        on_gpu = accelerator.device.type == "cuda"
-        return Feed(samples, state.stream, model.batch, rank, unreadable, stopwatch, pin_memory=on_gpu)
-
+    model.state.unreadable |= bad.keys()
+    unreadable = UnreadableImages(accelerator, source, model.state.unreadable, lambda: model.state.stream.position)
     pusher = make_pusher(config) if accelerator.is_main_process else None
     settings, disk = config.validation, Disk(config.checkpoints.stop_on_error)
-    last = config.max_train_steps
-    health = health_of(config)
-    telemetry = Telemetry(accelerator, folder, config.telemetry, stopwatch, batch.global_size, last, health, disk)
     return Experiment(
         config=config,
         accelerator=accelerator,
         folder=folder,
         model=model,
         source=source,
-        open_feed=open_feed,
-        saver=Saver(accelerator, folder, config.checkpoints, state, model.pool, pusher),
+        open_feed=lambda: open_feed(model, source, unreadable),
+        saver=Saver(accelerator, folder, config.checkpoints, model.state, model.pool, pusher),
         pusher=pusher,
         control=StopConsensus(folder.path, config.max_hours, disk=disk),
         disk=disk,
         skips=AsyncScalar(),
-        telemetry=telemetry,
+        telemetry=telemetry_of(model, folder, disk),
         unreadable=unreadable,
         validator=Validator(accelerator, pictures, model.synthesis, settings) if settings and pictures else None,
-        intervals=Intervals(
-            report=config.telemetry.report_steps,
-            validate=settings.validation_steps if settings else None,
-            checkpoint=config.checkpoints.checkpointing_steps,
-            last=last,
-        ),
+        intervals=intervals_of(config),
         notes=notes + model.notes,
+    )
+
+
+def open_feed(model: BaseModel, source: ImageSource | Shards, unreadable: UnreadableImages) -> Feed:
+    """This rank's training pictures, from where the run stands."""
+    accelerator, stream = model.accelerator, model.state.stream
+    return Feed(
+        samples_of(source, model.config, stream),
+        stream,
+        model.batch,
+        accelerator.process_index,
+        unreadable,
+        model.stopwatch,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+
+
+def intervals_of(config: RunConfig) -> Intervals:
+    """The intervals of reports, validations and checkpoints."""
+    return Intervals(
+        report=config.telemetry.report_steps,
+        validate=config.validation.validation_steps if config.validation else None,
+        checkpoint=config.checkpoints.checkpointing_steps,
+        last=config.max_train_steps,
+    )
+
+
+def telemetry_of(model: BaseModel, folder: RunFolder, disk: Disk) -> Telemetry:
+    """The reports of a run."""
+    config = model.config
+    return Telemetry(
+        model.accelerator,
+        folder,
+        config.telemetry,
+        model.stopwatch,
+        model.batch.global_size,
+        config.max_train_steps,
+        health_of(config),
+        disk,
     )
 
 

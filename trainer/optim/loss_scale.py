@@ -13,7 +13,7 @@ LOWEST, HIGHEST = 1.0, 2.0**64
 def autocast_alone(accelerator: Accelerator) -> None:
     """Let an accelerator of fp16 autocast as it does for bf16, and scale nothing.
 
-    Its own scaler would be one for all players, and waits for the device; and on a CPU it would not even autocast.
+    Its own scaler would be one for both networks, and waits for the device; and on a CPU it would not even autocast.
     """
     accelerator.scaler, accelerator.native_amp = None, True
 

@@ -27,7 +27,8 @@ class Plateau(Warmup):
     """torch's ReduceLROnPlateau as a function from one state to the next, with the warm-up that every schedule has.
 
     It begins to watch once the warm-up is over. The generator's forgets what was best, but not how far the rate has
-    fallen, when its objective changes: pretraining reaches figures that the game cannot, and a ramp raises its loss.
+    fallen, when its objective changes: pretraining reaches values that adversarial training cannot, and a ramp
+    raises its loss.
     """
 
     type: Literal["plateau"] = "plateau"

@@ -12,9 +12,9 @@ def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
     losses = [name for name in sorted(values) if "/loss_" in name and not name.endswith("/loss_scale")]
     parts += [f"{name.removeprefix('training/')} {values[name]:.4g}" for name in losses]
     if "discriminator/D(y)_prob" in values:
-        game = f"D(y) {values['discriminator/D(y)_prob']:.2f}, D(G(x)) {values['discriminator/D(G(x))_prob']:.2f}"
+        opinion = f"D(y) {values['discriminator/D(y)_prob']:.2f}, D(G(x)) {values['discriminator/D(G(x))_prob']:.2f}"
         paused = values.get("discriminator/paused", 0)
-        parts.append(f"{game}, D paused {100 * paused:.0f} %" if paused else game)
+        parts.append(f"{opinion}, D paused {100 * paused:.0f} %" if paused else opinion)
     if "speed/images_per_second" in values:
         share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
         parts.append(f"{values['speed/images_per_second']:.1f} images/s")

@@ -36,7 +36,7 @@ PLACES = {
     "generator": (WEIGHTS, f"export/{WEIGHTS}", EMA_WEIGHTS),
     "discriminator": (WEIGHTS, "discriminator.safetensors"),
 }
-"""Files in which a folder may hold each player, beside the newest checkpoint of a run."""
+"""Files in which a folder may hold each network, beside the newest checkpoint of a run."""
 
 OLD_NAMES = (
     (re.compile(r"^model\.0\."), "conv_first."),

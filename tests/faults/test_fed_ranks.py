@@ -1,0 +1,60 @@
+"""Pictures that a program feeds on several ranks, each its own part: one pool, and the weights of one rank."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.faults.forked import TINY, Job
+from trainer import RealESRGANModel
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
+
+pytestmark = pytest.mark.launch
+SETTINGS = ("validation=null", "adversarial.discriminator={type: UNetDiscriminatorSN, num_feat: 4}", "queue_size=6")
+PAIRS, STEPS = 2, 3
+
+
+def pictures(positions: range) -> dict[str, Tensor]:
+    """A picture for each position of the whole training."""
+    return {"gt": torch.stack([torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(p)) for p in positions])}
+
+
+def by_hand(arguments: Sequence[str]) -> int:
+    """Train as a program of somebody's does, on this rank's part of the pictures; rank 0 leaves the weights."""
+    model = RealESRGANModel(load_config(RunConfig, TINY, [*SETTINGS, f"batch.per_device={PAIRS}"]))
+    rank = model.accelerator.process_index
+    assert model.pool is not None
+    first, end = model.pool.layout.shard(rank)
+    model.fill_pool(pictures(range(at, min(at + PAIRS, end))) for at in range(first, end, PAIRS))
+    for step in range(1, STEPS + 1):
+        start = 6 + 4 * (step - 1) + rank * model.batch.per_process
+        for number in range(model.batch.accumulation):
+            model.feed_data(pictures(range(start + number * PAIRS, start + (number + 1) * PAIRS)))
+        model.optimize_parameters(step)
+    if rank == 0:
+        torch.save({name: part.net.state_dict() for name, part in model.state.learners.items()}, arguments[0])
+    return 0
+
+
+def weights_of(world: int, folder: Path) -> dict[str, dict[str, Any]]:
+    """What so many ranks come to."""
+    file = folder / f"{world}.pt"
+    job = Job(world, folder / f"{world}.log", [str(file)], partial(by_hand))
+    try:
+        assert job.wait(90) == [0] * world, (folder / f"{world}.log").read_text()
+    finally:
+        job.end()
+    found: dict[str, dict[str, Any]] = torch.load(file, weights_only=True)
+    return found
+
+
+def test_two_ranks_that_are_fed_their_parts_come_to_the_weights_of_one(tmp_path: Path) -> None:
+    one, two = (weights_of(world, tmp_path) for world in (1, 2))
+    for network, state in one.items():
+        for name, value in state.items():
+            torch.testing.assert_close(two[network][name], value, rtol=0, atol=2e-6, msg=f"{network} {name}")
