@@ -40,6 +40,7 @@ def fit(run: Experiment) -> None:
             if run.config.telemetry.digest:
                 run.telemetry.add_digest(torch.stack([digest(pairs) for pairs in model.fed]).sum())
             due = run.intervals.due(state.step + 1)
+            # rates, the generator's step, the discriminator's, and model.state.ema.update(): see models.py
             report = model.optimize_parameters(state.step + 1, measure_update=due.report)
         # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
         with WATCH.phase("ending a step", lambda: f"step {state.step}", grace=HANGS):
