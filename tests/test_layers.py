@@ -182,6 +182,13 @@ def test_pydantic_and_yaml_are_known_to_one_module_each() -> None:
             assert keeper in (None, module), f"{file} imports {name}; only {keeper} may"
 
 
+def test_every_room_goes_into_the_wheel() -> None:
+    """Setuptools packs folders that are packages, and what `package-data` names besides."""
+    for package in LAYERS:
+        rooms = {file.parent for file in (ROOT / package).rglob("*.py")}
+        assert [room for room in rooms if not (room / "__init__.py").is_file()] == []
+
+
 if __name__ == "__main__":
     for package in LAYERS:
         print("\n".join([f"{package}/", *tree_of(ROOT / package, "  ")]))
