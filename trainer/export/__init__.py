@@ -1,1 +1,1 @@
-"""Handing a generator on: the files that other programs open, each compared with torch before it gets its name."""
+"""Export of a generator: files that other programs open, each compared with torch before it gets its name."""

@@ -1,4 +1,4 @@
-"""Hand a generator on: `python -m trainer.export RUN --to safetensors,pth,onnx`."""
+"""Export a generator to other programs: `python -m trainer.export RUN --to safetensors,pth,onnx`."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ Each file is opened again and compared with torch before it gets its name; an en
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; nothing heavy is imported for it, so `--help` is at once."""
+    """Parse the command line, without heavy imports, so that `--help` is quick."""
     parser = argparse.ArgumentParser(
         prog="python -m trainer.export",
         description="Write the averaged generator of a run as files that other programs open.",
@@ -42,9 +42,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status: 0, 2 for a mistake, 1 for a file that could not be made well."""
+    """Run the command; exit status 0, 2 for a Mistake, 1 for a file that does not compute what the network does."""
     options = parse(arguments)
-    from trainer.export.release import release  # imports torch, so not before the arguments are known to be good
+    from trainer.export.release import release  # imports torch, so only once the arguments are valid
     from trainer.mistakes import Failure, Mistake
 
     try:
@@ -59,5 +59,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    guard()  # its lines are for a person: who stops reading them does not end the work
+    guard()  # a reader that closes the pipe does not end the export
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Does a file compute what the network computes? Both see the same pictures."""
+"""Comparison of an exported file with the torch network, on the same pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,13 @@ from trainer.networks import Generator
 from trainer.networks.loading.generators import bands_of, multiple_of, scale_of
 
 TOLERANCES = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""The largest difference that a result may have, in values of [0, 1]; 1e-4 is a fortieth of an 8-bit level."""
-SHAPES = ((1, 24, 40), (2, 17, 29))  # batch, height, width: nothing about them may be fixed in a file
+"""Largest difference allowed in a result, in values of [0, 1]; 1e-4 is a fortieth of an 8-bit level."""
+SHAPES = ((1, 24, 40), (2, 17, 29))  # batch, height, width: a file must not fix any of them
 GOLDEN = (5**0.5 - 1) / 2
 
 
 class AnySize(nn.Module):
-    """A generator that takes any size: it sees the last row and column repeated until its multiple divides both sides,
-    and its result is cropped to match."""
+    """A generator for inputs of any size: pads to its multiple by the last row and column, crops the result."""
 
     def __init__(self, net: Generator) -> None:
         super().__init__()
@@ -33,7 +32,7 @@ class AnySize(nn.Module):
 
 
 def pictures_for(net: Generator) -> list[Tensor]:
-    """Pictures of several sizes, odd ones too, float32 [B, C, h, w] with values all over [0, 1), the same each time."""
+    """Test pictures of several sizes, odd ones too, float32 [B, C, h, w], spread over [0, 1), the same in every run."""
     sizes = [(batch, bands_of(net), *sides) for batch, *sides in SHAPES]
     rows = [torch.arange(torch.Size(size).numel(), dtype=torch.float64) * GOLDEN % 1 for size in sizes]
     return [row.float().reshape(size) for row, size in zip(rows, sizes, strict=True)]
@@ -41,13 +40,12 @@ def pictures_for(net: Generator) -> list[Tensor]:
 
 @torch.no_grad()
 def results_of(net: Generator, pictures: Sequence[Tensor]) -> list[Tensor]:
-    """What `net` under `AnySize` makes of the pictures, float32; Failure where it takes none of some size, as a foreign
-    one may."""
+    """Outputs of `net` under `AnySize` for the pictures, float32; Failure if a foreign network rejects a size."""
     results, fitted = [], AnySize(net)
     for picture in pictures:
         try:
             results.append(fitted(picture).float())
-        except Exception as error:  # whatever a network raises
+        except Exception as error:  # networks raise any class
             height, width = picture.shape[2:]
             reason = (str(error).strip().splitlines() or [""])[0]
             raise Failure(
@@ -58,11 +56,11 @@ def results_of(net: Generator, pictures: Sequence[Tensor]) -> list[Tensor]:
 
 
 def largest_difference(wanted: Sequence[Tensor], got: Sequence[Tensor], dtype: torch.dtype, file: Path) -> float:
-    """The largest difference of two lists of results; Failure where it is more than `dtype` explains."""
+    """Largest difference between two lists of results; Failure if it exceeds the tolerance of `dtype`."""
     pairs = list(zip(wanted, got, strict=True))
     same_shapes = all(one.shape == other.shape for one, other in pairs)
     difference = max((one - other).abs().max().item() for one, other in pairs) if same_shapes else float("inf")
-    if not difference <= TOLERANCES[dtype]:  # a NaN is no success either
+    if not difference <= TOLERANCES[dtype]:  # NaN fails too
         raise Failure(
             f"{file.name} does not compute what the network does: the largest difference is {difference:.1e}, "
             f"{TOLERANCES[dtype]:.0e} is allowed, so it was not kept"

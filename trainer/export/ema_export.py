@@ -1,4 +1,4 @@
-"""The result that people use: the smoothed generator as `from_pretrained` opens it, complete or not at all."""
+"""Export of the averaged generator to the run's `export` folder, which `from_pretrained` opens."""
 
 import filecmp
 import shutil
@@ -12,10 +12,10 @@ from trainer.networks.loading.state_dicts import CONFIG, WEIGHTS
 
 
 def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
-    """Write the smoothed generator of a complete checkpoint to `folder`, and replace what lay there.
+    """Write the averaged generator of a complete checkpoint to `folder`, atomically, replacing what it held.
 
-    `generator` is the diffusers model whose configuration goes with it. Raises OSError where the disk refuses; what lay
-    in `folder` is then there still.
+    `generator` is the diffusers model whose configuration is written beside the weights. Raises OSError if the disk
+    refuses; `folder` then holds what it held.
     """
     with folder_atomically(folder) as aside:
         generator.save_config(aside)  # type: ignore[operator]
@@ -23,6 +23,6 @@ def export(checkpoint: Path, generator: nn.Module, folder: Path) -> None:
 
 
 def is_exported(checkpoint: Path, folder: Path) -> bool:
-    """Whether `folder` holds the smoothed generator of a complete checkpoint, byte for byte."""
+    """True if `folder` holds the averaged generator of a complete checkpoint, byte for byte."""
     files = checkpoint / EMA_WEIGHTS, folder / WEIGHTS
     return (folder / CONFIG).is_file() and files[1].is_file() and filecmp.cmp(*files, shallow=False)

@@ -1,7 +1,7 @@
-"""ONNX: one graph for any batch, height and width, made of operators that TensorRT takes.
+"""ONNX export: one graph for any batch, height and width, of operators that TensorRT supports.
 
-Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, which TensorRT orders otherwise than torch. A picture
-whose sides it does not divide is padded in the graph and its result cropped, as `AnySize` does it.
+Pixel-unshuffle becomes Reshape and Transpose, not SpaceToDepth, whose channel order in TensorRT differs from torch's.
+Inputs whose sides are no multiple of the network's are padded in the graph and the result is cropped, as in `AnySize`.
 """
 
 import copy
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.export.source import Origin
+from trainer.export.source import Source
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import ImportedNetwork
 from trainer.networks.loading.generators import bands_of, multiple_of, scale_of
@@ -25,7 +25,7 @@ PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def check_onnx(dtype: torch.dtype) -> None:
-    """Mistake where ONNX files of `dtype` cannot be written and checked here."""
+    """Raise Mistake if packages for ONNX are missing here, or ONNX Runtime cannot check `dtype`."""
     if absent := [package for package in PACKAGES if find_spec(package) is None]:
         raise Mistake(
             f"--to: onnx needs {', '.join(absent)}, not installed here; pip install 'wildsr[export]' adds it."
@@ -36,20 +36,20 @@ def check_onnx(dtype: torch.dtype) -> None:
         )
 
 
-def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
+def write_onnx(source: Source, dtype: torch.dtype, file: Path) -> None:
     """Trace the network into `file`: `input` [batch, C, height, width] to `output`, both of `dtype`.
 
-    Raises Failure where torch cannot, as of a foreign network that looks at its input's numbers or fixes its size.
+    Raises Failure if torch cannot trace it, such as a foreign network with data-dependent control flow or a fixed size.
     """
-    net = copy.deepcopy(origin.net).half() if dtype == torch.float16 else origin.net
+    net = copy.deepcopy(source.net).half() if dtype == torch.float16 else source.net
     multiple = multiple_of(net)
     example = torch.zeros(2, bands_of(net), 8 * multiple, 12 * multiple, dtype=dtype)
     sides = [torch.export.Dim(name, min=1) for name in ("height", "width")]
     height, width = (multiple * side for side in sides) if multiple > 1 else sides
-    said = logging.getLogger("torch.onnx._internal.exporter._registration")
-    said.setLevel(logging.ERROR)  # else it names each operator of torchvision that is not there
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    logger.setLevel(logging.ERROR)  # else it lists every missing operator of torchvision
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch, about torch
+        warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its internals
         try:
             program = torch.onnx.export(
                 net.net if isinstance(net, ImportedNetwork) else net,  # its own forward takes any number of inputs
@@ -61,7 +61,7 @@ def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
                 output_names=["output"],
                 dynamic_shapes=({0: torch.export.Dim("batch"), 2: height, 3: width},),
             )
-        except Exception as error:  # whatever the network, the tracer or the exporter raises: pages, the cause last
+        except Exception as error:  # any class, of network, tracer or exporter; the cause comes last
             cause = error.__cause__ or error
             reason = str(cause).strip().splitlines() or [""]
             raise Failure(
@@ -73,13 +73,13 @@ def write_onnx(origin: Origin, dtype: torch.dtype, file: Path) -> None:
     if multiple > 1:
         _take_any_size(model.graph, multiple, scale_of(net))
     _name_sizes(model.graph, scale_of(net))
-    for key, value in {**origin.facts(), "input_multiple": "1", "padded_to_multiple": str(multiple)}.items():
+    for key, value in {**source.facts(), "input_multiple": "1", "padded_to_multiple": str(multiple)}.items():
         model.metadata_props.add(key=key, value=value)
     file.write_bytes(model.SerializeToString())
 
 
-def results_of_onnx(origin: Origin, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001
-    """What ONNX Runtime makes of `pictures` on the CPU, float32."""
+def results_of_onnx(source: Source, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001
+    """Outputs of the file for `pictures`, computed by ONNX Runtime on the CPU, float32."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -88,13 +88,13 @@ def results_of_onnx(origin: Origin, dtype: torch.dtype, file: Path, pictures: li
 
 
 def _take_any_size(graph: Any, multiple: int, scale: int) -> None:
-    """Repeat the last row and column of the input until its sides divide by `multiple`, and crop the output to match.
+    """Add nodes that pad the input to a `multiple` by its last row and column, and crop the output.
 
-    It is put around the finished graph, for torch traces no size modulo a number.
+    They are put around the finished graph, for torch cannot trace a size modulo a number.
     """
     from onnx import helper, numpy_helper
 
-    def made(kind: str, name: str, *inputs: str, **options: Any) -> Any:
+    def node_of(kind: str, name: str, *inputs: str, **options: Any) -> Any:
         return helper.make_node(kind, inputs, [name], name, **options)
 
     for node in graph.node:
@@ -105,17 +105,17 @@ def _take_any_size(graph: Any, multiple: int, scale: int) -> None:
     for name, value in {**{name: [number] for name, number in numbers.items()}, **lists}.items():
         graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), f"size_{name}"))
     before = [
-        made("Shape", "size_given", "input", start=2, end=4),
-        made("Add", "size_above", "size_given", "size_less"),
-        made("Div", "size_parts", "size_above", "size_multiple"),
-        made("Mul", "size_padded", "size_parts", "size_multiple"),
-        made("Sub", "size_added", "size_padded", "size_given"),
-        made("Concat", "size_pads", "size_no_pads", "size_added", axis=0),
-        made("Pad", "padded", "input", "size_pads", mode="edge"),
+        node_of("Shape", "size_given", "input", start=2, end=4),
+        node_of("Add", "size_above", "size_given", "size_less"),
+        node_of("Div", "size_parts", "size_above", "size_multiple"),
+        node_of("Mul", "size_padded", "size_parts", "size_multiple"),
+        node_of("Sub", "size_added", "size_padded", "size_given"),
+        node_of("Concat", "size_pads", "size_no_pads", "size_added", axis=0),
+        node_of("Pad", "padded", "input", "size_pads", mode="edge"),
     ]
     after = [
-        made("Mul", "size_wanted", "size_given", "size_scale"),
-        made("Slice", "output", "whole", "size_corner", "size_wanted", "size_axes"),
+        node_of("Mul", "size_wanted", "size_given", "size_scale"),
+        node_of("Slice", "output", "whole", "size_corner", "size_wanted", "size_axes"),
     ]
     nodes = [*before, *graph.node, *after]
     del graph.node[:]
@@ -123,8 +123,8 @@ def _take_any_size(graph: Any, multiple: int, scale: int) -> None:
 
 
 def _name_sizes(graph: Any, scale: int) -> None:
-    """Call the sizes of the input batch, height and width, and those of the output by them, in plain words."""
-    del graph.value_info[:]  # what the exporter derived by its own names; every runtime derives it again
+    """Name the dynamic sizes: batch, height and width of the input, and multiples of them for the output."""
+    del graph.value_info[:]  # inferred shapes under the exporter's names; every runtime infers them again
     for value, factor in ((graph.input[0], ""), (graph.output[0], f"{scale}*")):
         for axis, name in ((0, "batch"), (2, f"{factor}height"), (3, f"{factor}width")):
             value.type.tensor_type.shape.dim[axis].dim_param = name

@@ -1,4 +1,4 @@
-"""An entry for OpenModelDB (openmodeldb.info): its JSON, as `src/lib/schema.ts` of its repository has it."""
+"""Entries for OpenModelDB (openmodeldb.info): JSON by `src/lib/schema.ts` of its repository."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,43 +7,43 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config.redact import public
-from trainer.export.source import Origin
+from trainer.export.source import Source
 from trainer.networks import Generator, RRDBNet, SRVGGNetCompact
 from trainer.networks.loading.generators import bands_of, scale_of
 
-MOST_BANDS = 4  # OpenModelDB's
+MAX_BANDS = 4  # OpenModelDB's limit
 
 
-def entry(origin: Origin, files: Sequence[Path], author: str | None, license_id: str | None) -> dict[str, Any] | None:
-    """What is known of the model and its files; None for an architecture or bands that OpenModelDB does not have.
+def entry(source: Source, files: Sequence[Path], author: str | None, license_id: str | None) -> dict[str, Any] | None:
+    """OpenModelDB's entry for a model and its files; None if OpenModelDB lacks its architecture or number of bands.
 
-    `author` is a user's id there and `license_id` one of SPDX's; what is not known is null, and the urls are for
-    whoever uploads the files.
+    `author` is a user id there, `license_id` an SPDX id. Unknown values are null; urls are empty, to be filled in by
+    the person who uploads the files.
     """
-    net = origin.net
-    if (kind := _architecture(net)) is None or bands_of(net) > MOST_BANDS:
+    net = source.net
+    if (kind := _architecture(net)) is None or bands_of(net) > MAX_BANDS:
         return None
     architecture, size = kind
     return {
-        "name": origin.name,
+        "name": source.name,
         "author": author,
         "license": license_id,
         "tags": ["restoration" if scale_of(net) == 1 else "general-upscaler"],
-        "description": _description(origin),
-        "date": origin.date,
+        "description": _description(source),
+        "date": source.date,
         "architecture": architecture,
         "size": size,
         "scale": scale_of(net),
         "inputChannels": net.config.num_in_ch,
         "outputChannels": net.config.num_out_ch,
         "resources": [_resource(file) for file in files],
-        **_training(origin),
+        **_training(source),
         "images": [],
     }
 
 
 def _architecture(net: Generator) -> tuple[str, list[str]] | None:
-    """OpenModelDB's name for it and for its size."""
+    """OpenModelDB's names of the architecture and of its size; None if it has none."""
     if isinstance(net, RRDBNet):
         return "esrgan", [f"{net.config.num_feat}nf", f"{net.config.num_block}nb"]
     if isinstance(net, SRVGGNetCompact):
@@ -51,19 +51,19 @@ def _architecture(net: Generator) -> tuple[str, list[str]] | None:
     return None
 
 
-def _description(origin: Origin) -> str:
-    what = f"A ×{scale_of(origin.net)} {type(origin.net).__name__}"
-    if origin.config is None:
+def _description(source: Source) -> str:
+    what = f"A ×{scale_of(source.net)} {type(source.net).__name__}"
+    if source.config is None:
         return f"{what}."
-    how = "synthetic degradations" if origin.config.high_order_degradation else "given pairs"
-    against = ", with a discriminator" if origin.config.adversarial else ""
+    how = "synthetic degradations" if source.config.high_order_degradation else "given pairs"
+    against = ", with a discriminator" if source.config.adversarial else ""
     return f"{what} trained on {how}{against}, by wildsr."
 
 
-def _training(origin: Origin) -> dict[str, Any]:
-    if (config := origin.config) is None:
+def _training(source: Source) -> dict[str, Any]:
+    if (config := source.config) is None:
         return {}
-    facts: dict[str, Any] = {} if origin.step is None else {"trainingIterations": origin.step}
+    facts: dict[str, Any] = {} if source.step is None else {"trainingIterations": source.step}
     facts |= {
         "trainingBatchSize": config.batch.global_size,
         "trainingHRSize": config.gt_size,

@@ -1,4 +1,4 @@
-"""What is handed on: a generator, and what is known of how it was trained."""
+"""The generator to export, and the provenance of its weights."""
 
 import dataclasses
 import filecmp
@@ -22,26 +22,26 @@ from trainer.networks import Generator
 from trainer.networks.loading.generators import open_generator
 from trainer.networks.loading.state_dicts import WEIGHTS
 
-KEY = "RUN"  # what the command line calls the origin
+KEY = "RUN"  # the command line's name of the argument, for messages
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """A generator with its past."""
+class Source:
+    """A generator with its provenance."""
 
     net: Generator
-    """The average of the weights, float32, on the CPU."""
+    """With the averaged weights, float32, on the CPU."""
     name: str
-    """What the run, the file or the repository is called."""
+    """Name of the run, the file or the repository."""
     date: str
-    """The day on which the weights were written, or fetched: YYYY-MM-DD."""
+    """Day on which the weights were written, or downloaded: YYYY-MM-DD."""
     config: RunConfig | None = None
-    """How the run was configured; None where it is not known."""
+    """The run's configuration; None if it is unknown."""
     step: int | None = None
-    """Optimizer steps taken; None likewise, and for the export of a run that has no such checkpoint any more."""
+    """Optimizer steps taken; None if unknown, as for an export whose checkpoint has been pruned."""
 
     def facts(self) -> dict[str, str]:
-        """What the metadata of a file says: `config` is the network's, as in config.json, `run` the run's."""
+        """Metadata of exported files: `config` is the network's, as in config.json, `run` the run's."""
         facts = {
             "producer": f"wildsr {version('wildsr')}",
             "architecture": type(self.net).__name__,
@@ -56,46 +56,46 @@ class Origin:
         return facts
 
 
-def open_origin(origin: str, trust: Collection[str] = ()) -> Origin:
-    """The generator at `origin`, as `open_generator` finds it: a run folder gives its newest complete checkpoint.
+def open_source(place: str, trust: Collection[str] = ()) -> Source:
+    """Load the generator at a place, as `open_generator` finds it: a run folder gives its newest complete checkpoint.
 
-    Raises Mistake where there is none.
+    Raises Mistake if there is none.
     """
-    check_path(origin, KEY)
-    path = Path(origin)
+    check_path(place, KEY)
+    path = Path(place)
     if run := run_of_export(path):
-        net, weights = open_generator(origin, KEY, trust), path / WEIGHTS
+        net, weights = open_generator(place, KEY, trust), path / WEIGHTS
         config = freeze_hub_ids(load_config(RunConfig, run.config), run.hub_names())
-        return Origin(net, config.name, _day(weights.stat().st_mtime), config, _step_of(weights, run))
+        return Source(net, config.name, _day(weights.stat().st_mtime), config, _step_of(weights, run))
     run, checkpoint = _run_of(path)
     if run is None or checkpoint is None:
-        net = open_generator(origin, KEY, trust)
+        net = open_generator(place, KEY, trust)
         written = path.stat().st_mtime if path.exists() else None
-        return Origin(net, path.stem if path.is_file() else path.resolve().name, _day(written))
+        return Source(net, path.stem if path.is_file() else path.resolve().name, _day(written))
     config = freeze_hub_ids(load_config(RunConfig, run.config), run.hub_names())
     net = open_generator(str(checkpoint), KEY, trust)
-    return Origin(net, config.name, _day(checkpoint.stat().st_mtime), config, step_of(checkpoint.name))
+    return Source(net, config.name, _day(checkpoint.stat().st_mtime), config, step_of(checkpoint.name))
 
 
 def run_of_export(path: Path) -> RunFolder | None:
-    """The run whose `export` folder a path is; None for any other."""
+    """The run whose `export` folder is `path`; None for any other path."""
     run = RunFolder(path.resolve().parent)
     is_export = path.resolve() == run.export and (path / WEIGHTS).is_file() and run.config.is_file()
     return run if is_export else None
 
 
 def _step_of(weights: Path, run: RunFolder) -> int | None:
-    """The step of the checkpoint that exported weights are of; None where the run has it no more."""
+    """The step of the checkpoint with the same weights; None if it has been pruned."""
     checkpoints = Checkpoints(run.checkpoints)
     for step in reversed(checkpoints.steps()):
-        smoothed = checkpoints.path(step) / EMA_WEIGHTS
-        if smoothed.is_file() and filecmp.cmp(weights, smoothed, shallow=False):
+        averaged = checkpoints.path(step) / EMA_WEIGHTS
+        if averaged.is_file() and filecmp.cmp(weights, averaged, shallow=False):
             return step
     return None
 
 
 def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
-    """The run and the checkpoint that a path means: a run folder's newest, or the one that it names itself."""
+    """Run and checkpoint for a path: a run folder's newest, or the checkpoint at the path; None for others."""
     if (run := RunFolder(path)).config.is_file():
         checkpoints = Checkpoints(run.checkpoints)
         newest, complaints = checkpoints.newest()
@@ -115,6 +115,6 @@ def _run_of(path: Path) -> tuple[RunFolder | None, Path | None]:
 
 
 def _day(timestamp: float | None) -> str:
-    """The day of a file's time, or today."""
+    """The UTC day of a timestamp, YYYY-MM-DD; today without one."""
     moment = datetime.fromtimestamp(timestamp, UTC) if timestamp else datetime.now(UTC)
     return moment.date().isoformat()

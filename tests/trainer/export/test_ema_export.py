@@ -1,4 +1,4 @@
-"""The export: what `from_pretrained` opens is the checkpoint's average, and there is always one."""
+"""The run's export: the checkpoint's averaged weights, opened by `from_pretrained`, complete at any moment."""
 
 from pathlib import Path
 

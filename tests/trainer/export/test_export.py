@@ -1,4 +1,4 @@
-"""`python -m trainer.export`: what its files hold, who opens them, and that none is kept that computes otherwise."""
+"""`python -m trainer.export`: contents of its files, programs that open them, and files that are refused."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from trainer.export import onnx_file
 from trainer.export.__main__ import main
 from trainer.export.openmodeldb import entry
 from trainer.export.release import stem_of
-from trainer.export.source import Origin, open_origin
+from trainer.export.source import Source, open_source
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.networks import RRDBNet, SRResNet, SRVGGNetCompact
@@ -40,14 +40,14 @@ def compact(seed: int = 0, **sizes: Any) -> SRVGGNetCompact:
 
 
 def parts(step: int) -> dict[str, Any]:
-    """Those of a checkpoint that an export needs, and what every checkpoint has."""
+    """The parts of a checkpoint that an export needs, and those that every checkpoint has."""
     weights = compact(step).state_dict()
     return {"generator": weights, "generator_ema": weights, "progress": {"step": step}}
 
 
 @pytest.fixture
 def run(tiny: Tiny) -> Path:
-    """The folder of a run of two checkpoints; it was trained on a folder with a private name."""
+    """A run folder with two checkpoints, trained on a folder with a private name."""
     config = tiny("images.source={type: folder, path: /home/somebody/photographs}", "name=My_run")
     folder = Path(config.output_dir) / config.name
     checkpoints = Checkpoints(folder / "checkpoints")
@@ -61,7 +61,7 @@ def run(tiny: Tiny) -> Path:
 
 
 def test_no_local_path_is_in_the_metadata(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor one that reads as a name on the hub, where it is sure to be local."""
+    """Nor a local path with the form of a hub id."""
     monkeypatch.chdir(tmp_path)
     config = tiny(
         "images.source={type: folder, path: secret/place}",
@@ -72,14 +72,14 @@ def test_no_local_path_is_in_the_metadata(tiny: Tiny, tmp_path: Path, monkeypatc
         "losses.perceptual={type: vgg, weight: 1}",
         "output_dir=secret/outputs",
     )
-    facts = Origin(compact(), "net", "2026-01-01", config, 6).facts()
+    facts = Source(compact(), "net", "2026-01-01", config, 6).facts()
     assert "secret" not in str(facts)
     told = json.loads(facts["run"])
     assert told["images"]["source"]["path"] == "place"
     assert (told["images"]["pairs"]["gt"], told["images"]["pairs"]["lq"]) == ("good", "poor")
     assert (told["init"]["generator"], told["output_dir"]) == ("first.pth", "outputs")
     assert told["losses"]["perceptual"]["weights"] == "timm/vgg19.tv_in1k"
-    made = entry(Origin(compact(), "net", "2026-01-01", config, 6), [], None, None)
+    made = entry(Source(compact(), "net", "2026-01-01", config, 6), [], None, None)
     assert made is not None
     assert made["dataset"] == "place"
 
@@ -146,7 +146,7 @@ def test_what_shapes_do_not_tell_comes_back_from_the_metadata(tmp_path: Path) ->
 
 def test_a_checkpoint_of_a_run_may_be_named(run: Path) -> None:
     assert main([str(run / "checkpoints" / "step-00000003"), "--out", str(run / "older")]) == 0
-    assert open_origin(str(run / "checkpoints" / "step-00000003")).step == 3
+    assert open_source(str(run / "checkpoints" / "step-00000003")).step == 3
     found = safetensors.torch.load_file(run / "older" / "4x-My-run.safetensors")
     assert all(torch.equal(value, found[name]) for name, value in compact(3).state_dict().items())
 
@@ -155,11 +155,11 @@ def test_the_export_of_a_run_is_the_runs(run: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(run / "export")
     for origin in (str(run / "export"), "."):
         assert main([origin]) == 0
-        opened = open_origin(origin)
+        opened = open_source(origin)
         assert (opened.name, opened.step, opened.facts()["step"]) == ("My_run", 6, "6")
     assert {file.name for file in (run / "release").iterdir()} == {"4x-My-run.safetensors", "4x-My-run.json"}
     compact(7).save_pretrained(run / "export")  # its checkpoint is there no more
-    facts = open_origin(str(run / "export")).facts()
+    facts = open_source(str(run / "export")).facts()
     assert (facts["name"], "step" in facts, json.loads(facts["run"])["gt_size"]) == ("My_run", False, 32)
     assert main([str(run / "export"), "--out", str(run / "newer")]) == 0
     assert "trainingIterations" not in json.loads((run / "newer" / "4x-My-run.json").read_text())
@@ -173,7 +173,7 @@ def test_names_that_the_run_did_not_find_on_the_hub_are_local(tiny: Tiny, tmp_pa
     checkpoints.complete(3, ranks=1)
     folder.config.write_text(dump_config(config))
     folder.begin(0, 1, {"someone/net"})
-    facts = open_origin(str(folder.path)).facts()
+    facts = open_source(str(folder.path)).facts()
     assert "secret" not in str(facts)
     assert json.loads(facts["run"])["init"]["generator"] == "someone/net"
 
@@ -215,7 +215,7 @@ def test_a_newer_export_replaces_an_older_one(run: Path) -> None:
 
 
 def test_nothing_but_an_export_is_replaced(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of all places, the folder that a run's diffusers export goes to may be that of the run."""
+    """The target of a run's diffusers export may be the run's own folder."""
     folder = run.rename(run.with_name("4x-My-run"))
     (tmp_path / "other" / "4x-My-run").mkdir(parents=True)
     (tmp_path / "other" / "4x-My-run" / "thesis.tex").touch()
@@ -287,12 +287,12 @@ def test_what_openmodeldb_does_not_know_gets_no_entry(tmp_path: Path, capsys: py
     assert main([str(tmp_path / "net"), "--out", str(tmp_path / "out")]) == 0
     assert "no entry for OpenModelDB: it does not know SRResNet" in capsys.readouterr().out
     assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".safetensors"}
-    assert entry(Origin(compact(num_in_ch=6, num_out_ch=6), "n", "2026-01-01"), [], None, None) is None
+    assert entry(Source(compact(num_in_ch=6, num_out_ch=6), "n", "2026-01-01"), [], None, None) is None
 
 
 @pytest.mark.parametrize("name", ["a run, of_mine!", "4x-RealESRGAN_x4plus", "..x"])
 def test_models_are_named_as_openmodeldb_wants_it(name: str) -> None:
-    stem = stem_of(Origin(compact(), name, "2026-01-01"))
+    stem = stem_of(Source(compact(), name, "2026-01-01"))
     assert re.fullmatch(r"4x-[a-zA-Z0-9]+(?:-[a-zA-Z0-9]+)*", stem)
 
 

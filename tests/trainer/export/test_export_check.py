@@ -1,4 +1,4 @@
-"""Exports are compared with the network: what computes something else, or cannot be compared, is not kept."""
+"""Comparison of exports with the network: a file that differs, or cannot be compared, is not kept."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from trainer.export.__main__ import main
 from trainer.export.check import largest_difference, pictures_for
-from trainer.export.source import Origin
+from trainer.export.source import Source
 from trainer.export.weights_file import results_of_weights
 from trainer.mistakes import Failure
 from trainer.networks import ImportedNetwork, RRDBNet, SRVGGNetCompact
 
 
 class Windows(nn.Conv2d):
-    """As networks with attention, it takes sides that are multiples of 8 only, and `multiple` does not say so."""
+    """Like networks with attention, it accepts sides that are multiples of 8 only, and its `multiple` is 1."""
 
     def __init__(self) -> None:
         super().__init__(3, 3, 1)
@@ -43,7 +43,7 @@ def test_files_are_compared_at_sizes_that_no_multiple_divides() -> None:
 
 
 class Drifting(nn.Module):
-    """A network that never gives the same result twice."""
+    """A network with a random result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,4 +86,4 @@ def test_a_file_with_other_weights_is_a_failure(tmp_path: Path) -> None:
     one, other = (SRVGGNetCompact(4, num_feat=8, num_conv=1) for _ in range(2))
     torch.save({"params_ema": other.state_dict()}, tmp_path / "net.pth")
     with pytest.raises(Failure, match=r"net\.pth does not hold the weights"):
-        results_of_weights(Origin(one, "net", "2026-01-01"), torch.float32, tmp_path / "net.pth", [])
+        results_of_weights(Source(one, "net", "2026-01-01"), torch.float32, tmp_path / "net.pth", [])

@@ -1,4 +1,4 @@
-"""ONNX exports: ONNX Runtime computes what torch does, at any size, and TensorRT finds only what it takes."""
+"""ONNX exports: results of ONNX Runtime against torch at any size, and operators that TensorRT supports."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def assert_runs_as_torch(file: Path, net: Any, multiple: int, dtype: torch.dtype
 
 
 class Looking(nn.Module):
-    """What it does depends on what it sees, which no graph holds."""
+    """A network with data-dependent control flow, which no graph holds."""
 
     def __init__(self) -> None:
         super().__init__()
