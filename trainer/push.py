@@ -36,7 +36,7 @@ def push(options: argparse.Namespace) -> bool:
     from trainer.config.hub import HubConfig
     from trainer.config.loader import load_config
     from trainer.config.schema import RunConfig
-    from trainer.hub.client import OPENING
+    from trainer.hub.client import OPEN_SECONDS
     from trainer.lifecycle.check_folder import check_folder
     from trainer.lifecycle.publishing import ensure_repo, make_pusher, newest_and_best
     from trainer.mistakes import Failure, Mistake
@@ -62,7 +62,7 @@ def push(options: argparse.Namespace) -> bool:
         raise Mistake(f"{options.run} holds no checkpoint to push.")
     config = replace(config, hub=hub)
     check_folder(config)
-    print(f"asking the hub for {hub.repo_id}, {OPENING:.0f} s at most.", flush=True)
+    print(f"asking the hub for {hub.repo_id}, {OPEN_SECONDS:.0f} s at most.", flush=True)
     answer = ensure_repo(config, chosen)
     if answer.offline:
         raise Mistake(f"{hub.repo_id} cannot be reached: {answer.error}; unset it.")

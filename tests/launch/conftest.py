@@ -1,4 +1,4 @@
-"""What the tests of pushing stand on: a hub on this machine, and a run that has saved itself twice."""
+"""Fixtures of the tests of pushing: a hub on this machine, and a run with two checkpoints."""
 
 import json
 import os
@@ -21,7 +21,7 @@ Saved = Callable[..., RunConfig]
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    """A hub that processes started from here find in their environment."""
+    """A loopback hub, named in the environment of the processes that a test starts."""
     for name in [name for name in os.environ if name.startswith("HF_")]:
         monkeypatch.delenv(name)
     with LoopbackHub() as server:
@@ -32,7 +32,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
 
 @pytest.fixture
 def saved(tiny: Callable[..., RunConfig]) -> Saved:
-    """`saved("hub={...}")`: the tiny run as it leaves its folder, saved at steps 3 and 6, its best validation at 3."""
+    """`saved("hub={...}")`: configuration of a tiny run whose folder has checkpoints 3 and 6, the best being 3."""
 
     def make(*overrides: str) -> RunConfig:
         config = tiny(*overrides)
@@ -49,7 +49,7 @@ def saved(tiny: Callable[..., RunConfig]) -> Saved:
 
 
 def save(config: RunConfig, folder: RunFolder, step: int) -> None:
-    """A checkpoint, with other weights at each step, and the export that goes with it."""
+    """Write a checkpoint, with other weights at each step, and its export."""
     torch.manual_seed(step)
     network = config.generator.build(config.scale, config.images.bands)
     progress = {"best": {"step": 3}, "stream": {"pictures": 2}}

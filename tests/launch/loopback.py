@@ -30,18 +30,18 @@ MODEL = r"/api/models/(?P<repo>[^/]+/[^/]+)"
 
 @dataclass
 class Fault:
-    """What the coming requests meet whose path has `part` in it."""
+    """A fault that the next requests with `part` in their path meet."""
 
     part: str
     kind: int | Literal["drop", "lose", "hang"]
-    """A status; the connection ends before the request is looked at, or after it is done; or nothing happens at all."""
+    """An HTTP status; a connection closed before or after the work; or no answer at all."""
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Commit:
-    """The files of a repository at one time."""
+    """A commit: the files of a repository at one time."""
 
     oid: str
     title: str
@@ -62,13 +62,13 @@ class Repo:
         return self.commits[-1]
 
     def at(self, revision: str) -> Commit:
-        """The commit of a branch, a tag or an id; KeyError where there is none."""
+        """The commit of a branch, a tag or an id; KeyError if there is none."""
         names = {"main": self.main.oid, **self.tags, **{commit.oid: commit.oid for commit in self.commits}}
         return next(commit for commit in self.commits if commit.oid == names[revision])
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """The server. `large` says what goes the way of large files; the rest lies in the commit itself."""
+    """The server. `large` selects the files uploaded by the LFS protocol; the rest is inline in the commit."""
 
     daemon_threads = True
 
@@ -85,21 +85,21 @@ class LoopbackHub(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def environment(self, home: Path) -> dict[str, str]:
-        """What a process needs to take this for the hub. No server here speaks Xet."""
+        """Environment by which a process uses this server as the hub, without Xet."""
         return {"HF_ENDPOINT": self.url, "HF_TOKEN": self.token, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0",
                 "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
 
     def add(self, name: str, private: bool = True) -> Repo:
-        """A new repository, with nothing in it."""
+        """Add an empty repository."""
         self.repos[name] = Repo(private, [Commit(hashlib.sha1(name.encode()).hexdigest(), "initial commit", {})])
         return self.repos[name]
 
     def titles(self, name: str) -> list[str]:
-        """The titles of what was pushed."""
+        """Titles of the commits."""
         return [commit.title for commit in self.repos[name].commits[1:]]
 
     def blob(self, path: str, content: bytes) -> str:
-        """What the hub calls a file's content: as git does, or as large files are called."""
+        """The hub's id of a file's content: git's blob id, or the SHA-256 of a large file."""
         if path.endswith(self.large):
             return hashlib.sha256(content).hexdigest()
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -121,7 +121,7 @@ class LoopbackHub(ThreadingHTTPServer):
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something that happens beside the test."""
+    """Wait until a condition holds in another thread or process."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
@@ -138,7 +138,7 @@ class HubResult(BaseHTTPRequestHandler):
         pass
 
     def answer(self) -> None:
-        """Meet a fault, or be refused, or do what is asked."""
+        """Answer with a fault, a refusal, or the endpoint's result."""
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path}")

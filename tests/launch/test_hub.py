@@ -1,4 +1,4 @@
-"""Pushing a run: what arrives on the hub, and what the hub may do without harm."""
+"""Pushes of a run: content of the hub after them, and faults of the hub."""
 
 import os
 import shutil
@@ -35,9 +35,9 @@ def said() -> list[str]:
 
 @pytest.fixture
 def push(saved: Callable[..., RunConfig], said: list[str], monkeypatch: pytest.MonkeyPatch) -> Push:
-    """`push(override, ...)`: a pusher for the saved run that says into `said` and never rests for long."""
+    """`push(override, ...)`: a pusher for the saved run that prints to `said` and never pauses for long."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(module, "HASTE", 0.1)
+    monkeypatch.setattr(module, "CLOSING_PAUSE", 0.1)
 
     def make(*overrides: str) -> Pusher:
         pusher = make_pusher(saved("hub={repo_id: tester/x4}", *overrides))
@@ -49,12 +49,12 @@ def push(saved: Callable[..., RunConfig], said: list[str], monkeypatch: pytest.M
 
 
 def checkpoint(pusher: Pusher, step: int) -> bytes:
-    """The smoothed generator's file in the checkpoint of `step`."""
+    """The averaged generator's file in the checkpoint of `step`."""
     return (pusher.folder.checkpoints / f"step-{step:08d}" / "generator_ema.safetensors").read_bytes()
 
 
 def assert_complete(hub: LoopbackHub, pusher: Pusher, step: int) -> None:
-    """The hub has what belongs to `step`, all of it and nothing else; and the run knows it."""
+    """Assert that the hub has all files of `step` and no others, and that the run has recorded the push."""
     newest = hub.repos["tester/x4"].main
     assert set(newest.files) == FILES
     assert newest.files[WEIGHTS] == checkpoint(pusher, step)
@@ -98,7 +98,7 @@ torch.save(SRVGGNetCompact.from_pretrained("tester/x4").state_dict(), "opened.pt
 
 
 def test_what_the_hub_does_not_give_is_said_in_words(hub: LoopbackHub, capfd: pytest.CaptureFixture[str]) -> None:
-    """By a program that was started when the hub was there, and by this one, which is offline."""
+    """Opened by a program with the hub in its environment, and by this one, which is offline."""
     hub.add("tester/empty")
     names = ("tester/absent", "tester/empty")
     program = (
@@ -133,7 +133,7 @@ FAULTS = {
     "the commit, cut off": (Fault("/commit/", "drop"), 1),
     "the answer to the commit, lost": (Fault("/commit/", "lose"), 1),
 }
-"""What the hub does once, and how many lines are said of it: where its client tries again by itself, none."""
+"""Faults that the hub has once, and the number of lines printed: none if its client retries by itself."""
 
 
 @pytest.mark.parametrize("what", FAULTS)
@@ -143,7 +143,7 @@ def test_a_push_is_complete_after(what: str, hub: LoopbackHub, push: Push, said:
     hub.faults = [fault]
     pusher = push()
     pusher.request(6)
-    until(lambda: pusher.done == 6)  # the run goes on
+    until(lambda: pusher.pushed == 6)  # the run goes on
     assert pusher.close(60)
     assert fault.times == 0
     assert_complete(hub, pusher, 6)
@@ -161,14 +161,14 @@ def test_a_push_is_complete_after(what: str, hub: LoopbackHub, push: Push, said:
 def test_a_hub_that_hangs_is_given_up_and_the_next_push_is_complete(
     hub: LoopbackHub, push: Push, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "GRACE", 6.0)
+    monkeypatch.setattr(module, "PUSH_SECONDS", 6.0)
     hub.add("tester/x4")
     hub.faults = [Fault("/preupload/", "hang")]
     pusher = push()
     pusher.request(6)
     until(lambda: not hub.faults[0].times)
-    monkeypatch.setattr(module, "GRACE", 100.0)  # a busy machine may need that for an attempt
-    until(lambda: pusher.done == 6)
+    monkeypatch.setattr(module, "PUSH_SECONDS", 100.0)  # a busy machine may need that for an attempt
+    until(lambda: pusher.pushed == 6)
     assert pusher.close(60)
     assert_complete(hub, pusher, 6)
     assert [line.split("; ")[0] for line in said] == [
@@ -220,10 +220,10 @@ def test_a_refusal_that_stays_is_said_once(hub: LoopbackHub, push: Push, said: l
 def test_what_was_not_opened_when_the_run_began_is_opened_before_the_first_push(
     hub: LoopbackHub, push: Push, said: list[str]
 ) -> None:
-    """A repository that is not there is made private; into one that is public a private run is not pushed."""
+    """A missing repository is created private; a private run is not pushed to a public one."""
     pusher = push()
     pusher.request(3)
-    until(lambda: pusher.done == 3)
+    until(lambda: pusher.pushed == 3)
     assert pusher.finish(6, 3)
     assert hub.repos["tester/x4"].private
     assert len([request for request in hub.requests if "/repos/create" in request]) == 1
@@ -272,7 +272,7 @@ def test_the_strategy_says_which_saves_are_pushed(
     for step, best in ((3, True), (6, False)):
         pusher.saved(step, best)
         if step in pushed:
-            until(lambda step=step: pusher.done == step)
+            until(lambda step=step: pusher.pushed == step)
         assert len(hub.titles("tester/x4")) == len([earlier for earlier in pushed if earlier <= step])
     assert pusher.finish(6, 3)
     last = 3 if strategy == "best" else 6
@@ -295,7 +295,7 @@ def test_a_tag_of_an_earlier_run_is_moved(hub: LoopbackHub, push: Push) -> None:
 def test_the_protocol_that_the_client_prefers_is_not_in_the_way(
     hub: LoopbackHub, push: Push, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Xet is on where nobody switches it off. A hub that takes every file in the commit is not asked to speak it."""
+    """Xet is on by default; it is not used with a hub that takes every file inline."""
     monkeypatch.delenv("HF_HUB_DISABLE_XET")
     hub.large = ()
     hub.add("tester/x4")

@@ -1,4 +1,4 @@
-"""The model card: what it says, what it keeps to itself, and that the hub can read its head."""
+"""The model card: its content, what it leaves out, and front matter that the hub accepts."""
 
 import re
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def test_no_more_is_claimed_than_was_trained(tiny: Configure) -> None:
 
 
 def test_what_may_be_a_path_of_the_machine_that_trained_is_not_in_the_card(saved: Configure, tmp_path: Path) -> None:
-    """Wherever it is pushed from: the run notes at its start what came from the hub."""
+    """On any machine: the run records at its start which names are hub ids."""
     config = saved(HUB, "images.source={type: dataset, path: secret/tiles}", "init.generator=tester/base")
     folder = folder_of(config)
     weights = folder.export / "diffusion_pytorch_model.safetensors"

@@ -1,4 +1,4 @@
-"""The first second of a run that goes to the hub, and pushing by hand."""
+"""Opening the repository at a run's start, and `python -m trainer.push`."""
 
 import shutil
 import signal
@@ -143,7 +143,7 @@ def test_a_hub_that_is_away_keeps_no_run_from_beginning(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
-    monkeypatch.setattr(module, "OPENING", 20.0 if away != "hangs" else 3.0)
+    monkeypatch.setattr(module, "OPEN_SECONDS", 20.0 if away != "hangs" else 3.0)
     hub.faults = [Fault("/repos/create", "hang" if away == "hangs" else 503, times=2)]
     reason = {"closed": "ConnectError: ", "hangs": "no answer within 3 seconds", "503": "HTTP 503: injected"}[away]
     ensure_repo_or_fail(saved(HUB) if away == "503" else tiny(HUB))  # one that resumes, or a new one

@@ -1,4 +1,4 @@
-"""Whole runs that are pushed while they train: whatever the hub does, they are not harmed."""
+"""Whole runs that push while they train, with faults of the hub."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The last checkpoint of the run without a hub, on two ranks."""
+    """The last checkpoint of the same run without a hub, on two ranks."""
     folder = tmp_path_factory.mktemp("undisturbed")
     assert Job(2, folder / "log", [str(TINY), f"output_dir={folder}"]).wait(200) == [0, 0]
     return last_checkpoint(folder)
@@ -33,7 +33,7 @@ def last_checkpoint(folder: Path) -> dict[str, bytes]:
 
 
 def start(hub: LoopbackHub, folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start the tiny run with this hub as a program: what it imports knows this hub."""
+    """Start the tiny run as a program, with the loopback hub in its environment."""
     program = [sys.executable, str(RUN), str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides]
     surroundings = {**environment(), **hub.environment(folder / "home")}
     return subprocess.Popen(
@@ -42,14 +42,14 @@ def start(hub: LoopbackHub, folder: Path, *overrides: str) -> subprocess.Popen[s
 
 
 def finished(running: subprocess.Popen[str]) -> str:
-    """What a program says that ends well."""
+    """The output of a program; it must exit with status 0."""
     text = running.communicate(timeout=300)[0]
     assert running.returncode == 0, text
     return text
 
 
 def run(ranks: int, hub: LoopbackHub, folder: Path, *overrides: str) -> list[str]:
-    """Forked ranks of the tiny run with this hub, to the end; what they said of it."""
+    """Run forked ranks of the tiny run with the loopback hub to the end; their output about it."""
     log = folder / "log"
     log.unlink(missing_ok=True)
     job = Job(ranks, log, [str(TINY), f"output_dir={folder / 'outputs'}", HUB, *overrides])

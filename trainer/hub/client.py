@@ -1,4 +1,4 @@
-"""The model hub: where a run goes, errands to it, and what is known to be there."""
+"""Requests to the model hub, each in a process of its own, and the record of the last complete push."""
 
 import json
 import subprocess
@@ -17,63 +17,64 @@ from trainer.files.atomic import write_atomically
 from trainer.mistakes import Mistake
 
 WORKER = Path(__file__).with_name("upload_process.py")
-OPENING = 30.0
-"""Seconds for the hub to open the repository before a run begins."""
+OPEN_SECONDS = 30.0
+"""Seconds allowed for opening the repository before a run begins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubResult:
-    """What came of an errand: it was done where there is no `error`."""
+    """Result of a hub request; succeeded iff `error` is empty."""
 
     error: str = ""
     refused: bool = False
-    """Another attempt would meet the same: a person has to put it right."""
+    """True if another attempt would fail the same way, until a person puts it right."""
     key: str = "repo_id"
-    """What of the hub section that is about."""
+    """The key of the hub section that is wrong."""
     offline: bool = False
-    """It is refused because HF_HUB_OFFLINE is set: nothing that the hub said."""
+    """True if refused on this machine, because HF_HUB_OFFLINE is set."""
     pause: float = 0.0
-    """Seconds that the hub asks to be left alone."""
+    """Seconds that the hub asks to wait before the next request."""
     commit: str = ""
 
 
 def request_in_process(
-    request: dict[str, Any], seconds: float, cancelled: Event, heeds_stop: bool = False
+    request: dict[str, Any], seconds: float, cancelled: Event, ends_on_stop: bool = False
 ) -> HubResult:
-    """Send a courier, and end it after `seconds`, when `cancelled` is set, or with `heeds_stop` at a stop request."""
+    """Run one request in a child process, killed after `seconds`, once `cancelled` is set, or at a stop request if
+    `ends_on_stop`."""
     command = [sys.executable, "-P", str(WORKER)]
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     deadline = time.monotonic() + seconds
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as courier:
-        assert courier.stdin
-        assert courier.stdout
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, text=True) as process:
+        assert process.stdin
+        assert process.stdout
         try:
-            courier.stdin.write(json.dumps(request) + "\n")
-            courier.stdin.flush()
-            while courier.poll() is None:
-                if cancelled.wait(0.1) or (heeds_stop and REQUEST.name is not None):
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            while process.poll() is None:
+                if cancelled.wait(0.1) or (ends_on_stop and REQUEST.name is not None):
                     return HubResult(error="cut off")
                 if time.monotonic() > deadline:
                     return HubResult(error=f"no answer within {seconds:.0f} seconds")
         finally:
-            courier.kill()  # nothing, where it has ended
-        said = courier.stdout.read().splitlines()
-    if courier.returncode or not said:
-        return HubResult(error=f"{WORKER.name} ended with status {courier.returncode}")
-    return HubResult(**json.loads(said[-1]))
+            process.kill()  # no-op if it has exited
+        answer = process.stdout.read().splitlines()
+    if process.returncode or not answer:
+        return HubResult(error=f"{WORKER.name} ended with status {process.returncode}")
+    return HubResult(**json.loads(answer[-1]))
 
 
 def try_repo(config: HubConfig, metadata: str, cancelled: Event) -> HubResult:
-    """Make sure that the repository is there, and takes what the run will push under a card with this `metadata`."""
-    request = {"errand": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
-    return request_in_process(request, OPENING, cancelled, heeds_stop=True)
+    """Create the repository if needed, and check that it may be written to and accepts a card with this `metadata`."""
+    request = {"action": "open_repo", "repo_id": config.repo_id, "private": config.private, "metadata": metadata}
+    return request_in_process(request, OPEN_SECONDS, cancelled, ends_on_stop=True)
 
 
 def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -> HubResult:
-    """The same for where a person is waiting.
+    """Create and check the repository as `try_repo` does, raising what a person must put right.
 
-    Mistake where a person must help, naming the key of the hub section, or the option where it is one of `options`,
-    those of the command line; an answer with an `error` where the hub is only away, or this machine offline.
+    Raises Mistake, naming the key of the hub section, or the command-line option if the key is one of `options`.
+    Returns a result with an `error` if the hub cannot be reached, or this machine is offline.
     """
     answer = try_repo(config, metadata, Event())
     if answer.refused and not answer.offline:
@@ -84,7 +85,7 @@ def open_repo(config: HubConfig, metadata: str, options: Collection[str] = ()) -
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pushed:
-    """The last push of a run that is known to be complete."""
+    """The last push of a run that is known to be complete: `hub/pushed.json`."""
 
     repo_id: str
     step: int
@@ -92,12 +93,12 @@ class Pushed:
 
     @staticmethod
     def read(folder: RunFolder) -> "Pushed | None":
-        """What `write` left in the run folder."""
+        """Read the record in the run folder; None if there is none, or it cannot be read."""
         try:
             return Pushed(**json.loads((folder.hub / "pushed.json").read_text()))
-        except (OSError, ValueError, TypeError):  # there never was one, or it is another program's
+        except (OSError, ValueError, TypeError):  # no push yet, or another program's file
             return None
 
     def write(self, folder: RunFolder) -> None:
-        """Put this in the place of the last one."""
+        """Replace the record in the run folder, atomically."""
         write_atomically(folder.hub / "pushed.json", json.dumps(asdict(self), indent=1) + "\n")

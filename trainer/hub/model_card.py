@@ -1,4 +1,4 @@
-"""The model card of a run: what was trained, on what, how well it does, and how it is used. No local path is in it."""
+"""The model card of a run: network, data, metrics and usage, without local paths."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -32,16 +32,16 @@ upscaler(Image.open("photo.png")).save("large.png")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Facts:
-    """What a card says beside the configuration."""
+    """Content of a card beside the configuration."""
 
     step: int
     pictures: int
-    """How many pictures there were to train on, or shards of a streamed dataset."""
+    """Number of training pictures, or of shards of a streamed dataset."""
     parameters: int
     figures: dict[str, float]
     """The last validation, empty without one."""
     sheet: bool
-    """Whether there is a sheet of samples."""
+    """True if a sheet of samples is staged."""
 
 
 def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
@@ -52,7 +52,7 @@ def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> 
 
 
 def facts(folder: RunFolder, place: Path, step: int) -> Facts:
-    """What the run folder and the staged files tell."""
+    """Facts from the run folder and the files staged in `place`."""
     with safe_open(place / WEIGHTS, framework="pt") as weights:
         shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118 - no mapping
     return Facts(
@@ -65,17 +65,17 @@ def facts(folder: RunFolder, place: Path, step: int) -> Facts:
 
 
 def last_validation(metrics: Path, step: int) -> dict[str, float]:
-    """The figures of the last validation up to `step`, and that validation's `step`; empty without one."""
+    """Metrics of the last validation up to `step`, with that validation's `step`; empty without one."""
     prefix, found = "validation/", {}
     for report in read_reports(metrics):
-        figures = {key.removeprefix(prefix): value for key, value in report.items() if key.startswith(prefix)}
-        if figures and report["step"] <= step:
-            found = {"step": report["step"], **figures}
+        values = {key.removeprefix(prefix): value for key, value in report.items() if key.startswith(prefix)}
+        if values and report["step"] <= step:
+            found = {"step": report["step"], **values}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> str:
-    """The card's head, which the hub reads and checks: YAML between dashes."""
+    """The card's front matter, which the hub parses and validates: YAML between dashes."""
     sources = [source for source in (config.images.source, config.images.pairs) if source]
     start = config.init.generator
     which = ["real-esrgan"] if config.images.source and config.degradation.type == "second_order" else []
@@ -85,9 +85,9 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
             task_type="image-to-image",
             task_name="super-resolution",
             dataset_type=hub_id(config.validation.source) or measured_on,
-            dataset_name=hub_id(config.validation.source) or told(config.validation.source),
+            dataset_name=hub_id(config.validation.source) or describe_source(config.validation.source),
             metric_type=name,
-            metric_name=f"{METRICS[name]} ({measured(config)})",
+            metric_name=f"{METRICS[name]} ({metric_settings(config)})",
             metric_value=round(figures[name], 4),
         )
         for name in METRICS
@@ -108,11 +108,13 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
 
 
 def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
-    """The whole card, Markdown."""
+    """The whole card, as Markdown."""
     sections = [
         f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
-        strips(config) if facts.sheet else "",
-        f"## How well it does\n\n{table(config, facts.figures)}" if METRICS.keys() & facts.figures.keys() else "",
+        sheet_of_samples(config) if facts.sheet else "",
+        f"## How well it does\n\n{metrics_table(config, facts.figures)}"
+        if METRICS.keys() & facts.figures.keys()
+        else "",
         f"## How to use it\n\n{usage(config, hub.repo_id)}",
         f"## Data\n\n{data(config, facts)}",
         f"## Degradation\n\n{degradation(config)}",
@@ -122,8 +124,8 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
     return metadata(config, hub, facts.figures) + "\n" + "\n\n".join(filter(None, sections)) + "\n"
 
 
-def strips(config: RunConfig) -> str:
-    """The sheet of samples, and what is seen there."""
+def sheet_of_samples(config: RunConfig) -> str:
+    """The sheet of samples, with a caption."""
     truth = config.validation is None or config.validation.has_gt
     seen = "bicubic upsampling, this network, the ground truth" if truth else "bicubic upsampling, this network"
     alternative = "Bicubic, this network and the ground truth" if truth else "Bicubic and this network"
@@ -132,41 +134,42 @@ def strips(config: RunConfig) -> str:
 
 
 def summary(config: RunConfig, facts: Facts) -> str:
-    """What this is, in three sentences."""
+    """Network, training and weights, in three sentences."""
     kind = "photographs" if config.images.radiometry is None else f"pictures of {config.images.bands} bands"
     enlarges = f"makes {kind} {config.scale} times larger per side" if config.scale > 1 else f"restores {kind}"
-    game = " and a discriminator" if config.adversarial else ""
+    adversarial = " and a discriminator" if config.adversarial else ""
     smoothed = "smoothed " if config.ema.decay else ""
     return (
         f"A network that {enlarges}{removed_degradations(config)}. It is a `{config.generator.type}` of "
-        f"{facts.parameters:,} parameters, trained with wildsr by the losses{game} below. "
+        f"{facts.parameters:,} parameters, trained with wildsr by the losses{adversarial} below. "
         f"These are its {smoothed}weights after "
         f"{facts.step:,} of {config.max_train_steps:,} steps."
     )
 
 
 def removed_degradations(config: RunConfig) -> str:
-    """What else it learned to do: no more than its inputs had in them."""
+    """The degradations that the network removes: those of its training inputs."""
     if config.images.source is None:
         return ", as given pairs taught it"
-    what = "noise, blur and compression" if config.degradation.type == "second_order" else "the degradation below"
-    return f" and undoes {what}, whose strength it is not told (blind super-resolution)"
+    removed = "noise, blur and compression" if config.degradation.type == "second_order" else "the degradation below"
+    return f" and undoes {removed}, whose strength it is not told (blind super-resolution)"
 
 
-def table(config: RunConfig, figures: dict[str, float]) -> str:
-    """The last validation beside bicubic upsampling."""
+def metrics_table(config: RunConfig, figures: dict[str, float]) -> str:
+    """Table of the last validation beside bicubic upsampling."""
     names = [name for name in METRICS if f"{name}_bicubic" in figures and name in figures]
     rows = [["", *(METRICS[name] for name in names)], ["---", *("--:" for _ in names)]]
     for label, suffix in (("bicubic", "_bicubic"), ("this network", "")):
         rows.append([label, *(f"{figures[name + suffix]:.4f}" for name in names)])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     assert config.validation
-    where = f"Measured at step {figures['step']:,.0f} on {told(config.validation.source)}: {measured(config)}."
+    source = describe_source(config.validation.source)
+    where = f"Measured at step {figures['step']:,.0f} on {source}: {metric_settings(config)}."
     return f"{lines}\n\n{where}"
 
 
-def measured(config: RunConfig) -> str:
-    """How the figures were measured."""
+def metric_settings(config: RunConfig) -> str:
+    """Settings of the metrics: channel or mean over bands, and the border left out."""
     assert config.validation
     border = config.validation.border(config.scale)
     if config.images.radiometry:
@@ -175,57 +178,57 @@ def measured(config: RunConfig) -> str:
 
 
 def usage(config: RunConfig, repo_id: str) -> str:
-    """A command and two lines of Python that work as they stand."""
+    """Usage: a command line, and Python for photographs."""
     levels = config.images.radiometry
     picture = f"scene.tif --black {levels.black:g} --white {levels.white:g}" if levels else "photo.png"
     command = f"python -m trainer.upscale --model {repo_id} --output large --input {picture}"
-    said = f"With wildsr installed:\n\n```\n{command}\n```"
+    text = f"With wildsr installed:\n\n```\n{command}\n```"
     if not levels:
-        said += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
+        text += f"\n\n```python\n{PYTHON.format(repo_id=repo_id)}```"
     if (multiple := config.generator.input_multiple(config.scale)) > 1:
-        said += (
+        text += (
             f"\n\nThe sides of the network's input are multiples of {multiple}: the above pads a picture and crops the "
             f"result, as an ONNX file of `python -m trainer.export` does within."
         )
     if loads_in_spandrel(config.generator):
-        said += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
-    return said
+        text += "\n\nThe `.safetensors` file also opens in spandrel, and so in chaiNNer and ComfyUI."
+    return text
 
 
 def loads_in_spandrel(generator: GeneratorConfig) -> bool:
-    """Whether programs for models of ESRGAN's family find the sizes of this one in its tensors."""
+    """True if spandrel can infer the sizes of this network from its tensors."""
     if isinstance(generator, RRDBNetConfig):
         return generator.num_grow_ch == 32
     return isinstance(generator, SRVGGNetCompactConfig) and generator.act_type == "prelu"
 
 
 def data(config: RunConfig, facts: Facts) -> str:
-    """What it was trained and measured on, in words."""
+    """Training and validation data, in sentences."""
     images, parts = config.images, []
     if images.source:
-        parts.append(told(images.source))
+        parts.append(describe_source(images.source))
     if images.pairs:
-        parts.append(f"given pairs ({told(images.pairs)})")
+        parts.append(f"given pairs ({describe_source(images.pairs)})")
     unit = "shards" if images.source and images.source.type == "stream" else "pictures"
     unit = "pictures and pairs" if images.source and images.pairs else "pairs" if images.pairs else unit
     lines = [f"Trained on {' and '.join(parts)}; {facts.pictures:,} {unit}."]
     if config.validation:
         apart = ", which it was not trained on" if is_held_out(config) else ""
         how = "Measured" if config.validation.has_gt else "Tried"
-        lines.append(f"{how} on {told(config.validation.source)}{apart}.")
+        lines.append(f"{how} on {describe_source(config.validation.source)}{apart}.")
     return "\n".join(lines)
 
 
 def is_held_out(config: RunConfig) -> bool:
-    """Whether there is a validation, and it plainly reads other pictures than the training does."""
+    """True if there is a validation, on pictures that are certainly not in the training data."""
     if config.validation is None:
         return False
     trained_on = (source for source in (config.images.source, config.images.pairs) if source)
     return all(disjoint(config.validation.source, source) for source in trained_on)
 
 
-def told(source: Any) -> str:
-    """Where pictures come from: a dataset on the hub and a package by name, anything local in words."""
+def describe_source(source: Any) -> str:
+    """Description of a source of pictures: datasets on the hub and packages by name, local ones without their path."""
     if name := hub_id(source):
         return f"the dataset [{name}](https://huggingface.co/datasets/{name}) ({source.split})"
     if isinstance(source, Package):
@@ -239,7 +242,7 @@ def told(source: Any) -> str:
 
 
 def degradation(config: RunConfig) -> str:
-    """What low-quality inputs were made by."""
+    """The degradation that made the low-quality inputs, as YAML."""
     if config.images.source is None:
         return "None: all pairs were given."
     before = "Inputs are made from sharpened pictures. " if config.gt_usm or config.degrade_gt_usm else ""
@@ -248,7 +251,7 @@ def degradation(config: RunConfig) -> str:
 
 
 def training(config: RunConfig, facts: Facts) -> str:
-    """The settings that make up the training."""
+    """The training's settings, as YAML."""
     tree = asdict(config)
     chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
     start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"

@@ -66,7 +66,7 @@ def make_pusher(config: RunConfig) -> Pusher | None:
         folder,
         partial(write_card, config, folder),
         say,
-        opening=lambda cancelled: try_repo(hub, head_of_card(config), cancelled),
+        open_repo=lambda cancelled: try_repo(hub, head_of_card(config), cancelled),
     )
 
 

@@ -1,4 +1,4 @@
-"""The process that goes to the hub: when it ends, what it answers, and how long it is rested between two."""
+"""The process of a hub request: its end, its results, and the pauses between two."""
 
 import subprocess
 import sys
@@ -14,46 +14,46 @@ from loopback import Fault, LoopbackHub, until
 from trainer.config.schema import RunConfig, folder_of
 from trainer.hub.client import HubResult, request_in_process
 from trainer.hub.pusher import FIRST_PAUSE, LONGEST_PAUSE, backoff_seconds
-from trainer.hub.upload_process import complaints
+from trainer.hub.upload_process import metadata_errors
 
 SENDER = """
 import sys
 from threading import Event
 from trainer.hub.client import request_in_process
-request = {"errand": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}
+request = {"action": "push", "repo_id": "tester/x4", "folder": sys.argv[1], "message": "x", "tag": None}
 request_in_process(request, 100.0, Event())
 """
 
 
-def test_a_courier_does_not_outlive_its_sender(hub: LoopbackHub, saved: Callable[..., RunConfig]) -> None:
+def test_the_process_does_not_outlive_its_sender(hub: LoopbackHub, saved: Callable[..., RunConfig]) -> None:
     hub.add("tester/x4")
     hub.faults = [Fault("/preupload/", "hang", times=9)]
     folder = folder_of(saved()).export
     sender = subprocess.Popen([sys.executable, "-c", SENDER, str(folder)], cwd=ROOT)
     until(lambda: any("preupload" in request for request in hub.requests))
-    (courier,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
-    assert b"upload_process.py" in Path(f"/proc/{courier}/cmdline").read_bytes()
+    (child,) = Path(f"/proc/{sender.pid}/task/{sender.pid}/children").read_text().split()
+    assert b"upload_process.py" in Path(f"/proc/{child}/cmdline").read_bytes()
     sender.kill()
     sender.wait()
-    until(lambda: not alive(courier))
+    until(lambda: not alive(child))
 
 
 def alive(pid: str) -> bool:
-    """Whether a process is there and is not only waited for."""
+    """True if a process exists and is no zombie."""
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_courier_that_fails_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert request_in_process({"errand": "dance"}, 30, Event()) == HubResult(
+def test_a_process_that_fails_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert request_in_process({"action": "dance"}, 30, Event()) == HubResult(
         error="upload_process.py ended with status 1"
     )
     cancelled = Event()
     cancelled.set()
-    assert request_in_process({"errand": "push"}, 30, cancelled) == HubResult(error="cut off")
+    assert request_in_process({"action": "push"}, 30, cancelled) == HubResult(error="cut off")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    request = {"errand": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
+    request = {"action": "push", "repo_id": "tester/x4", "folder": "/", "message": "x", "tag": None}
     assert asdict(request_in_process({**request, "folder": str(ROOT / "launch")}, 30, Event())) == asdict(
         HubResult(error="HF_HUB_OFFLINE is set", refused=True, offline=True)
     )
@@ -70,6 +70,6 @@ def test_pauses_grow_up_to_a_limit_and_differ_between_runs() -> None:
 
 def test_what_the_hub_says_of_a_card_is_a_line() -> None:
     answer = '{"errors": [{"message": "one"}, {"message": "two\\nlines."}], "warnings": []}'
-    assert complaints(answer) == "one; two lines"
+    assert metadata_errors(answer) == "one; two lines"
     for other in ("a proxy's page", "[]", '{"errors": 3}'):
-        assert complaints(other) == other
+        assert metadata_errors(other) == other
