@@ -117,12 +117,12 @@ class BaseModel:
 
     def keys(self, number: int, size: int) -> Keys:
         """The keys of random numbers for the `size` places of this rank's micro-batch `number` of the present step."""
-        places = self.batch.places(self.state.step, self.accelerator.process_index, number)
+        places = self.batch.positions(self.state.step, self.accelerator.process_index, number)
         return Keys(self.config.seed, torch.tensor(places[:size]))
 
     def seed_generators(self, number: int, network: str) -> None:
         """Seed torch's generators, for Dropout and the like in `network`, by this rank's micro-batch `number`."""
-        first = self.batch.places(self.state.step, self.accelerator.process_index, number)[0]
+        first = self.batch.positions(self.state.step, self.accelerator.process_index, number)[0]
         seed_generators(self.accelerator.device, self.config.seed, first, network)
 
     def targets(self, pairs: PairBatch) -> Targets:

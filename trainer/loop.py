@@ -8,8 +8,8 @@ from torch import Tensor
 
 from trainer.checkpoints.names import step_name
 from trainer.distributed.agreement import Decision
-from trainer.distributed.ranks import GRACE
-from trainer.distributed.waiting import HANGS, SLOW, WATCH, GivenUp
+from trainer.distributed.ranks import START_GRACE
+from trainer.distributed.waiting import EXCHANGE_GRACE, SLOW_GRACE, WATCH, GivenUp
 from trainer.experiment import Experiment
 from trainer.lifecycle.banner import banner
 from trainer.lifecycle.finish import dump, end, saved_first
@@ -26,7 +26,7 @@ from trainer.validation.validator import better
 def fit(run: Experiment) -> None:
     """Train to the last step or to a stop that all ranks agree on; the newest checkpoint is complete at all times."""
     model, state = run.model, run.state
-    with WATCH.phase("beginning", grace=GRACE):
+    with WATCH.phase("beginning", grace=START_GRACE):
         begin(run)
     run.telemetry.say(banner(run))
     feed = run.open_feed()
@@ -34,7 +34,7 @@ def fit(run: Experiment) -> None:
     while state.step < run.config.max_train_steps:
         if decision.stop:
             break
-        with WATCH.phase("taking a step", lambda: f"step {state.step + 1}", grace=HANGS):
+        with WATCH.phase("taking a step", lambda: f"step {state.step + 1}", grace=EXCHANGE_GRACE):
             for pictures in feed.take_step():
                 model.feed_data(pictures)
             if run.config.telemetry.digest:
@@ -43,10 +43,10 @@ def fit(run: Experiment) -> None:
             # rates, the generator's step, the discriminator's, and model.state.ema.update(): see models.py
             report = model.optimize_parameters(state.step + 1, measure_update=due.report)
         # A GPU's host waits here, in a report: for its own device, and so for those of the other ranks.
-        with WATCH.phase("ending a step", lambda: f"step {state.step}", grace=HANGS):
+        with WATCH.phase("ending a step", lambda: f"step {state.step}", grace=EXCHANGE_GRACE):
             run.telemetry.add(report)
             decision = conclude(run, due, agree(run, feed))
-    with WATCH.phase("ending the run", grace=SLOW):
+    with WATCH.phase("ending the run", grace=SLOW_GRACE):
         end(run, decision.stop)
 
 
@@ -56,7 +56,7 @@ def agree(run: Experiment, feed: Feed) -> Decision:
         try:
             feed.read_step()
         except (GivenUp, Mistake) as absent:
-            run.control.absent = absent
+            run.control.data_error = absent
     return run.control.agree(run.skips.read(run.state.diverging()))
 
 
@@ -77,7 +77,7 @@ def conclude(run: Experiment, due: Due, decision: Decision) -> Decision:
             run.unreadable.agree(telemetry.say)
     # A save that was put off falls on a report too: what is summed up for one is in no checkpoint.
     if (due.report and run.saver.due(due.checkpoint or improved)) or decision.stop:
-        with telemetry.stopwatch.host("checkpoint"), WATCH.phase("saving", grace=SLOW):
+        with telemetry.stopwatch.host("checkpoint"), WATCH.phase("saving", grace=SLOW_GRACE):
             run.saver.save()
     return decision
 
@@ -85,7 +85,7 @@ def conclude(run: Experiment, due: Due, decision: Decision) -> Decision:
 def validate(run: Experiment) -> bool:
     """Measure the averaged generator, show it, and step the plateaus; True if it is to be kept as the best so far."""
     assert run.validator is not None, "validation is due without anything to validate on"
-    with run.telemetry.stopwatch.host("validation"), WATCH.phase("validating", grace=SLOW):
+    with run.telemetry.stopwatch.host("validation"), WATCH.phase("validating", grace=SLOW_GRACE):
         outcome = run.validator(run.state.ema.ema_model, run.state.step, save_result=partial(keep_result, run))
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:

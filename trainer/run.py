@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.explain is not None:
             return print_reference(options.explain)
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
-        from trainer.distributed.ranks import leave, stop_together, telling_of_lost_ranks
+        from trainer.distributed.ranks import leave_group, naming_lost_ranks, stop_together
         from trainer.distributed.waiting import WATCH, Stopped
         from trainer.mistakes import Failure, Mistake
     except ModuleNotFoundError as absent:
@@ -149,17 +149,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     status = 0
     try:
-        with telling_of_lost_ranks():
+        with naming_lost_ranks():
             execute(options)
     except Stopped as stopped:  # before the first step: later ones are saved
         stop_together(stopped)
         if os.environ.get("RANK", "0") == "0":
-            print(f"stopped before the first step: {stopped} {WATCH.words()}", flush=True)
+            print(f"stopped before the first step: {stopped} {WATCH.ask_last_words()}", flush=True)
     except (Mistake, Failure) as mistake:
         if says_it(mistake.everywhere):
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1
-    leave()
+    leave_group()
     WATCH.stop()
     return status
 

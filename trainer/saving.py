@@ -14,7 +14,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import VISIBLE, Checkpoints, CheckpointsConfig, Parts, on_host, reason
 from trainer.console import say
 from trainer.distributed.comparison import checksum, same_everywhere
-from trainer.distributed.waiting import SLOW, WATCH
+from trainer.distributed.waiting import SLOW_GRACE, WATCH
 from trainer.export.ema_export import export, is_exported
 from trainer.hub.pusher import Pusher
 from trainer.mistakes import Failure, agreed
@@ -108,7 +108,7 @@ class Saver:
 
     def secure(self) -> None:
         """Save this step, and wait for that; Failure, on every rank, where it cannot be."""
-        with WATCH.phase("saving", lambda: self._this, grace=SLOW):
+        with WATCH.phase("saving", lambda: self._this, grace=SLOW_GRACE):
             self.save(ending=True)
             self.wait(ending=True)
 
@@ -127,7 +127,7 @@ class Saver:
         """Wait for the save in flight on all ranks; Failure, or a sentence, where it failed."""
         if self.thread is None:
             return
-        with WATCH.phase("waiting for a save", lambda: self._this, grace=SLOW):
+        with WATCH.phase("waiting for a save", lambda: self._this, grace=SLOW_GRACE):
             if not self.accelerator.is_main_process:
                 self._join(self.thread)
             if errors := gather_object(list(self.errors)):

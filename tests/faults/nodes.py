@@ -94,7 +94,7 @@ def with_other_rate(arguments: Sequence[str]) -> int:
 
 def impatient(arguments: Sequence[str]) -> int:
     """Train, with minutes of a fraction of a second."""
-    WATCH.minute, trainer.loop.HANGS, trainer.distributed.agreement.HANGS = 0.5, 1.0, 1.0
+    WATCH.reminder_seconds, trainer.loop.EXCHANGE_GRACE, trainer.distributed.agreement.EXCHANGE_GRACE = 0.5, 1.0, 1.0
     return main(arguments)
 
 

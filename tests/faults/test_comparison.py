@@ -14,7 +14,7 @@ from tests.faults.nodes import SMALL, network, with_other_rate
 from trainer.base_model import BaseModel
 from trainer.building.launcher_environment import check_launcher
 from trainer.checkpoints.store import Checkpoints
-from trainer.distributed.comparison import checksum, told_apart
+from trainer.distributed.comparison import checksum, describe_differences
 from trainer.mistakes import Mistake
 from trainer.pairs.synthesis import PairBatch
 from trainer.run import main
@@ -82,12 +82,12 @@ def test_a_weight_that_one_rank_holds_otherwise_ends_the_run_with_the_last_good_
 def test_the_odd_rank_is_told_by_what_most_have() -> None:
     usual = {"a": 1, "b": [2, 3], "c": None}
     ranks = [("n0", {**usual, "a": 4}), ("n0", usual), ("n1", usual), ("n1", {"a": 1, "b": 5, "d": "x"})]
-    assert told_apart(ranks) == "a: rank 0 on n0 has 4, rank 1 on n0 1; and 1 more of 4 ranks"
-    assert told_apart(ranks[2:]) == (
+    assert describe_differences(ranks) == "a: rank 0 on n0 has 4, rank 1 on n0 1; and 1 more of 4 ranks"
+    assert describe_differences(ranks[2:]) == (
         'b: rank 1 on n1 has 5, rank 0 on n1 [2, 3]; d: rank 1 on n1 has "x", rank 0 on n1 nothing'
     )
     many: dict[str, object] = {str(number): number for number in range(9)}
-    assert told_apart([("n0", many), ("n0", dict.fromkeys(many, "y"))]).endswith("; and 4 more differences")
+    assert describe_differences([("n0", many), ("n0", dict.fromkeys(many, "y"))]).endswith("; and 4 more differences")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool])

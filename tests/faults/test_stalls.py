@@ -41,7 +41,7 @@ def start(world: int, folder: Path, pictures: Path, *settings: str) -> Job:
         from trainer.images import loader, opened
 
         opened.check_regular = lambda *_: None  # which refuses the FIFO that stands for a stalled mount
-        loader.GRACE, loader.PAUSE, WATCH.minute = 0.2, 0.2, 0.3
+        loader.GRACE, loader.PAUSE, WATCH.reminder_seconds = 0.2, 0.2, 0.3
         return main(arguments)
 
     folder.mkdir(exist_ok=True)

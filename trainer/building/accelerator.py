@@ -10,7 +10,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 
 from trainer.building.launcher_environment import check_launcher
 from trainer.config.schema import RunConfig, folder_of
-from trainer.distributed.ranks import GRACE
+from trainer.distributed.ranks import START_GRACE
 from trainer.distributed.waiting import WATCH
 from trainer.mistakes import Mistake
 from trainer.optim.loss_scale import autocast_alone
@@ -22,7 +22,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     Raises Mistake if the launcher asks for what this program does not do, or Accelerate sees another number of them.
     """
     check_launcher(os.environ)
-    with WATCH.phase("joining the other processes", _where_to_join, grace=GRACE):
+    with WATCH.phase("joining the other processes", _where_to_join, grace=START_GRACE):
         _forget_precision(config)
         accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
@@ -31,7 +31,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
             step_scheduler_with_optimizer=False,
             kwargs_handlers=[
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                InitProcessGroupKwargs(timeout=WATCH.patience),
+                InitProcessGroupKwargs(timeout=WATCH.group_timeout),
             ],
         )
     if config.mixed_precision == "fp16":

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import checksum, same_everywhere
-from trainer.distributed.ranks import GRACE
+from trainer.distributed.ranks import START_GRACE
 from trainer.mistakes import Mistake
 from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_rng import uses_randomness
@@ -63,7 +63,7 @@ def make_learners(
     for key, part in networks.items():
         read = bool(init.generator if key == "generator" else init.discriminator)
         facts |= facts_of(key, part, weights=read and not init.partial)
-    same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=GRACE)
+    same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=START_GRACE)
     loaded += notes_on_statistics(net, accelerator.num_processes)
     loaded += [
         f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "

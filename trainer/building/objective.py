@@ -5,7 +5,7 @@ from accelerate import Accelerator
 from trainer.building.learners import facts_of
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import same_everywhere
-from trainer.distributed.ranks import GRACE, once_per_machine
+from trainer.distributed.ranks import START_GRACE, once_per_machine
 from trainer.objective import Objective
 
 
@@ -18,7 +18,7 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
         )
         perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
         facts = facts_of("losses.perceptual", perceptual, weights=True)
-        same_everywhere(accelerator, facts, "every machine needs the same weights.", grace=GRACE)
+        same_everywhere(accelerator, facts, "every machine needs the same weights.", grace=START_GRACE)
     if game is None:
         return Objective(config.losses, perceptual)
     return Objective(config.losses, perceptual, game.loss, game.pretrain_objective == "l1")

@@ -10,7 +10,7 @@ from degradations import eligible
 from degradations.fused import dispatch, switch
 from trainer.config.schema import RunConfig
 from trainer.distributed.batch import BatchPlan
-from trainer.distributed.ranks import GRACE, meet
+from trainer.distributed.ranks import START_GRACE, wait_for_ranks
 from trainer.distributed.waiting import WATCH
 from trainer.mistakes import Failure
 from trainer.pairs.pool import Layout, PairShape, Pool
@@ -58,14 +58,14 @@ def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:
         Failure: on every rank, if the kernels are a fault on one; on one alone if its device computes nothing more.
     """
     told, fault, what = "", "", "trying the fused kernels, which are compiled where they never were"
-    with WATCH.phase(what, grace=GRACE):
+    with WATCH.phase(what, grace=START_GRACE):
         try:
             told = ask()
         except switch.DeviceBroken as error:
             raise Failure(str(error)) from error  # and could not say so to the others
         except switch.KernelsUnusable as error:
             fault = str(error)
-    meet(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
+    wait_for_ranks(f"waiting for the other ranks, which are {what}", range(accelerator.num_processes))
     ranks: list[tuple[str, str]] = gather_object([(told, fault)])
     for _, fault in ranks:
         if fault:
@@ -89,5 +89,5 @@ def make_pool(config: RunConfig, batch: BatchPlan, accelerator: Accelerator) -> 
     side = config.gt_size // config.scale
     bands, dtype = config.images.bands, picture_type(config)
     shape = PairShape((bands, side, side), (bands, config.gt_size, config.gt_size), dtype)
-    group = torch.distributed.new_group(timeout=WATCH.patience) if accelerator.num_processes > 1 else None
+    group = torch.distributed.new_group(timeout=WATCH.group_timeout) if accelerator.num_processes > 1 else None
     return Pool(layout, shape, config.seed, accelerator.device, group)

@@ -1,1 +1,1 @@
-"""Many processes: how a batch is shared out, what ranks agree on, and how they wait for each other."""
+"""Several processes: shares of a batch, decisions that all ranks take together, and waits with a limit."""

@@ -1,6 +1,6 @@
-"""Decisions that all ranks take together: one small exchange on the CPU per step.
+"""Decisions that all ranks take together, by one small all-reduce on the CPU per step.
 
-It runs on gloo, between hosts that are a step ahead of their devices, so no GPU waits for it.
+It runs on gloo between hosts, which are a step ahead of their devices, so no GPU waits for it.
 """
 
 import time
@@ -12,13 +12,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.distributed.signals import BY_FILE, REQUEST, StopRequest
-from trainer.distributed.waiting import HANGS, WATCH, GivenUp, Stopped
+from trainer.distributed.waiting import EXCHANGE_GRACE, WATCH, GivenUp, Stopped
 from trainer.files.write_policy import Disk
 from trainer.mistakes import Mistake
 
 
 class AsyncScalar:
-    """A scalar of the device's as the host last saw it: never waited for, so on a GPU it may be a few steps old."""
+    """A device scalar read without waiting: on a GPU the host's value may be a few steps old."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -26,7 +26,7 @@ class AsyncScalar:
         self.arrived: torch.Event | None = None
 
     def read(self, scalar: Tensor) -> int:
-        """The newest value that has reached the host; begins to fetch `scalar`'s."""
+        """The newest value that has reached the host; starts an asynchronous copy of `scalar`."""
         if scalar.device.type != "cuda":
             return int(scalar)
         if self.arrived is not None and self.copy is not None:
@@ -39,28 +39,29 @@ class AsyncScalar:
         return self.value
 
 
-DISK, DATA = "disk", "data"
-REASONS = ("", "signal", BY_FILE, "time budget", DISK, DATA)
+SIGNAL, TIME, DISK, DATA = "signal", "time budget", "disk", "data"
+REASONS = ("", SIGNAL, BY_FILE, TIME, DISK, DATA)
+"""Reasons to stop, by ascending priority: of those of several ranks the last one counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the ranks agreed on."""
+    """The ranks' decision after a step."""
 
     stop: str
-    """Why to stop, or nothing."""
+    """Reason to stop, empty to go on."""
     skipped: int
-    """Steps skipped in a row, as seen by the rank that has seen most."""
+    """Steps skipped in a row: the largest number over the ranks."""
 
 
 class StopConsensus:
-    """The ranks' agreement.
+    """Agreement of the ranks to stop for a signal, a STOP file, the time budget, or a disk or data error of any rank.
 
     Parameters
     ----------
     folder : the run folder; a file STOP in it asks the run to stop
     max_hours : the time budget from now on, or None
-    disk : whose problem, on any rank, stops the run
+    disk : the write policy, whose `problem` on any rank stops the run
     """
 
     def __init__(
@@ -68,27 +69,27 @@ class StopConsensus:
     ) -> None:
         self.stop_file, self.request, self.disk = folder / "STOP", request, disk or Disk()
         self.deadline = None if max_hours is None else time.monotonic() + 3600 * max_hours
-        self.group = dist.new_group(backend="gloo", timeout=WATCH.patience) if dist.is_initialized() else None
+        self.group = dist.new_group(backend="gloo", timeout=WATCH.group_timeout) if dist.is_initialized() else None
         self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.absent: GivenUp | Mistake | None = None
-        """Why this rank cannot take the coming step."""
+        self.data_error: GivenUp | Mistake | None = None
+        """Error for which this rank cannot take the next step."""
 
     def agree(self, skipped: int) -> Decision:
-        """What all ranks see, this one with so many steps `skipped` in a row. Collective, once per step."""
-        seen = torch.tensor([self._reason(), skipped])
+        """Decide with all ranks; `skipped` counts this rank's skipped steps in a row. Collective, once per step."""
+        seen = torch.tensor([REASONS.index(self._reason()), skipped])
         if self.group is not None:
-            with WATCH.phase("waiting for the other ranks' word", grace=HANGS):
+            with WATCH.phase("waiting for the other ranks' word", grace=EXCHANGE_GRACE):
                 dist.all_reduce(seen, dist.ReduceOp.MAX, group=self.group)
         reason, most = seen.tolist()
         return Decision(REASONS[reason], most)
 
-    def _reason(self) -> int:
-        if self.absent and not isinstance(self.absent, Stopped):
-            return REASONS.index(DATA)
+    def _reason(self) -> str:
+        if self.data_error and not isinstance(self.data_error, Stopped):
+            return DATA
         if self.disk.problem:
-            return REASONS.index(DISK)
+            return DISK
         if self.request.name is not None:
-            return 1
+            return SIGNAL
         if self.rank == 0 and self.stop_file.exists():
-            return 2
-        return 3 if self.deadline is not None and time.monotonic() > self.deadline else 0
+            return BY_FILE
+        return TIME if self.deadline is not None and time.monotonic() > self.deadline else ""

@@ -1,4 +1,4 @@
-"""The arithmetic of the batch, in one place: global size = processes x per_device x accumulation."""
+"""Batch arithmetic: global size = processes x per_device x accumulation."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from trainer.mistakes import Mistake
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchConfig:
-    """How many training pairs make one optimizer step, and how many fit a device at once."""
+    """Training pairs per optimizer step, and per device at a time."""
 
     global_size: int = 48
-    """Pairs per optimizer step over all processes: part of what the run is, whatever it runs on."""
+    """Pairs per optimizer step over all processes; it does not depend on the number of processes."""
     per_device: int = 12
-    """Pairs that one process pushes through the networks at a time; what is missing to `global_size` is accumulated."""
+    """Pairs in a forward pass of one process; gradients are accumulated up to `global_size`."""
 
     def __post_init__(self) -> None:
         for name in ("global_size", "per_device"):
@@ -22,7 +22,7 @@ class BatchConfig:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """What the batch means on the processes at hand."""
+    """The batch on a given number of processes."""
 
     global_size: int
     per_device: int
@@ -34,8 +34,8 @@ class BatchPlan:
         """Pairs that one process contributes to a step."""
         return self.per_device * self.accumulation
 
-    def places(self, step: int, rank: int, number: int) -> range:
-        """The places of micro-batch `number` of a rank, counted over the whole run: place p of step t is t * B + p."""
+    def positions(self, step: int, rank: int, number: int) -> range:
+        """Positions in the run's sample stream of micro-batch `number` of a rank: sample p of step t has t * B + p."""
         first = step * self.global_size + rank * self.per_process + number * self.per_device
         return range(first, first + self.per_device)
 
@@ -45,7 +45,7 @@ class BatchPlan:
 
 
 def plan_batch(config: BatchConfig, processes: int) -> BatchPlan:
-    """Derive the accumulation from the number of processes; Mistake, with what works, where it does not divide."""
+    """Derive the accumulation from the number of processes; Mistake, with values that work, if it is no integer."""
     accumulation, rest = divmod(config.global_size, processes * config.per_device)
     if not rest:
         return BatchPlan(config.global_size, config.per_device, processes, accumulation)

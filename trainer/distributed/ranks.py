@@ -1,4 +1,4 @@
-"""The processes of a run: how they join, and how one works for all."""
+"""Work of one rank for all, and the orderly end of ranks whose peers stop or die."""
 
 import os
 import socket
@@ -19,123 +19,123 @@ from accelerate.utils import (
 )
 from torch.distributed.distributed_c10d import Store
 
-from trainer.distributed.waiting import WATCH, Stopped, say
+from trainer.distributed.waiting import WATCH, Stopped, say_on_stderr
 from trainer.mistakes import Failure, Mistake, agreed
 
 T = TypeVar("T")
 
-STOPS = "wildsr/stops"
-"""The store's key for why a rank ends before the first step, on request."""
-LAST = 60.0
-"""Seconds in which rank 0, which keeps the store, waits for the others to look there."""
-GRACE = 5.0
-"""Seconds after a stop request until work before the first step is ended: there is nothing to save."""
+STOP_KEY = "wildsr/stops"
+"""The store's key for the reason of a rank that ends before the first step, on request."""
+STORE_LINGER = 60.0
+"""Seconds for which rank 0, which hosts the store, waits for the others to read it."""
+START_GRACE = 5.0
+"""Seconds after a stop request until work before the first step is ended; there is nothing to save yet."""
 
 
-def leave() -> None:
-    """Take this process out of its group: a thread of gloo's that still runs at Python's end can abort it."""
+def leave_group() -> None:
+    """Destroy the process group: a thread of gloo that still runs at Python's exit can abort the process."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def on_main(accelerator: Accelerator, work: Callable[[], T], what: str = "doing work for all") -> T:
-    """Do `work` on rank 0 and give every rank its result; what it raises, every rank raises.
+    """Do `work` on rank 0 and return its result on every rank; an exception of it is raised on every rank.
 
-    However long it takes, no collective waits for it. `what` names it in the words that follow "rank 0 is".
+    No collective waits meanwhile, so it may take long. `what` describes the work, after "rank 0 is".
     """
     outcome: list[T | Exception | None] = [None]
     if accelerator.is_main_process:
-        with WATCH.phase(what, grace=GRACE):
-            outcome = [_outcome(work)]
-    meet(f"waiting for rank 0, which is {what}", [0])
+        with WATCH.phase(what, grace=START_GRACE):
+            outcome = [_result_or_error(work)]
+    wait_for_ranks(f"waiting for rank 0, which is {what}", [0])
     broadcast_object_list(outcome)
     if isinstance(outcome[0], Exception):
-        raise _shared(outcome[0])
+        raise _for_all_ranks(outcome[0])
     return outcome[0]  # type: ignore[return-value]
 
 
 def once_per_machine(accelerator: Accelerator, work: Callable[[], T], what: str) -> T:
-    """Do `work` on one rank of each machine, before any other goes on; the first one's result, or what any raised."""
+    """Do `work` on one rank of each machine while the others wait; the first result, or any exception, on all ranks."""
     answers: list[T | Exception] = []
     if accelerator.is_local_main_process:
-        with WATCH.phase(what, grace=GRACE):
-            answers = [_outcome(work)]
-    meet(f"waiting for the first rank of each machine, which is {what}", range(accelerator.num_processes))
+        with WATCH.phase(what, grace=START_GRACE):
+            answers = [_result_or_error(work)]
+    wait_for_ranks(f"waiting for the first rank of each machine, which is {what}", range(accelerator.num_processes))
     answers = gather_object(answers)
     for answer in answers:
         if isinstance(answer, Exception):
-            raise _shared(answer)
+            raise _for_all_ranks(answer)
     return answers[0]  # type: ignore[return-value]
 
 
-def _outcome(work: Callable[[], T]) -> T | Exception:
-    """What `work` returns, or what it raises: a sentence as it is, anything else as a Failure."""
+def _result_or_error(work: Callable[[], T]) -> T | Exception:
+    """The result of `work`, or its exception: a Mistake or Failure as it is, any other as a Failure."""
     try:
         return work()
     except (Mistake, Failure) as error:
         return error
-    except Exception as error:  # of any kind: the other ranks wait for an answer
+    except Exception as error:  # any class: the other ranks wait for an answer
         traceback.print_exc()
         return Failure(f"{WATCH.rank}: {type(error).__name__}: {error}")
 
 
-def _shared(error: Exception) -> Exception:
-    """What one rank raised, for all to raise."""
+def _for_all_ranks(error: Exception) -> Exception:
+    """The exception of one rank, marked as raised by all if it is a Mistake or Failure."""
     return agreed(error) if isinstance(error, Mistake | Failure) else error
 
 
 @contextmanager
-def telling_of_lost_ranks() -> Iterator[None]:
-    """Say in a sentence that an exchange failed, and in what this rank was; Stopped where the other one was stopped."""
+def naming_lost_ranks() -> Iterator[None]:
+    """Turn a failed exchange into a Failure that names this rank's phase, or into Stopped if the peer was stopped."""
     try:
         yield
     except RuntimeError as error:
-        if not is_of_peers(error):
+        if not is_exchange_error(error):
             raise
-        if (stopped := _word_of(STOPS)) is not None:
+        if (stopped := _read_store(STOP_KEY)) is not None:
             raise Stopped(stopped) from error
-        while_ = f" while {WATCH.broken}" if WATCH.broken else ""
+        while_ = f" while {WATCH.failed_phase}" if WATCH.failed_phase else ""
         reason = str(error).splitlines()[0]
-        raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.words()}") from error
+        raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.ask_last_words()}") from error
 
 
 def stop_together(stopped: Stopped) -> None:
-    """Let every rank end as this one does, which was asked to stop before the first step: there is nothing to save."""
+    """End every rank as this one, which was asked to stop before the first step; there is nothing to save."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return
     store, rank = _store(), torch.distributed.get_rank()
-    everyone = [f"{STOPS}/{one}" for one in range(torch.distributed.get_world_size())]
+    everyone = [f"{STOP_KEY}/{one}" for one in range(torch.distributed.get_world_size())]
     try:
-        store.set(STOPS, str(stopped))
+        store.set(STOP_KEY, str(stopped))
         store.set(everyone[rank], "")
-        hang_up()  # so that who is in an exchange with this rank looks there
-        deadline = time.monotonic() + (LAST if rank == 0 else 0.0)  # the store ends with rank 0
+        close_connections()  # so that ranks in an exchange with this one read the store
+        deadline = time.monotonic() + (STORE_LINGER if rank == 0 else 0.0)  # the store dies with rank 0
         while time.monotonic() < deadline and not store.check(everyone):
             time.sleep(0.02)
     except torch.distributed.DistError:
-        say(f"{WATCH.rank}: rank 0 is gone already.")
+        say_on_stderr(f"{WATCH.rank}: rank 0 is gone already.")
 
 
-def is_of_peers(error: Exception) -> bool:
-    """Whether it says that an exchange with other ranks failed, as it does when one of them is gone."""
+def is_exchange_error(error: Exception) -> bool:
+    """True if an exchange with other ranks failed, as it does when one of them is gone."""
     return isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
 
 
-def hang_up() -> None:
-    """Break this process's connections, but for those of the store: who is in an exchange with it sees that at once.
+def close_connections() -> None:
+    """Shut down this process's connections except those to the store: peers in an exchange with it fail at once.
 
-    gloo breaks them itself only with the last reference to a group, and DDP keeps one.
+    gloo closes them only with the last reference to a group, and DDP keeps one.
     """
     store = int(os.environ["MASTER_PORT"])
     for link in list(Path("/proc/self/fd").iterdir()):
         try:
             handle = socket.socket(fileno=os.dup(int(link.name)))
-        except OSError:  # no socket, or gone with the listing
+        except OSError:  # no socket, or closed since the listing
             continue
         with handle:
             try:
                 ends = handle.getsockname(), handle.getpeername()
-            except OSError:  # it only listens
+            except OSError:  # a listening socket
                 continue
             if handle.family in (socket.AF_INET, socket.AF_INET6) and store not in (end[1] for end in ends):
                 handle.shutdown(socket.SHUT_RDWR)
@@ -143,13 +143,13 @@ def hang_up() -> None:
 
 @cache
 def _store() -> Store:
-    """What the ranks joined by; it outlives their process group."""
+    """The store by which the ranks joined; it outlives their process group."""
     return torch.distributed.distributed_c10d._get_default_store()
 
 
-def _word_of(key: str) -> str | None:
-    """What some rank has left in the store under `key`, if any has, and if the store, which rank 0 keeps, still is."""
-    if not torch.distributed.is_initialized():  # the processes did not find each other
+def _read_store(key: str) -> str | None:
+    """The value of `key` in the store; None if no rank has set it, or rank 0, which hosts the store, is gone."""
+    if not torch.distributed.is_initialized():  # the processes have not joined
         return None
     try:
         return _store().get(key).decode() if _store().check([key]) else None
@@ -157,23 +157,23 @@ def _word_of(key: str) -> str | None:
         return None
 
 
-_MEETINGS = count()
+_WAITS = count()
 
 
-def meet(what: str, ranks: Iterable[int]) -> None:
-    """Wait until `ranks` have come here, which all ranks do in the same order. No collective, so no timeout of one.
+def wait_for_ranks(what: str, ranks: Iterable[int]) -> None:
+    """Wait until `ranks` have called this, which all do in the same order. No collective, so no timeout of one.
 
     Raises:
-        Stopped, Failure: see `Watch.until`; a Failure too where rank 0, which keeps the list, is gone.
+        Stopped, Failure: see `Watch.until`; Failure too if rank 0, which hosts the store, is gone.
     """
     if not torch.distributed.is_initialized():
         return
-    store, number = _store(), next(_MEETINGS)
+    store, number = _store(), next(_WAITS)
     store.set(f"wildsr/{number}/{torch.distributed.get_rank()}", "here")
     missing = {rank: f"wildsr/{number}/{rank}" for rank in ranks}
 
     def all_here() -> bool | None:
-        if (stopped := _word_of(STOPS)) is not None:
+        if (stopped := _read_store(STOP_KEY)) is not None:
             raise Stopped(stopped)
         for rank in [rank for rank, key in missing.items() if store.check([key])]:
             del missing[rank]

@@ -1,4 +1,4 @@
-"""Who asks a run to stop: signals, and the death of the launcher. No torch here: this precedes the slow imports."""
+"""Stop requests: signals, and the death of the launcher. No torch here: this precedes the slow imports."""
 
 import os
 import select
@@ -9,22 +9,21 @@ from threading import Thread
 from types import FrameType
 
 BY_FILE = "STOP file"
-"""Why a run stops that was asked to by a file STOP in its folder."""
+"""Reason of a stop that a file STOP in the run folder asked for."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-ECHO = 5.0
-"""Seconds within which another signal is the same request: Slurm, the launcher and a terminal's Ctrl-C all send it to
-every process, and the launcher passes its own on."""
-LOOK = 1.0
-"""Seconds between two looks at whether the launcher still lives."""
+ECHO_SECONDS = 5.0
+"""Seconds in which another signal counts as the same request: Slurm, the launcher and a terminal's Ctrl-C all signal
+every process, and the launcher forwards its own."""
+POLL_SECONDS = 1.0
+"""Seconds between two checks that the launcher still lives."""
 LAUNCHERS = ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION")
-"""What `accelerate launch` sets, for several processes and for one. Without it the parent is a shell, which may go."""
+"""Variables that `accelerate launch` sets, for several processes and for one; another parent, a shell, may exit."""
 
 
 class StopRequest:
-    """The first signal is remembered, and answered by a checkpoint; a later one ends the process at once.
+    """A request to stop: the first signal is recorded, and leads to a checkpoint; a later one ends the process at once.
 
-    A thread reads the signals as they come: Python's own handlers wait for the main thread, which may hang in a
-    collective.
+    A thread reads the signals, for Python's own handlers wait for the main thread, which may hang in a collective.
     """
 
     def __init__(self) -> None:
@@ -33,7 +32,7 @@ class StopRequest:
         self.thread: Thread | None = None
 
     def listen(self) -> None:
-        """Answer the stop signals from now on, but for a SIGHUP that the parent had ignored, as nohup does."""
+        """Handle the stop signals from now on, except a SIGHUP that the parent had ignored, as nohup does."""
         for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._received)
@@ -44,29 +43,29 @@ class StopRequest:
         self.thread = Thread(target=self._read, args=(reader, writer, launcher), name="stop requests", daemon=True)
         self.thread.start()
 
-    def heard(self, what: str) -> bool:
-        """Remember the request, if it is the first one; False where it is another one, and no echo."""
+    def record(self, what: str) -> bool:
+        """Record a request, `what` being its reason, if it is the first; False for another one after ECHO_SECONDS."""
         now = time.monotonic()
         if self.name is None:
             self.name, self.since = what, now
-        return now - self.since <= ECHO
+        return now - self.since <= ECHO_SECONDS
 
     def _received(self, number: int, _frame: FrameType | None) -> None:
-        self.heard(signal.Signals(number).name)  # whether it is the second one, the thread knows, which is never late
+        self.record(signal.Signals(number).name)  # a second one is for the thread, which is never late
 
     def _read(self, signals: socket.socket, _writer: socket.socket, launcher: int | None) -> None:
         while True:
-            if select.select([signals], [], [], LOOK)[0]:
+            if select.select([signals], [], [], POLL_SECONDS)[0]:
                 for number in signals.recv(64):
-                    if number in SIGNALS and not self.heard(signal.Signals(number).name):
+                    if number in SIGNALS and not self.record(signal.Signals(number).name):
                         text = f"second signal ({signal.Signals(number).name}): ending at once\n"
                         try:
-                            if select.select([], [2], [], 0)[1]:  # a reader that stops to read would hold it up
+                            if select.select([], [2], [], 0)[1]:  # a full pipe would block it
                                 os.write(2, text.encode())
-                        finally:  # also where nobody reads it
+                        finally:  # also if nobody reads it
                             os._exit(128 + number)
             if launcher is not None and os.getppid() != launcher:
-                self.heard("the launcher's death")
+                self.record("the launcher's death")
                 launcher = None
 
 

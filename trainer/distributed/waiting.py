@@ -1,8 +1,8 @@
-"""The one way to wait: with a limit, in words after a minute, and with an ear for stop requests.
+"""Waits with a limit, a reminder each minute, and an end at stop requests; all waits of the program go through here.
 
-Python that waits calls `WATCH.until(...)`. Where the main thread sits in C (a collective, a disk), only a thread can
-speak for it: such work is done in `with WATCH.phase(...)`, and the watch says each minute what it is, or ends the
-process where a stop was asked for and the phase does not end.
+Waits in Python call `WATCH.until(...)`. While the main thread is in C (a collective, a disk), only another thread can
+act: such work is done in `with WATCH.phase(...)`, and the watch's thread prints each minute what it is, or ends the
+process if a stop was requested and the phase does not end.
 """
 
 import os
@@ -21,16 +21,16 @@ from trainer.mistakes import Failure
 
 T = TypeVar("T")
 
-HANGS, SLOW = 60.0, 600.0
-"""Seconds after a stop request until an exchange with the other ranks, or what may take minutes, counts as one with a
-rank that is gone; or five times as long as any took before."""
-LAST = 5.0
-"""Seconds in which a process that ends looks at what is saved."""
+EXCHANGE_GRACE, SLOW_GRACE = 60.0, 600.0
+"""Seconds after a stop request until the process is ended in an exchange with other ranks, as one with a rank that is
+gone, and in work that may take minutes; or five times as long as any took before."""
+LAST_WORDS_SECONDS = 5.0
+"""Time limit of `Watch.last_words`, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributedConfig:
-    """How the processes of a run wait for each other."""
+    """Limits of waits between the processes of a run."""
 
     timeout_minutes: float = 120.0
     """The longest wait for anything: data, a peer, a save, rank 0's work at the start. Then the run ends, saved if its
@@ -42,131 +42,131 @@ class DistributedConfig:
 
 
 class GivenUp(Failure):
-    """A wait came to nothing: its limit was reached, or what it waited for will not come."""
+    """A wait ended without a result: its limit was reached, or the result will not come."""
 
 
 class Stopped(GivenUp):
-    """A wait was given up because the run was asked to stop."""
+    """A wait ended without a result because the run was asked to stop."""
 
 
 @dataclass
 class Phase:
-    """What the main thread is doing, and since when."""
+    """A named piece of work of the main thread, with its start."""
 
     what: str
-    """In the words that follow "is": "waiting for a batch"."""
-    where: Callable[[], str]
-    """More about it, such as a file, asked for when it is said."""
+    """Description after "is": "waiting for a batch"."""
+    detail: Callable[[], str]
+    """Called when the phase is printed; more about it, such as a file."""
     grace: float | None
-    """Seconds after a stop request until the process is ended in it; None leaves it to end by itself."""
+    """Seconds after a stop request until the process is ended; None never ends it."""
     since: float
-    said: float
-    stirred: float
-    """When it began, or what was done within it ended last: `grace` counts from there."""
+    last_said: float
+    last_progress: float
+    """Time of its start, or of the end of the last phase within it: `grace` counts from there."""
 
-    def told(self, now: float) -> str:
-        """In words."""
-        detail = self.where()
+    def in_words(self, now: float) -> str:
+        """Description with detail and duration."""
+        detail = self.detail()
         return f"{self.what}{f' ({detail})' if detail else ''}, for {now - self.since:.0f} s"
 
 
 class Watch:
-    """Knows what the main thread waits for.
+    """Watches the phases of the main thread.
 
     Parameters
     ----------
-    minute : seconds until a wait is mentioned, and between mentions
+    reminder_seconds : seconds until a wait is printed, and between repetitions
     limit : seconds that any wait may last: `distributed.timeout_minutes`
-    last_words : called where the watch ends the process; a sentence on what is saved
+    last_words : called when the watch ends the process; a sentence on what is saved
     """
 
-    def __init__(self, request: StopRequest = REQUEST, minute: float = 60.0) -> None:
-        self.request, self.minute = request, minute
+    def __init__(self, request: StopRequest = REQUEST, reminder_seconds: float = 60.0) -> None:
+        self.request, self.reminder_seconds = request, reminder_seconds
         self.limit = 60 * DistributedConfig().timeout_minutes
         self.last_words: Callable[[], str] = str
         self.phases: list[Phase] = []
         self.longest: dict[str, float] = {}
-        self.broken = ""  # the first phase that an exception ended, in words
+        self.failed_phase = ""  # the first phase that an exception ended, in words
         self.done = Event()
 
     @property
-    def patience(self) -> timedelta:
-        """The limit for a process group: later than ours, so that the rank that gives up first can say why."""
+    def group_timeout(self) -> timedelta:
+        """Timeout of process groups: later than `limit`, so that the rank that gives up first can print why."""
         return timedelta(seconds=self.limit + 300)
 
     @property
     def rank(self) -> str:
-        """This process in the words of a message."""
+        """This process as messages name it."""
         return f"rank {os.environ.get('RANK', '0')}"
 
     @contextmanager
-    def phase(self, what: str, where: Callable[[], str] = str, grace: float | None = None) -> Iterator[None]:
-        """The main thread is doing `what` ("validating"), and `where` tells more, such as the file in hand.
+    def phase(self, what: str, detail: Callable[[], str] = str, grace: float | None = None) -> Iterator[None]:
+        """Work of the main thread, `what` ("validating"); `detail` returns more, such as the current file.
 
-        With `grace` the process ends so many seconds after a stop request, if the phase has not: or five times as long
-        as its like took before.
+        With `grace` the process is ended that many seconds after a stop request if the phase has not ended, or after
+        five times the longest earlier phase of this name.
         """
         now = time.monotonic()
         if grace is not None:
             grace = max(grace, 5 * self.longest.get(what, 0.0))
-        phase = Phase(what, where, grace, now, now, now)
+        phase = Phase(what, detail, grace, now, now, now)
         self.phases.append(phase)
         try:
             yield
         except Exception:
-            self.broken = self.broken or phase.told(time.monotonic())
+            self.failed_phase = self.failed_phase or phase.in_words(time.monotonic())
             raise
         finally:
             self.phases.remove(phase)
             ended = time.monotonic()
             self.longest[what] = max(self.longest.get(what, 0.0), ended - now)
             for outer in self.phases[-1:]:
-                outer.stirred = ended
+                outer.last_progress = ended
 
     def until(
         self,
         poll: Callable[[], T | None],
         what: str,
-        where: Callable[[], str] = str,
+        detail: Callable[[], str] = str,
         *,
         grace: float = 0.0,
         pause: float = 0.02,
     ) -> T:
-        """What `poll` returns, once that is not None. It is asked again after `pause` seconds; it must not wait long.
+        """The first result of `poll` that is not None. It is called every `pause` seconds and must not block.
 
         Raises:
-            Stopped: the run was asked to stop, and `grace` seconds did not bring it.
-            GivenUp: nothing came within the limit.
+            Stopped: the run was asked to stop, and there was no result within `grace` seconds.
+            GivenUp: there was no result within the limit.
         """
-        with self.phase(what, where):
+        with self.phase(what, detail):
             begin = time.monotonic()
             while (found := poll()) is None:
                 waited = time.monotonic() - begin
                 if self.request.name is not None and waited >= grace:
-                    raise Stopped(f"{self.rank}: {self.request.name} while {self.told()}.")
+                    raise Stopped(f"{self.rank}: {self.request.name} while {self.in_words()}.")
                 if waited > self.limit:
                     raise GivenUp(
-                        f"{self.rank}: {self.told()}: longer than distributed.timeout_minutes, {self.limit / 60:g}."
+                        f"{self.rank}: {self.in_words()}: longer than distributed.timeout_minutes, {self.limit / 60:g}."
                     )
                 self.remind()
                 time.sleep(pause)
             return found
 
-    def told(self) -> str:
-        """The innermost phase in words."""
+    def in_words(self) -> str:
+        """Description of the innermost phase."""
         phases = self.phases[-1:]
-        return phases[0].told(time.monotonic()) if phases else "at work"
+        return phases[0].in_words(time.monotonic()) if phases else "at work"
 
     def remind(self) -> None:
-        """Say what is waited for, where that is due."""
+        """Print the innermost phase if a reminder is due."""
         now = time.monotonic()
         for phase in self.phases[-1:]:
-            if now - phase.said >= self.minute:
-                phase.said = now
-                say(f"{self.rank} is still {phase.told(now)}.")
+            if now - phase.last_said >= self.reminder_seconds:
+                phase.last_said = now
+                say_on_stderr(f"{self.rank} is still {phase.in_words(now)}.")
 
     def start(self, tick: float = 1.0) -> None:
-        """Look after the main thread from a thread, every `tick` seconds, until `stop`."""
+        """Check the phases from a thread, every `tick` seconds, until `stop`."""
         self.done.clear()
         Thread(target=self._look, args=(tick,), name="watch", daemon=True).start()
 
@@ -181,31 +181,31 @@ class Watch:
                 self._end_in_phase()
 
     def _end_in_phase(self) -> None:
-        """End the process where a stop request came and its phase neither ends nor may go on."""
+        """End the process if a stop request came and the innermost phase has exceeded its `grace`."""
         now = time.monotonic()
         for phase in self.phases[-1:]:
-            if phase.grace is not None and now - max(phase.stirred, self.request.since) > phase.grace:
-                self._end(f"error: {self.rank}: {self.request.name} while {phase.told(now)}: it ends now.")
+            if phase.grace is not None and now - max(phase.last_progress, self.request.since) > phase.grace:
+                self._end(f"error: {self.rank}: {self.request.name} while {phase.in_words(now)}: it ends now.")
 
-    def words(self) -> str:
-        """The last words, if they can be had: they are of a disk, which may be what hangs."""
+    def ask_last_words(self) -> str:
+        """The last words; empty after LAST_WORDS_SECONDS, for they need the disk, which may be what hangs."""
         words: list[str] = []
         last = Thread(target=lambda: words.append(self.last_words()), name="last words", daemon=True)
         last.start()
-        last.join(LAST)
+        last.join(LAST_WORDS_SECONDS)
         return " ".join(words)
 
     def _end(self, sentence: str) -> None:
-        """End the process, with the status of the signal that asked to stop, which tells it from a crash."""
+        """Print a sentence and exit with the status of the signal that asked to stop, to be told from a crash."""
         asked = signal.Signals.__members__.get(self.request.name or "")
         try:
-            say(f"{sentence} {self.words()}".rstrip())
+            say_on_stderr(f"{sentence} {self.ask_last_words()}".rstrip())
         finally:
             os._exit(128 + asked if asked else 1)
 
 
-def say(text: str) -> None:
-    """One line on stderr, of any rank and from any thread."""
+def say_on_stderr(text: str) -> None:
+    """Print a line on stderr, on any rank and from any thread."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from weakref import WeakSet
 
-from trainer.distributed.waiting import WATCH, GivenUp, say
+from trainer.distributed.waiting import WATCH, GivenUp, say_on_stderr
 from trainer.images.away import Away
 from trainer.images.crops import ImageBatch
 from trainer.images.reading import BatchReader, PositionQueue, TrainingDataset
@@ -102,7 +102,7 @@ class ImageLoader(Iterator[ImageBatch]):
                 f"{sentence}, for the {len(self.deaths)}th time within {WITHIN_BATCHES} batches: is the machine short "
                 "of memory? A smaller images.dataloader_num_workers or images.cache_mib needs less."
             )
-        say(f"{sentence}; another one does its work.")
+        say_on_stderr(f"{sentence}; another one does its work.")
         self._begin_again()
 
     def _begin_again(self) -> None:

@@ -15,7 +15,7 @@ from trainer.checkpoints.store import VISIBLE
 from trainer.config.loader import leaves
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.comparison import same_everywhere
-from trainer.distributed.ranks import GRACE, meet, on_main
+from trainer.distributed.ranks import START_GRACE, on_main, wait_for_ranks
 from trainer.distributed.waiting import WATCH
 from trainer.lifecycle.check_folder import leave_token
 from trainer.mistakes import Mistake, agreed
@@ -34,7 +34,7 @@ def compare_start(accelerator: Accelerator, config: RunConfig, options: Mapping[
         return
     facts = {**leaves(config), **{f"--{name}": value for name, value in options.items()}, **versions(), **code()}
     wanted = "all ranks must be started with the same configuration, program and packages."
-    same_everywhere(accelerator, facts, wanted, grace=GRACE)
+    same_everywhere(accelerator, facts, wanted, grace=START_GRACE)
 
 
 def versions() -> dict[str, str]:
@@ -66,7 +66,7 @@ def check_shared(accelerator: Accelerator, config: RunConfig) -> None:
         return file.exists() or (False if time.monotonic() > deadline else None)
 
     mine = WATCH.until(seen, "waiting to see what rank 0 writes", lambda: str(file))
-    meet("waiting for the other ranks to see the run folder", range(accelerator.num_processes))
+    wait_for_ranks("waiting for the other ranks to see the run folder", range(accelerator.num_processes))
     ranks: list[tuple[str, bool]] = gather_object([(socket.gethostname(), mine)])
     if accelerator.is_main_process:
         file.unlink(missing_ok=True)

@@ -68,7 +68,7 @@ def abandon(run: Experiment) -> NoReturn:
 
     Raises Failure; where there is nothing to save yet, what kept the pictures away.
     """
-    rank, absent = next((rank, one) for rank, one in enumerate(gather_object([run.control.absent])) if one)
+    rank, absent = next((rank, one) for rank, one in enumerate(gather_object([run.control.data_error])) if one)
     if run.state.step == 0:
         raise agreed(absent)
     run.saver.secure()

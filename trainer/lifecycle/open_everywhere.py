@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import on_main, once_per_machine
-from trainer.distributed.waiting import WATCH, say
+from trainer.distributed.waiting import WATCH, say_on_stderr
 from trainer.files.paths import is_absent
 from trainer.images.away import reason_away
 from trainer.images.hub_dataset import HubDataset
@@ -50,7 +50,7 @@ def open_when_there(config: RunConfig, given: ImageSource | None = None) -> Prov
             if not away and told[-1:] == [str(mistake)]:
                 raise
             if away and away not in told:
-                say(f"images: {away}; the run was trained on it, so it is waited for.")
+                say_on_stderr(f"images: {away}; the run was trained on it, so it is waited for.")
             told.append(away or str(mistake))
             return None
 

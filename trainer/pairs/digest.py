@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainer.distributed.comparison import ODD
+from trainer.distributed.comparison import MULTIPLIER
 from trainer.pairs.synthesis import PairBatch
 
 
@@ -13,12 +13,12 @@ def digest(pairs: PairBatch) -> Tensor:
     A hash weighs every pixel by its place, so pictures that differ in one pixel, or by a shift, differ in it; a pair's
     two hashes are mixed before they are summed, so it also matters which LQ goes with which ground truth.
     """
-    mixed = (_hashes(pairs.lq) * ODD) ^ _hashes(pairs.gt)
+    mixed = (_hashes(pairs.lq) * MULTIPLIER) ^ _hashes(pairs.gt)
     return (mixed * (mixed | 1)).sum()
 
 
 def _hashes(pictures: Tensor) -> Tensor:
     """uint8 [b, C, H, W] -> int64 [b]."""
     flat = pictures.flatten(1).to(torch.int64)
-    places = (torch.arange(flat.shape[1], device=flat.device) * 2 + 1) * ODD
+    places = (torch.arange(flat.shape[1], device=flat.device) * 2 + 1) * MULTIPLIER
     return ((flat + 1) * places).sum(1)

@@ -13,7 +13,7 @@ from degradations.fused import switch
 from tests.conftest import Tiny
 from trainer.building.accelerator import make_accelerator
 from trainer.building.pairs import agree_on_path
-from trainer.distributed.ranks import leave
+from trainer.distributed.ranks import leave_group
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.banner import banner
 from trainer.mistakes import Failure
@@ -48,7 +48,7 @@ def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
             except Failure as failure:
                 said = f"Failure: {failure}"
             (folder / str(rank)).write_text(said)
-            leave()
+            leave_group()
         finally:
             os._exit(0)
     for child in children:

@@ -1,4 +1,4 @@
-"""What asks a run to stop."""
+"""Reasons for a run to stop, and their priority."""
 
 import time
 from pathlib import Path
@@ -29,9 +29,9 @@ def test_pictures_that_do_not_come_are_a_reason_of_their_own_unless_a_stop_reque
     tmp_path: Path,
 ) -> None:
     control = StopConsensus(tmp_path, None, StopRequest())
-    control.absent = Stopped("rank 0: SIGTERM while waiting for a batch.")
+    control.data_error = Stopped("rank 0: SIGTERM while waiting for a batch.")
     assert control.agree(0).stop == ""
     control.request.name = "SIGTERM"
     assert control.agree(0).stop == "signal"
-    control.absent = Mistake("no picture can be read.")
+    control.data_error = Mistake("no picture can be read.")
     assert control.agree(0).stop == DATA

@@ -1,4 +1,4 @@
-"""The arithmetic of the batch: what divides, and what to do where it does not."""
+"""Batch arithmetic: sizes that divide, and the advice for those that do not."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_accumulation_follows(global_size: int, per_device: int, processes: int,
 
 def test_every_place_of_a_step_is_one_micro_batchs() -> None:
     plan = plan_batch(BatchConfig(global_size=12, per_device=2), 3)
-    places = [plan.places(5, rank, number) for rank in range(3) for number in range(plan.accumulation)]
+    places = [plan.positions(5, rank, number) for rank in range(3) for number in range(plan.accumulation)]
     assert [place for part in places for place in part] == list(range(60, 72))
 
 

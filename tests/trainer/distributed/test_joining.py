@@ -14,7 +14,7 @@ from tests.faults.forked import TINY, Job, free_port
 from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
-from trainer.distributed.ranks import leave, on_main, telling_of_lost_ranks
+from trainer.distributed.ranks import leave_group, naming_lost_ranks, on_main
 from trainer.distributed.waiting import WATCH
 from trainer.mistakes import Failure, Mistake
 
@@ -23,20 +23,20 @@ Start = Callable[..., Job]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start ranks that do something; what is left of them at the end is killed."""
+    """Start ranks that run a function; those that are left at the end are killed."""
     jobs: list[Job] = []
 
     def started(world: int, work: Callable[[], object]) -> Job:
         def rank(_arguments: Sequence[str]) -> int:
-            WATCH.minute = 0.2
+            WATCH.reminder_seconds = 0.2
             WATCH.start(tick=0.02)
             try:
                 work()
             except (Mistake, Failure) as error:
                 print(f"{WATCH.rank} ends: {type(error).__name__}: {error}", flush=True)
-                leave()
+                leave_group()
                 return 2 if isinstance(error, Mistake) else 1
-            leave()
+            leave_group()
             return 0
 
         jobs.append(Job(world, tmp_path / "log", work=rank))
@@ -103,7 +103,7 @@ def test_what_rank_0_raises_every_rank_raises(
 def test_a_stop_request_ends_the_wait_for_rank_0_and_its_work(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.distributed.ranks.GRACE", 0.1)
+    monkeypatch.setattr("trainer.distributed.ranks.START_GRACE", 0.1)
     job = start(2, accelerated(lambda: time.sleep(60)))
     wait_for("rank 1 is still waiting for rank 0", tmp_path / "log")
     for rank in (0, 1):
@@ -116,7 +116,7 @@ def test_a_stop_request_ends_the_wait_for_rank_0_and_its_work(
 def test_a_peer_that_never_joins_is_said_and_a_stop_request_ends_the_wait(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.distributed.ranks.GRACE", 0.1)
+    monkeypatch.setattr("trainer.distributed.ranks.START_GRACE", 0.1)
 
     def joins_or_dies() -> object:
         if os.environ["RANK"] == "1":
@@ -131,8 +131,8 @@ def test_a_peer_that_never_joins_is_said_and_a_stop_request_ends_the_wait(
 
 
 def test_processes_that_do_not_find_each_other_end_in_a_sentence() -> None:
-    """Before they have joined there is no store to look for another one's word in."""
-    with pytest.raises(Failure, match="another rank is gone"), telling_of_lost_ranks():
+    """Before the ranks have joined there is no store to read."""
+    with pytest.raises(Failure, match="another rank is gone"), naming_lost_ranks():
         torch.distributed.TCPStore("127.0.0.1", free_port(), 2, False, timeout=timedelta(seconds=0.1))
 
 

@@ -1,4 +1,4 @@
-"""Waiting: with a limit, in words, and with an ear for stop requests."""
+"""Waits: limits, reminders, and stop requests."""
 
 import ctypes
 import os
@@ -63,7 +63,7 @@ def test_a_long_wait_is_said_again_and_again_with_rank_phase_and_file(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "3")
-    watch = Watch(StopRequest(), minute=0)
+    watch = Watch(StopRequest(), reminder_seconds=0)
     watch.until(answers(None, None, 7), "waiting for a batch", lambda: "/data/a.png", pause=0)
     line = "rank 3 is still waiting for a batch (/data/a.png), for 0 s.\n"
     assert capfd.readouterr().err == 2 * line
@@ -79,7 +79,7 @@ def test_a_wait_ends_at_its_limit_and_names_the_key() -> None:
 
 def test_a_stop_request_ends_a_wait_at_once() -> None:
     watch = Watch(request := StopRequest())
-    request.heard("SIGTERM")
+    request.record("SIGTERM")
     with pytest.raises(Stopped, match=r"rank 0: SIGTERM while waiting for a number, for 0 s"):
         watch.until(lambda: None, "waiting for a number")
 
@@ -95,10 +95,10 @@ def newest() -> str:
 
 
 def hangs_in_c(grace: float | None, last_words: Callable[[], str] = newest) -> Callable[[], None]:
-    """What a process does whose main thread sits in C, as in a collective: no Python handler of a signal runs."""
+    """A process whose main thread sits in C, as in a collective: no Python handler of a signal runs."""
 
     def work() -> None:
-        watch = Watch(request := StopRequest(), minute=0.05)
+        watch = Watch(request := StopRequest(), reminder_seconds=0.05)
         watch.last_words = last_words
         request.listen()
         watch.start(tick=0.01)
@@ -122,7 +122,7 @@ def test_a_stop_request_is_heard_while_the_main_thread_sits_in_c(tmp_path: Path)
 def test_a_disk_that_hangs_or_refuses_does_not_keep_the_process(
     last_words: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.distributed.waiting.LAST", 0.1)
+    monkeypatch.setattr("trainer.distributed.waiting.LAST_WORDS_SECONDS", 0.1)
     child = forked(hangs_in_c(0.05, last_words), log := tmp_path / "log")
     wait_for("still exchanging", log)
     os.kill(child, signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_what_took_long_within_a_phase_does_not_count_against_it(tmp_path: Path)
 
     def work() -> None:
         watch = Watch(request := StopRequest())
-        request.heard("SIGTERM")
+        request.record("SIGTERM")
         watch.start(tick=0.01)
         with watch.phase("ending a step", grace=0.4):
             with watch.phase("validating", grace=10):
@@ -147,7 +147,7 @@ def test_what_took_long_within_a_phase_does_not_count_against_it(tmp_path: Path)
 
 
 def test_a_second_signal_ends_even_that_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.distributed.signals.ECHO", 0.0)
+    monkeypatch.setattr("trainer.distributed.signals.ECHO_SECONDS", 0.0)
     child = forked(hangs_in_c(grace=None), log := tmp_path / "log")
     wait_for("still exchanging", log)
     os.kill(child, signal.SIGHUP)
@@ -158,7 +158,7 @@ def test_a_second_signal_ends_even_that_at_once(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_hangup_is_a_request_unless_the_parent_had_it_ignored(tmp_path: Path) -> None:
-    """A dropped ssh session sends it; nohup has it ignored."""
+    """A dropped ssh session sends SIGHUP; nohup has it ignored."""
 
     def work() -> None:
         request = StopRequest()
@@ -181,7 +181,7 @@ def test_a_hangup_is_a_request_unless_the_parent_had_it_ignored(tmp_path: Path) 
 def test_a_launchers_death_is_a_request_and_a_shells_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parent: str, heard: str
 ) -> None:
-    monkeypatch.setattr("trainer.distributed.signals.LOOK", 0.01)
+    monkeypatch.setattr("trainer.distributed.signals.POLL_SECONDS", 0.01)
     monkeypatch.setattr("trainer.distributed.signals.LAUNCHERS", (parent,) if parent != "PATH" else ())
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 

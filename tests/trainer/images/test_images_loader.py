@@ -208,7 +208,7 @@ def test_a_read_that_never_ends_is_said_with_its_picture_and_hears_a_stop_reques
 ) -> None:
     """FIFOs, which are never opened as pictures, stand for files on a stalled mount."""
     monkeypatch.setattr("trainer.images.loader.GRACE", 0.0)
-    watch = Watch(request := StopRequest(), minute=0.3)
+    watch = Watch(request := StopRequest(), reminder_seconds=0.3)
     monkeypatch.setattr("trainer.images.loader.WATCH", watch)
     listed = folder.open()
     stalled = Stalled(listed.where, listed.key, listed.root, listed.files, listed.identity)
@@ -217,7 +217,7 @@ def test_a_read_that_never_ends_is_said_with_its_picture_and_hears_a_stop_reques
         file.unlink()
         os.mkfifo(file)
     batches = loader(folder, workers=workers)
-    Timer(0.8, request.heard, ["SIGTERM"]).start()
+    Timer(0.8, request.record, ["SIGTERM"]).start()
     with pytest.raises(Stopped, match=rf"SIGTERM while waiting for a batch \(position 0: {folder.path}/\d.png\), for"):
         next(batches)
     assert f"rank 0 is still waiting for a batch (position 0: {folder.path}/" in capfd.readouterr().err
@@ -248,7 +248,7 @@ def test_a_folder_that_is_away_for_a_moment_is_waited_for(
     folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], workers: int
 ) -> None:
     monkeypatch.setattr("trainer.images.loader.PAUSE", 0.1)
-    monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0.1))
+    monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), reminder_seconds=0.1))
     whole = joined(loader(folder, workers=0), 6)
     batches = loader(folder, workers=workers)
     batches.images.cache.limit = 0

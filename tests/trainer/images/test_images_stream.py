@@ -279,7 +279,7 @@ class TestReading:
     ) -> None:
         """An interruption is not the end of a shard: the pictures are the same as without it."""
         monkeypatch.setattr("trainer.images.loader.PAUSE", 0.01)
-        monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), minute=0))
+        monkeypatch.setattr("trainer.images.loader.WATCH", Watch(StopRequest(), reminder_seconds=0))
         whole = training(opened(parquet))
         expected, lengths = seen(whole, range(48)), whole.lengths.known
         samples = training(replace(opened(parquet), dataset=Failing(opened(parquet).dataset)))

@@ -124,7 +124,7 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
     ours = replace(x.model.batch, processes=2, accumulation=1)
     for number in range(2):  # micro-batches of one rank
         x.model.seed_generators(number, "generator")
-        assert keyed[-1] == (config.seed, ours.places(0, number, 0)[0], "generator")  # the places of two ranks
+        assert keyed[-1] == (config.seed, ours.positions(0, number, 0)[0], "generator")  # the places of two ranks
     state = torch.get_rng_state()
     assert x.validator is not None
     x.validator(x.state.ema.ema_model, 1)
