@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Trains on this machine:  ./launch/local.sh CONFIG [key=value ...] [--fresh | --dry-run | --print]   or   --explain [KEY]
+# or on your pictures:     ./launch/local.sh PHOTOS [--scale 2|4] [--minutes N] [--like photo|anime|text] [--from FILE]
 #
-# One process per GPU, or two on the CPU where there is none. PROCESSES=n overrides the number; CUDA_VISIBLE_DEVICES
+# PHOTOS is a folder: settings are chosen for this machine, configs/my_photos.yaml filled in. One process per GPU, or
+# two on the CPU where there is none. PROCESSES=n overrides the number; CUDA_VISIBLE_DEVICES
 # chooses the GPUs. Running the same command again resumes the run.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 if [ $# -eq 0 ]; then
-    sed -n '2,5s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     echo "Configs are $(cd "$ROOT" && printf '%s ' configs/*.yaml)" >&2
     exit 2
 fi
@@ -33,6 +35,20 @@ else
     export ACCELERATE_USE_CPU=true  # `accelerate launch --cpu --num_processes 2` would start one process
     CORES="$(nproc 2>/dev/null || sysctl -n hw.ncpu)"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((CORES > PROCESSES ? CORES / PROCESSES : 1))}"
+fi
+
+if [ -d "${1:-}" ]; then  # a folder of pictures: its configuration takes its place, and the options that chose it
+    chosen=() rest=()
+    while [ $# -gt 0 ]; do
+        case "$1" in
+        --fresh | --dry-run) rest+=("$1") ;;
+        *) chosen+=("$1") ;;
+        esac
+        [[ "$1" = *=* && "$1" != --* ]] && rest+=("$1")
+        shift
+    done
+    CONFIG="$(python -m trainer.photos "${chosen[@]}" --processes "$PROCESSES")"
+    set -- "$CONFIG" ${rest[@]+"${rest[@]}"}
 fi
 
 # A mistake is reported here, once and with status 2, before any process is started; the processes print the notes.

@@ -28,7 +28,7 @@ LAYERS = {
         {"experiment"},
         {"lifecycle"},
         {"loop", "dry_run", "push"},
-        {"training"},
+        {"photos", "training"},
         {"command"},
         {"run"},
     ),

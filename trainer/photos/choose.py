@@ -1,0 +1,99 @@
+"""Settings of `configs/my_photos.yaml` for a folder, a machine and a starting point."""
+
+import hashlib
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from trainer.files.bounded_yaml import parsed
+from trainer.images.listing import find_images
+from trainer.mistakes import Mistake
+from trainer.networks import GeneratorConfig
+from trainer.networks.loading.generators import open_generator, scale_of
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "configs" / "my_photos.yaml"
+ROOMY = 10.0
+"""GiB of a GPU from which the larger network and patches fit."""
+LIKE: dict[str, dict[str, Any]] = {
+    "photo": {},
+    "anime": {"noise_prob": 0.3, "noise_prob2": 0.3, "jpeg_range": [60, 100], "second_blur_prob": 0.6},
+    "text": {"blur_sigma": [0.2, 2.0], "noise_range": [1, 8], "noise_range2": [1, 8], "resize_range": [0.7, 1.3]},
+}
+"""By kind of picture: the options of the degradation that differ from the template's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The device that trains: cpu or cuda, GiB of memory of a GPU, and the number of processes."""
+
+    kind: str
+    memory: float
+    processes: int
+
+
+def machine_here(processes: int) -> Machine:
+    """The device that this program would train on."""
+    if not torch.cuda.is_available():
+        return Machine("cpu", 0.0, processes)
+    return Machine("cuda", torch.cuda.get_device_properties(0).total_memory / 2**30, processes)
+
+
+def hold_out(photos: str) -> tuple[list[str], list[str]]:
+    """The pictures below a folder to train on and those held out: one in ten, at least one and at most eight.
+
+    Chosen by a hash of their names, so that more pictures in the folder change little.
+
+    Raises:
+        Mistake: the folder has one picture, or none.
+    """
+    names = list(find_images(photos, "PHOTOS"))
+    if len(names) < 2:
+        raise Mistake(f"PHOTOS: {photos!r} has one picture; it takes two at least, of which one measures the result.")
+    by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    held_out = set(by_hash[: min(8, max(1, len(names) // 10))])
+    return [name for name in names if name not in held_out], sorted(held_out)
+
+
+def settings(photos: str, machine: Machine, scale: int | None, like: str, origin: str | None) -> dict[str, Any]:
+    """The template's tree with network, sizes, degradation and name; pictures and steps are still the template's.
+
+    Raises:
+        Mistake: the weights at `origin` cannot be opened, or are of another scale than `scale`.
+    """
+    tree: dict[str, Any] = parsed(TEMPLATE.read_text())
+    tree["scale"] = scale or 4
+    tree["degradation"] |= LIKE[like]
+    on_gpu, roomy = machine.kind == "cuda", machine.memory >= ROOMY
+    if origin:
+        tree |= start_from(origin, scale)
+        tree["optimizer"]["learning_rate"] = 1e-4  # the network is good already
+    elif on_gpu:
+        tree["generator"] |= {"num_feat": 64, "num_conv": 32 if roomy else 16}
+        tree["optimizer"]["learning_rate"] = 5e-4
+    per_device = max(1, 16 // machine.processes)
+    if on_gpu:
+        side, per_device = (192, 24) if roomy else (128, 8)
+        tree["gt_size"], tree["queue_size"] = side, 40 * per_device * machine.processes
+        tree["images"] |= {"crop_size": 2 * side, "dataloader_num_workers": 4}
+    tree["batch"] = {"global_size": per_device * machine.processes, "per_device": per_device}
+    stem = re.sub(r"[^\w-]+", "_", Path(photos).resolve().name).strip("_-") or "my_photos"
+    tree["name"] = f"{stem}_x{tree['scale']}"
+    return tree
+
+
+def start_from(origin: str, scale: int | None) -> dict[str, Any]:
+    """The scale, the generator's section and the initial weights of a network that somebody trained."""
+    net = open_generator(origin, "--from")
+    if scale is not None and scale != scale_of(net):
+        raise Mistake(f"--scale: got {scale}; {origin} enlarges x{scale_of(net)}.")
+    by_class = {config.__name__.removesuffix("Config"): config for config in get_args(GeneratorConfig)}
+    kind = type(net).__name__
+    if kind not in by_class:
+        raise Mistake(f"--from: {origin} holds a {kind}, which takes a configuration of its own.")
+    known = {field.name for field in fields(by_class[kind])}
+    sizes = {name: value for name, value in net.config.items() if name in known and name != "init"}
+    section = {"type": kind, **sizes}
+    return {"scale": scale_of(net), "generator": section, "init": {"generator": str(origin)}}
