@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tests.driving import Driver
 from trainer.building.accelerator import make_accelerator
-from trainer.config.metric_names import figures_of_training
+from trainer.config.metric_names import training_metric_names
 from trainer.config.schema import RunConfig
 from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
@@ -243,7 +243,7 @@ def test_what_is_reported_is_what_a_plateau_may_watch(run: Run, tiny: Callable[.
         config = tiny(*GAME, *overrides)
         assert config.validation
         scaled = config.mixed_precision == "fp16"
-        known = figures_of_training(config.losses, config.adversarial, config.telemetry.digest, scaled)
+        known = training_metric_names(config.losses, config.adversarial, config.telemetry.digest, scaled)
         known += config.validation.metric_names(config.scale)
         assert {key for line in timeless(run(name, *overrides)) for key in line} == {"step", *known}
 

@@ -1,4 +1,4 @@
-"""What the annotation of a configuration key says: sections, the `type` that chooses one, lists, text and paths."""
+"""Annotations of configuration keys: sections, the `type` that chooses one, lists, text and paths."""
 
 import dataclasses
 import types
@@ -10,33 +10,33 @@ from trainer.files.paths import PATH
 
 
 def options(hint: Any) -> tuple[Any, ...]:
-    """The annotations of which a value may have any: the members of a union, else `hint` alone."""
+    """The members of a union; of another annotation, `hint` alone."""
     return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
 
 
 def members(hint: Any) -> list[type]:
-    """The dataclasses, sections of a configuration, that a key's annotation may hold."""
+    """The sections, which are dataclasses, that a key's annotation allows."""
     return [part for part in options(hint) if isinstance(part, type) and dataclasses.is_dataclass(part)]
 
 
 def may_be_null(hint: Any) -> bool:
-    """Whether null is a value."""
+    """True if the annotation allows null."""
     return type(None) in options(hint)
 
 
 def is_text(hint: Any) -> bool:
-    """Whether a value is any text, or null where that may be."""
+    """True if the annotation allows any text, and besides it at most null."""
     kinds = [part for part in options(hint) if part is not type(None)]
     return bool(kinds) and all(kind is str or is_path(kind) for kind in kinds)
 
 
 def is_path(hint: Any) -> bool:
-    """Whether a value is text that holds a path, or null where that may be."""
+    """True if the annotation is of a path, or of a path or null."""
     return any(get_origin(part) is Annotated and PATH in get_args(part)[1:] for part in options(hint))
 
 
 def item(hint: Any) -> Any:
-    """The annotation of a list's elements or a mapping's values; None where `hint` is of neither."""
+    """The annotation of a list's elements or a mapping's values; None if `hint` is of neither."""
     for part in options(hint):
         arguments = get_args(part)
         if get_origin(part) is dict or (get_origin(part) is tuple and arguments[1:] == (Ellipsis,)):
@@ -46,19 +46,19 @@ def item(hint: Any) -> Any:
 
 @cache
 def keys(cls: type) -> dict[str, Any]:
-    """The keys of a section, with their annotations; a ClassVar is none."""
+    """The keys of a section with their annotations, without class variables."""
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def tag(cls: type) -> str | None:
-    """The value of `type` that chooses `cls` in a union."""
+    """The value of `type` that chooses `cls` in a union; None if it has no such key."""
     hint = keys(cls).get("type")
     return str(get_args(hint)[0]) if get_origin(hint) is Literal else None
 
 
 def chosen(sections: list[type], tree: Any) -> type | None:
-    """The section that `tree` is meant to be, by its `type` where there are several; None where that names none."""
+    """The section that `tree` describes, of several by its `type`; None if that names none of them."""
     if len(sections) == 1:
         return sections[0]
     tags = {tag(section): section for section in sections}
@@ -67,7 +67,7 @@ def chosen(sections: list[type], tree: Any) -> type | None:
 
 
 def example(sections: list[type]) -> str:
-    """A section as a person would write it: `{type: folder, path: ...}`."""
+    """An example of a section in YAML: `{type: folder, path: ...}`."""
     first = sections[0]
     needed = [field.name for field in dataclasses.fields(first) if not _has_default(field)]
     others = [name for name in keys(first) if name != "type"]
@@ -76,7 +76,7 @@ def example(sections: list[type]) -> str:
 
 
 def short_form(hint: Any) -> tuple[type, str] | None:
-    """The section, and its key, that a text in the place of the whole section stands for; None where there is none."""
+    """The section that may be given as plain text, and the key which that text sets; None if there is none."""
     for member in members(hint):
         if short := getattr(member, "SHORT", None):
             return member, str(short)
@@ -84,7 +84,7 @@ def short_form(hint: Any) -> tuple[type, str] | None:
 
 
 def mistyped(part: Any, path: str = "") -> Iterator[str]:
-    """A sentence for each key of a section built in Python, and of those in it, whose value is of another type."""
+    """A sentence for each value of another type than its annotation, in a section built in Python and those below."""
     section: Any = type(part)
     for key, hint in keys(section).items():
         value = getattr(part, key)
@@ -96,7 +96,7 @@ def mistyped(part: Any, path: str = "") -> Iterator[str]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of one kind, as far as its outermost type goes."""
+    """True if the outermost type of a value is that of the annotation `kind`."""
     if get_origin(kind) is Literal:
         return any(value == one and type(value) is type(one) for one in get_args(kind))
     if isinstance(value, bool) or kind is Any:
@@ -107,6 +107,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _in_words(kind: Any) -> str:
+    """The values that an annotation allows, for an error."""
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "None"}
     if get_origin(kind) is Literal:
         return " or ".join(map(repr, get_args(kind)))

@@ -1,4 +1,4 @@
-"""Where on the model hub a run goes, and when."""
+"""The configuration of a run's repository on the model hub."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,12 +6,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HubConfig:
-    """Where on the hub the run goes, and when. The token is that of HF_TOKEN or of `hf auth login`."""
+    """The repository on the hub and the times of pushes. The token is that of HF_TOKEN or of `hf auth login`."""
 
     repo_id: str
-    """`namespace/name`; made if need be, before anything else is done, or at the first push where the hub is away."""
+    """`namespace/name`; created if it does not exist, before anything else, or at the first push if the hub is away."""
     strategy: Literal["end", "best", "every_save"] = "end"
-    """Push what the last step left, each best validation, or each checkpoint."""
+    """Push after the last step, at each best validation, or at each checkpoint."""
     private: bool = True
     """Make the repository private, and refuse one that is public."""
     tag_steps: bool = False
@@ -19,7 +19,7 @@ class HubConfig:
     license: str | None = None
     """The licence of the weights by the hub's name for it, such as apache-2.0; null states none."""
     wait_minutes: float = 5.0
-    """How long a finished run waits for its last push at most; one that is asked to stop does not wait."""
+    """Minutes that a finished run waits for its last push at most; one that is asked to stop does not wait."""
 
     def __post_init__(self) -> None:
         if self.repo_id.count("/") != 1 or not all(self.repo_id.split("/")):

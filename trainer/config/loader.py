@@ -1,7 +1,7 @@
 """YAML and dotted overrides to one validated RunConfig, and back. The only module that knows pydantic.
 
-pydantic validates values (strictly: "12" is not 12) and runs every `__post_init__`; the walk before it finds what
-pydantic says badly: names that do not exist, with the nearest that do, and unions chosen by their `type`.
+pydantic validates values (strictly: "12" is not 12) and runs every `__post_init__`. A walk before it finds errors for
+which pydantic's messages are poor: unknown keys, with the nearest known ones, and unions chosen by their `type`.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from trainer.files.paths import expanded
 from trainer.mistakes import Mistake, suggestion
 
 T = TypeVar("T")
-Key = tuple[Any, ...]
+KeyPath = tuple[Any, ...]
 
 WANTED = {
     "bool_type": "must be true or false",
@@ -35,7 +35,7 @@ WANTED = {
     "tuple_type": "must be a list, in brackets",
     "too_long": "has too many entries",
 }
-"""pydantic's types of errors in the words of a person who writes YAML."""
+"""Messages for pydantic's types of errors, in the words of YAML."""
 
 
 def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -55,7 +55,7 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
 
 
 def read_tree(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file; Mistake where it is none, or more than a person would write."""
+    """The keys and values of a YAML file; Mistake if it is none, or too large for a configuration."""
     try:
         tree = parsed(_text(path))
     except OSError as error:
@@ -70,7 +70,7 @@ def read_tree(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """What a file holds; ValueError for what is no file, as a pipe, on which several processes would wait."""
+    """The text of a file; ValueError for anything but a regular file: several processes would wait on a pipe."""
     if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
         raise ValueError("it is no file")
     with path.open("rb") as file:
@@ -85,12 +85,12 @@ def validated(
 ) -> T:
     """The dataclass that `tree`, read from `origin`, describes; Mistake with all errors.
 
-    `called` gives the name by which whoever wrote `origin` knows a dotted key, of which an error speaks.
+    `called(key, message)` gives the name of a dotted key in `origin`, if that is another program's file.
     """
-    elsewhere: Mapping[str, str] = getattr(cls, "ELSEWHERE", {})
+    renamed: Mapping[str, str] = getattr(cls, "RENAMED_KEYS", {})
     advice: Mapping[str, str] = getattr(cls, "ADVICE", {})
     tree = _completed(cls, tree)
-    problems = {**dict(_misnamed(cls, tree, (), elsewhere)), **dict(_impossible(cls, tree, ()))}
+    problems = {**dict(_misnamed(cls, tree, (), renamed)), **dict(_impossible(cls, tree, ()))}
     try:
         # JSON mode is strict about scalars yet lets a YAML list become a tuple.
         config: T = _adapter(cls).validate_json(  # type: ignore[arg-type]
@@ -100,7 +100,7 @@ def validated(
         for path, message in _values(cls, tree, error):
             if not any(_same(path, message, known) for known in problems if known):
                 problems.setdefault(path, message)
-        if not problems:  # what the walk does not know yet must not pass for right
+        if not problems:  # an error that the walk does not know either must not pass
             problems[()] = str(error)
     if not problems:
         return config
@@ -115,8 +115,8 @@ def validated(
     )
 
 
-def _same(path: Key, message: str, known: Key) -> bool:
-    """Whether an error is of what is `known` to be wrong: of it, of what is in it, or of a section that names it."""
+def _same(path: KeyPath, message: str, known: KeyPath) -> bool:
+    """True if an error repeats a `known` one: of the same key, one below it, or a section whose message names it."""
     return path[: len(known)] == known or (known[: len(path)] == path and str(known[len(path)]) in message)
 
 
@@ -126,7 +126,7 @@ def _adapter(cls: Any) -> TypeAdapter[Any]:
 
 
 def dump_config(config: Any) -> str:
-    """The YAML that loads again to `config`; every key is written, defaults too."""
+    """A configuration as YAML, from which it loads again; every key is written, defaults too."""
     return dump_tree(dataclasses.asdict(config))
 
 
@@ -156,7 +156,7 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def _completed(hint: Any, value: Any) -> Any:
-    """`value` with whole sections where a text stands for one, and with paths whose `~` is the home folder."""
+    """`value` with whole sections in place of their short forms, and with `~` in paths expanded."""
     if isinstance(value, str):
         if is_path(hint):
             return expanded(value)
@@ -172,51 +172,59 @@ def _completed(hint: Any, value: Any) -> Any:
     return value
 
 
-def _misnamed(hint: Any, value: Any, path: Key, elsewhere: Mapping[str, str]) -> Iterator[tuple[Key, str]]:
+def _misnamed(hint: Any, value: Any, path: KeyPath, renamed: Mapping[str, str]) -> Iterator[tuple[KeyPath, str]]:
     """Unknown keys and `type`s anywhere in a value that `hint` annotates, with the nearest name that exists.
 
-    `elsewhere` says where keys that other programs have are found here.
+    `renamed` has our name for keys of other programs.
     """
     if (inside := item(hint)) is not None and isinstance(value, list):
         for number, element in enumerate(value):
-            yield from _misnamed(inside, element, (*path, number), elsewhere)
+            yield from _misnamed(inside, element, (*path, number), renamed)
     sections = members(hint)
     if not sections or (value is None and may_be_null(hint)):
         return
-    whole = f"{'.'.join(map(str, path))}='{example(sections)}'"
-    if not isinstance(value, dict):
-        yield path, f"got {shown(value)}; {WANTED['dataclass_type']}, such as {whole}"
-        return
-    if glued := [key for key, below in value.items() if below is None and ":" in str(key)]:
-        yield path, f"got the key '{shorter(str(glued[0]))}'; a blank must stand after a colon, as in {whole}"
+    if problem := _malformed(sections, value, path):
+        yield problem
         return
     section = chosen(sections, value)
-    if section is None:
-        tags = [name for member in sections if (name := tag(member))]
-        got = f"got {shorter(repr(value['type']))}" if "type" in value else "nothing given"
-        yield (*path, "type"), f"{got}; {suggestion(str(value.get('type')), tags)}"
-        return
+    assert section is not None, "a well-formed section has a known type"
     hints = keys(section)
     for key, below in value.items():
-        others = [name for member in sections if key in keys(member) and (name := tag(member))]
         if key in hints:
-            yield from _misnamed(hints[key], below, (*path, key), elsewhere)
-        elif key in elsewhere:
-            yield (*path, key), f"no such key; here it is {elsewhere[key]}"
-        elif others:
-            yield (
-                (*path, key),
-                (
-                    f"no such key with type: {tag(section)}, but with {' or '.join(others)}; to change the type, "
-                    f"replace the whole section: {'.'.join(map(str, path))}='{example([section, *sections])}'"
-                ),
-            )
+            yield from _misnamed(hints[key], below, (*path, key), renamed)
+        elif key in renamed:
+            yield (*path, key), f"no such key; here it is {renamed[key]}"
         else:
-            yield (*path, key), f"no such key; {suggestion(str(key), list(hints))}"
+            yield (*path, key), f"no such key{_advice(str(key), section, sections, path)}"
 
 
-def _impossible(hint: Any, tree: Any, path: Key) -> Iterator[tuple[Key, str]]:
-    """Values of the right type that nothing can use.
+def _malformed(sections: list[type], value: Any, path: KeyPath) -> tuple[KeyPath, str] | None:
+    """The error of a value that is none of `sections`: no mapping, keys glued to their values, or an unknown `type`."""
+    whole = f"{'.'.join(map(str, path))}='{example(sections)}'"
+    if not isinstance(value, dict):
+        return path, f"got {shown(value)}; {WANTED['dataclass_type']}, such as {whole}"
+    if glued := [key for key, below in value.items() if below is None and ":" in str(key)]:
+        return path, f"got the key '{shorter(str(glued[0]))}'; a blank must stand after a colon, as in {whole}"
+    if chosen(sections, value) is None:
+        tags = [name for member in sections if (name := tag(member))]
+        got = f"got {shorter(repr(value['type']))}" if "type" in value else "nothing given"
+        return (*path, "type"), f"{got}; {suggestion(str(value.get('type')), tags)}"
+    return None
+
+
+def _advice(key: str, section: type, sections: list[type], path: KeyPath) -> str:
+    """The end of the error for a key that `section` does not have: another `type` that has it, or the nearest key."""
+    others = [name for member in sections if key in keys(member) and (name := tag(member))]
+    if not others:
+        return f"; {suggestion(key, list(keys(section)))}"
+    return (
+        f" with type: {tag(section)}, but with {' or '.join(others)}; to change the type, "
+        f"replace the whole section: {'.'.join(map(str, path))}='{example([section, *sections])}'"
+    )
+
+
+def _impossible(hint: Any, tree: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Values of the right type that cannot be used.
 
     A number that is none, such as `.nan`: every comparison with it is false, so no check would refuse it. Text with
     half a character, as a file's name may have, or with the character 0: no file can be written that holds it, and no
@@ -248,16 +256,16 @@ def _is_torn(text: str) -> bool:
 
 
 def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tuple[Any, ...], str]]:
-    """pydantic's errors without the union members that were not meant, in our words."""
+    """pydantic's errors in our words, without those of union members that `type` did not choose."""
     for error in errors.errors(include_url=False):
         path = _real_path(cls, tree, error["loc"])
-        if path is None or error["type"] == "json_invalid":  # text that is no UTF-8, of which the walk has said it
+        if path is None or error["type"] == "json_invalid":  # text that is not UTF-8, which the walk reports
             continue
         message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be").rstrip()
         if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             message = "must be given"
         elif error["type"] == "value_error":
-            pass  # our own __post_init__ already says what was got
+            pass  # the message of our own __post_init__
         else:
             wanted = WANTED.get(error["type"], message[0].lower() + message[1:])
             message = f"got {shown(error['input'])}; {wanted}"
@@ -265,7 +273,7 @@ def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tup
 
 
 def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The keys of `loc` without union members' names; None if it speaks of a member that `type` did not choose."""
+    """The keys of `loc` without union members' names; None if it is of a member that `type` did not choose."""
     path: list[Any] = []
     hint: Any = cls
     rest = list(loc)

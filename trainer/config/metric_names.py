@@ -1,16 +1,17 @@
-"""The names under which the training reports; those of a validation are `ValidationConfig.metric_names`."""
+"""Names of the training's metrics; those of a validation are `ValidationConfig.metric_names`."""
 
 from trainer.adversarial.config import AdversarialConfig
 from trainer.losses import LossesConfig
 
 
-def figures_of_training(
-    losses: LossesConfig, game: AdversarialConfig | None, digest: bool, scaled: bool = False
+def training_metric_names(
+    losses: LossesConfig, adversarial: AdversarialConfig | None, digest: bool, scaled: bool = False
 ) -> list[str]:
-    """All but speed and memory. Those of a player, and of a term, are absent from reports of steps without it.
+    """All metrics of the training but speed and memory.
 
-    `training/loss` and `discriminator/loss` are the weighted sums that each player minimises, R1 apart; the terms are
-    told before weighting. `scaled` is whether losses are scaled: with `mixed_precision: fp16`.
+    Those of a network, and of a term, are absent from reports of steps without it. `training/loss` and
+    `discriminator/loss` are the weighted sums that each network minimises, without R1; the terms are reported before
+    weighting. `scaled` is true for scaled losses, of `mixed_precision: fp16`.
     """
     perceptual = list(losses.perceptual.terms) if losses.perceptual else []
     others = [name for name in ("sam", "tv") if getattr(losses, name)]
@@ -20,16 +21,18 @@ def figures_of_training(
     if digest:
         names.append("training/digest")
     names += ["generator/loss_scale"] * scaled
-    if game is None:
+    if adversarial is None:
         return names
     names += [f"training/{name}" for name in ("loss_adversarial", "adv_loss_weight", "pretrain_phase")]
     judged = ["loss", "loss_real", "loss_fake", "D(y)_prob", "D(G(x))_prob"]
     judged += ["grad_norm", "update_ratio", "learning_rate"]
-    judged += ["r1_penalty"] * (game.r1 is not None) + ["paused"] * (game.adaptive_d is not None)
+    judged += ["r1_penalty"] * (adversarial.r1 is not None) + ["paused"] * (adversarial.adaptive_d is not None)
     judged += ["loss_scale"] * scaled
     return names + [f"discriminator/{name}" for name in judged]
 
 
-def watchable(losses: LossesConfig, game: AdversarialConfig | None) -> list[str]:
-    """Those that a plateau may watch: there at every step, and not only where one is reported."""
-    return [name for name in figures_of_training(losses, game, digest=False) if not name.endswith("/update_ratio")]
+def plateau_metric_names(losses: LossesConfig, adversarial: AdversarialConfig | None) -> list[str]:
+    """Metrics that a plateau schedule can watch: those that exist at every step, and not only at reported ones."""
+    return [
+        name for name in training_metric_names(losses, adversarial, digest=False) if not name.endswith("/update_ratio")
+    ]

@@ -1,4 +1,4 @@
-"""`key.path=value` on a command line: text where the key is text, as it was typed, and YAML everywhere else."""
+"""Overrides `key.path=value` of a command line: a value is literal text for keys of text, and YAML for all others."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def apply(cls: type, tree: dict[str, Any], override: str) -> None:
 
 
 def _value(hints: list[Any], text: str, override: str) -> Any:
-    """What was typed, for a key that has one of the annotations `hints`."""
+    """The value of an override's text, for a key that has one of the annotations `hints`."""
     if text == "null" and any(map(may_be_null, hints)):
         return None
     if hints and all(map(is_text, hints)):
@@ -44,7 +44,7 @@ def _value(hints: list[Any], text: str, override: str) -> Any:
 
 
 def _below(hints: list[Any], place: Any, key: str) -> list[Any]:
-    """The annotations that `key` of a value `place` may have, whose own are `hints`; none where nobody knows it."""
+    """The annotations that `key` of a value `place` may have, whose own are `hints`; none for an unknown key."""
     found = []
     for hint in hints:
         sections = members(hint)
@@ -56,7 +56,7 @@ def _below(hints: list[Any], place: Any, key: str) -> list[Any]:
 
 
 def _index(place: Any, key: str, override: str, path: list[str]) -> Any:
-    """What `key` of an override's path is in `place`: a name in a mapping, a number in a list."""
+    """The index that `key` of an override's path is in `place`: a name in a mapping, a number in a list."""
     if isinstance(place, dict):
         return key
     if isinstance(place, list) and key.isdecimal() and len(key) < 10 and int(key) < len(place):

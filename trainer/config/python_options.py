@@ -1,4 +1,4 @@
-"""Options that a program gives to a model: Real-ESRGAN's, ours, or a file of either; to one `RunConfig`."""
+"""Options given in Python, of Real-ESRGAN's names or of ours or a file of either, as one `RunConfig`."""
 
 import copy
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from trainer.mistakes import Mistake
 from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, description
 
 NET_MODEL, GAN_MODEL = "RealESRNetModel", "RealESRGANModel"
-NET = {
+NET_DEFAULTS = {
     "network_g": {"type": "RRDBNet"},
     "train": {
         "ema_decay": 0.999,
@@ -28,7 +28,7 @@ NET = {
     },
 }
 """Real-ESRGAN's own options of `options/train_realesrnet_x4plus.yml`, for sections that are not given."""
-GAN = {
+GAN_DEFAULTS = {
     "network_g": {"type": "RRDBNet"},
     "network_d": {"type": "UNetDiscriminatorSN"},
     "train": {
@@ -44,17 +44,17 @@ GAN = {
         "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
     },
 }
-"""The same of `options/train_realesrgan_x4plus.yml`."""
+"""Real-ESRGAN's own options of `options/train_realesrgan_x4plus.yml`, for sections that are not given."""
 OURS = ("images", "generator", "adversarial", "degradation", "optimizer", "max_train_steps", "batch")
-"""Names at the top of our configurations that Real-ESRGAN's do not have."""
-FED = {"type": "python"}
+"""Top-level keys of our configurations that Real-ESRGAN's options do not have."""
+FROM_PROGRAM = {"type": "python"}
 
 
 def config_of(opt: Any, model: str | None = None) -> tuple[RunConfig, list[str]]:
-    """The configuration of `opt`, for the `model` of that name or the one that `opt` asks for, and what it lacks.
+    """The configuration of `opt` for `model`, by default the one that `opt` names, and notes on untranslated options.
 
     Raises:
-        Mistake: `opt` is no options, something is wrong with them, or they are those of the other model.
+        Mistake: `opt` is of another type, has an error, or is for the other model.
     """
     notes: list[str] = []
     if isinstance(opt, RunConfig):
@@ -81,7 +81,7 @@ def config_of(opt: Any, model: str | None = None) -> tuple[RunConfig, list[str]]
 
 
 def with_given_networks(config: RunConfig, net_g: nn.Module | None, net_d: nn.Module | None) -> RunConfig:
-    """The configuration that says in words which networks a program gave; Mistake for what is no module."""
+    """The configuration with given networks described in place of its own; Mistake for an object that is no module."""
     for name, net in (("net_g", net_g), ("net_d", net_d)):
         if net is not None and not isinstance(net, nn.Module):
             raise Mistake(f"{name}: got {type(net).__name__}; must be a torch.nn.Module.")
@@ -96,29 +96,34 @@ def with_given_networks(config: RunConfig, net_g: nn.Module | None, net_d: nn.Mo
 
 
 def _plain(opt: Mapping[Any, Any]) -> dict[str, Any]:
-    """A tree without `...`: the sections that a document leaves out, as `{...}`, are taken for not given."""
+    """A copy of `opt` without sections that are `...` or `{...}`, as documents abbreviate them."""
     tree = copy.deepcopy(dict(opt))
     return {key: value for key, value in tree.items() if value is not ... and value != {...}}
 
 
 def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
-    """A tree of ours, whose pictures may come from a program instead of a source."""
+    """`tree`, with pictures from the calling program if it has no `images`."""
     if tree.get("images", {}) is None or "images" not in tree:
-        tree["images"] = {"source": FED}
+        tree["images"] = {"source": FROM_PROGRAM}
     return tree
 
 
 def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[RunConfig, list[str]]:
-    """The configuration of an option tree of Real-ESRGAN's, its own options where sections are not given; and notes."""
+    """The configuration of a tree of Real-ESRGAN's options, with its own defaults for absent sections; and notes."""
     model = model or tree.get("model_type") or (GAN_MODEL if "network_d" in tree else NET_MODEL)
-    tree = {**copy.deepcopy(GAN if model == GAN_MODEL else NET), "name": model, **tree, "model_type": model}
+    tree = {
+        **copy.deepcopy(GAN_DEFAULTS if model == GAN_MODEL else NET_DEFAULTS),
+        "name": model,
+        **tree,
+        "model_type": model,
+    }
     train = tree.setdefault("datasets", {}).setdefault("train", {})
-    fed = "dataroot_gt" not in train
-    if fed:  # a program gives the pictures
+    from_program = "dataroot_gt" not in train
+    if from_program:  # the calling program gives the pictures
         train["dataroot_gt"] = train["dataroot_lq"] = "fed"
     tree.setdefault("num_gpu", 1)
     ours, notes = translate(tree, 1)
-    if fed:
-        ours["images"] |= {key: FED for key in ("source", "pairs") if key in ours["images"]}
+    if from_program:
+        ours["images"] |= {key: FROM_PROGRAM for key in ("source", "pairs") if key in ours["images"]}
     called = partial(named, tree, lambda again: translate(again, 1))
     return validated(RunConfig, ours, origin, called=called), notes

@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("reference.json")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: its dotted path, its values in words, and what it is for."""
+    """One key: its dotted path, its values in words, and its sentence."""
 
     path: str
     type: str
@@ -33,7 +33,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """The beginning of the keys that are there with one `type`."""
+    """The heading of the keys that exist with one `type`."""
 
     path: str
     tag: str
@@ -42,7 +42,7 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """Sections whose keys stand at another path too, where they have been listed."""
+    """A reference to sections whose keys are listed at another path already."""
 
     path: str
     tags: tuple[str, ...]
@@ -51,21 +51,21 @@ class Repeated:
 
 @dataclass(slots=True)
 class Reference:
-    """All sections of the configuration by name; the first is the whole."""
+    """All sections of the configuration by name; the first is the root."""
 
     sections: dict[str, Any]
-    moved: dict[str, str]
-    """Keys of other programs, and where they are found here."""
+    renamed_keys: dict[str, str]
+    """See `trainer.config.renamed_keys`."""
     listed: dict[str, str] = field(default_factory=dict)
     """Section -> the path at which its keys were listed first."""
 
     @property
     def whole(self) -> str:
-        """The section that holds all others."""
+        """The root section, which holds all others."""
         return next(iter(self.sections))
 
     def below(self, names: list[str], path: str) -> Iterator[Key | Alternative | Repeated]:
-        """The keys of the sections `names`, which a key at `path` may hold, and of those within; each section once."""
+        """The keys of the sections `names`, which a key at `path` may hold, and of those below; each section once."""
         known = [name for name in names if name in self.listed]
         for place in dict.fromkeys(self.listed[name] for name in known if self.listed[name] != path):
             tags = (self.sections[name]["type"] for name in known if self.listed[name] == place)
@@ -100,7 +100,7 @@ class Reference:
             yield from self.entry(path, entry)
 
     def _step(self, path: str, entry: Any, part: str) -> Iterator[tuple[str, str, Any]]:
-        """Where `part` leads from a key: a path, the section that has it where there are several, and its entry."""
+        """The keys called `part` below a key: for each its path, its section if there are several, and its entry."""
         if entry.get("list"):
             path, entry = f"{path}.N", entry | {"list": False}
             if part.isdecimal() or part == "N":
@@ -112,14 +112,14 @@ class Reference:
                 yield f"{path}.{part}".lstrip("."), name if len(names) > 1 else "", below
 
     def _unknown(self, wanted: str, part: str, above: list[tuple[str, str, Any]]) -> str:
-        """The sentence against a key that does not exist, with those that may be meant."""
+        """The error for a key that does not exist, with the nearest ones that do."""
         path = above[0][0]
         names = [name for _, _, entry in above for name in entry.get("sections", [])]
         allowed = list(dict.fromkeys(key for name in names for key in self.sections[name]["keys"]))
         if not allowed:
             return f"{wanted}: no such key; {path} has none below it."
-        if part in self.moved:
-            advice = f"here it is {self.moved[part]}."
+        if part in self.renamed_keys:
+            advice = f"here it is {self.renamed_keys[part]}."
         elif same := [key for key in self._paths() if key.endswith(f".{part}")]:
             advice = f"did you mean {' or '.join(map(repr, same[:3]))}?"
         else:
@@ -127,13 +127,13 @@ class Reference:
         return f"{f'{path}.{part}'.lstrip('.')}: no such key; {advice}"
 
     def _paths(self) -> list[str]:
-        """The paths of all keys, where they are listed first."""
+        """The paths of all keys, each where it is listed first."""
         self.listed.clear()
         return [item.path for item in self.below([self.whole], "") if isinstance(item, Key)]
 
 
 def read() -> Reference:
-    """The reference as it was made from the schema."""
+    """Read `reference.json`."""
     return Reference(**json.loads(FILE.read_text(encoding="utf-8")))
 
 
@@ -145,7 +145,7 @@ def explain(wanted: str) -> str:
 
 
 def _lines(item: Key | Alternative | Repeated) -> Iterator[str]:
-    """One entry of the reference as text."""
+    """The lines of one entry of the reference."""
     if isinstance(item, Repeated):
         kinds = f" with type {', '.join(item.tags)}" if item.tags else ""
         yield f"{item.path}.*{kinds}: the keys of {item.elsewhere}"

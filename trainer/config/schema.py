@@ -1,4 +1,4 @@
-"""The whole configuration of a run: it composes what the owners declare, and checks what only the whole can know."""
+"""The schema of a run's configuration: sections declared beside their owners, and the checks across sections."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,8 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import CheckpointsConfig
 from trainer.config.annotations import mistyped
 from trainer.config.hub import HubConfig
-from trainer.config.metric_names import watchable
+from trainer.config.metric_names import plateau_metric_names
+from trainer.config.renamed_keys import RENAMED_KEYS
 from trainer.distributed.batch import BatchConfig
 from trainer.distributed.waiting import DistributedConfig
 from trainer.files.bounded_yaml import shorter
@@ -28,69 +29,6 @@ from trainer.optim.lr_schedules import Constant
 from trainer.telemetry.config import TelemetryConfig
 from trainer.validation.validator import ValidationConfig
 
-_EACH = "{0} and adversarial.{0}"
-_GAME = (
-    *("pretrain_g_only", "g_pretrain_steps", "pretrain_objective", "adv_loss_ramp_steps", "adv_loss_schedule"),
-    *("net_d_iters", "net_d_init_iters", "loss.label_smoothing"),
-)
-NAMES = {
-    **{key.rpartition(".")[2]: f"adversarial.{key}" for key in _GAME},
-    "g_warmup_steps": "lr_scheduler.lr_warmup_steps",
-    "g_warmup_type": "lr_scheduler.lr_warmup_type",
-    "metric_g": "lr_scheduler.metric, with type: plateau",
-    "metric_d": "adversarial.lr_scheduler.metric, with type: plateau",
-    "patience_g": "lr_scheduler.patience",
-    "patience_d": "adversarial.lr_scheduler.patience",
-    "factor_g": "lr_scheduler.factor",
-    "factor_d": "adversarial.lr_scheduler.factor",
-    "optim_g_lr": "optimizer.learning_rate",
-    "optim_d_lr": "adversarial.optimizer.learning_rate",
-    "weight_decay_g": "optimizer.weight_decay",
-    "weight_decay_d": "adversarial.optimizer.weight_decay",
-    "gradient_clip_val": _EACH.format("optimizer.max_grad_norm"),
-    "adv_loss_beta": "adversarial.loss.weight",
-    "adv_loss_type": "adversarial.loss.type",
-    "relativistic_average_d": "adversarial.loss.relativistic",
-    "r1_gamma": "adversarial.r1.gamma",
-    "perceptual_metric": "losses.perceptual.type",
-    "perceptual_weight": "losses.perceptual.weight",
-    "l1_weight": "losses.pixel.weight",
-    "sam_weight": "losses.sam.weight",
-    "tv_weight": "losses.tv.weight",
-    "scaling_factor": "scale",
-    "manual_seed": "seed",
-    "total_iter": "max_train_steps",
-    "ema_decay": "ema.decay",
-    "use_num_updates": "ema.warmup_power",
-    "network_g": "generator",
-    "network_d": "adversarial.discriminator",
-    "pretrain_network_g": "init.generator",
-    "pretrain_network_d": "init.discriminator",
-    "optim_g": "optimizer",
-    "optim_d": "adversarial.optimizer",
-    "lr": _EACH.format("optimizer.learning_rate"),
-    "warmup_iter": "lr_scheduler.lr_warmup_steps",
-    "pixel_opt": "losses.pixel",
-    "perceptual_opt": "losses.perceptual",
-    "gan_opt": "adversarial.loss",
-    "gan_type": "adversarial.loss.type",
-    **dict.fromkeys(("batch_size", "train_batch_size"), "batch.global_size and batch.per_device"),
-    "batch_size_per_gpu": "batch.per_device",
-    "num_worker_per_gpu": "images.dataloader_num_workers",
-    "val_freq": "validation.validation_steps",
-    "save_img": "validation.save_images",
-    "filename_tmpl": "images.pairs.lq_name",
-    **dict.fromkeys(("meta_info", "meta_info_file"), "images.source.list, or images.pairs.list"),
-    **dict.fromkeys(("strict_load_g", "strict_load_d"), "init.partial, which is the opposite"),
-    "wandb": "telemetry.report_to and telemetry.tracker_options",
-    "val_check_interval": "validation.validation_steps",
-    "save_checkpoint_freq": "checkpoints.checkpointing_steps",
-    "print_freq": "telemetry.report_steps",
-    "adaptive_d_threshold": "adversarial.adaptive_d.threshold",
-    "adaptive_d_ema_decay": "adversarial.adaptive_d.ema_decay",
-}
-"""Keys of the guide's framework, of Real-ESRGAN and of traiNNer-redux that have other names, or places, here."""
-
 RESUMING = "running the same command again resumes the run, from the newest checkpoint in its folder"
 ADVICE = {
     "adversarial": "configs/realesrgan_x4plus.yaml has such a section",
@@ -98,26 +36,27 @@ ADVICE = {
     "mixed_precision": "'no' is fp32",
     **dict.fromkeys(("resume", "resume_state", "resume_from_checkpoint", "auto_resume"), RESUMING),
 }
-"""What to do instead, behind the sentence against a value of these keys."""
+"""Advice by key, appended to an error about its value."""
 NAME_BYTES = 200
-"""Of a file system's 255, so that a suffix still fits: a run that is moved aside is NAME.until-20261126-120000."""
+"""Largest length of a run's name, of a file system's 255, so that a suffix fits: a run that is moved aside is
+NAME.until-20261126-120000."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
-    """One run. Everything that it is follows from this and from the images."""
+    """The configuration of a run, which with the images determines its result."""
 
-    ELSEWHERE: ClassVar[dict[str, str]] = NAMES
+    RENAMED_KEYS: ClassVar[dict[str, str]] = RENAMED_KEYS
     ADVICE: ClassVar[dict[str, str]] = ADVICE
 
     name: str
     """The run folder is `output_dir`/`name`."""
     output_dir: PathText = "outputs"
-    """Where run folders lie."""
+    """Folder that holds the run folders."""
     seed: int = 0
     """The key of every draw: order, crops, flips, degradations, initial weights."""
     scale: Literal[1, 2, 3, 4, 8] = 4
-    """How many times larger the result is than the input, per side."""
+    """Enlargement per side: the result's height and width over the input's."""
     max_train_steps: int
     """Optimizer steps of the whole run."""
     max_hours: float | None = None
@@ -126,7 +65,7 @@ class RunConfig:
     """Steps with a gradient that is not finite are skipped; after so many in a row the run stops and leaves a dump. In
     fp16 those count that are skipped at a loss scale of 1, which is the lowest."""
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """bf16 and fp16 autocast the forward passes. fp16, for GPUs before Ampere, scales each player's loss, from 65536
+    """bf16 and fp16 autocast the forward passes. fp16, for GPUs before Ampere, scales each network's loss, from 65536
     on: steps whose gradient overflows halve that and are skipped, as a few are in every run."""
     allow_tf32: bool = True
     """Matrix products and convolutions in TensorFloat-32 where the GPU has it."""
@@ -150,7 +89,7 @@ class RunConfig:
     high_order_degradation: bool = True
     """Clean pictures are degraded; false trains on the given pairs of `images.pairs` alone."""
     degradation: Degradation = field(default_factory=SecondOrder)
-    """What makes a low-quality picture of a clean one: Real-ESRGAN's two orders, or a list of operations."""
+    """The degradation of clean pictures to low-quality ones: Real-ESRGAN's two orders, or a list of operations."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
     """Pairs in the training-pair pool, in total over all processes (upstream: 180 on each of 4 GPUs); 0 is no pool."""
@@ -158,14 +97,14 @@ class RunConfig:
     init: InitConfig = field(default_factory=InitConfig)
 
     generator: GeneratorConfig = field(default_factory=RRDBNetConfig)
-    """The network that enlarges."""
+    """The super-resolution network."""
     losses: LossesConfig = field(default_factory=LossesConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lr_scheduler: LRSchedule = field(default_factory=Constant)
     """The schedule of the generator's learning rate."""
     ema: EMAConfig = field(default_factory=EMAConfig)
     adversarial: AdversarialConfig | None = None
-    """The discriminator and the game; null trains the generator alone."""
+    """The discriminator and adversarial training; null trains the generator alone."""
 
     validation: ValidationConfig | None = None
     """Validation while training; null trains without it, and so without sample sheets."""
@@ -173,14 +112,29 @@ class RunConfig:
     telemetry: TelemetryConfig = field(default_factory=TelemetryConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     hub: HubConfig | None = None
-    """Where the run is pushed to while it trains; null keeps it here."""
+    """The repository on the model hub that the run is pushed to while it trains; null pushes nothing."""
 
     def __post_init__(self) -> None:
         if problems := list(mistyped(self)) or self._problems():
             raise ValueError("\n".join(problems))
 
     def _problems(self) -> list[str]:
-        """What the parts cannot see alone, a sentence each."""
+        """Errors that no section can find alone, a sentence each."""
+        found = self._problems_of_values()
+        if self.scale not in (allowed := self.generator.scales):
+            options = ", ".join(map(str, allowed))
+            return [*found, f"scale: got {self.scale}; generator.type {self.generator.type} can do {options}"]
+        return [
+            *found,
+            *self._problems_of_images(),
+            *self._problems_of_sizes(),
+            *self._problems_of_bands(),
+            *self._problems_of_absent_sections(),
+            *self._problems_of_plateaus(),
+        ]
+
+    def _problems_of_values(self) -> list[str]:
+        """Values at the top of the configuration that are out of range."""
         found = []
         if not 0 <= self.seed < 2**63:
             found.append(f"seed: got {self.seed}; must be at least 0 and below 2**63")
@@ -193,48 +147,48 @@ class RunConfig:
             found.append(f"queue_size: got {self.queue_size}; must be at least 0")
         if problem := _problem_of_name(self.name):
             found.append(f"name: got {shorter(repr(self.name))}; {problem}")
-        if self.scale not in (allowed := self.generator.scales):
-            options = ", ".join(map(str, allowed))
-            found.append(f"scale: got {self.scale}; generator.type {self.generator.type} can do {options}")
-            return found
-        found += self._problems_of_images()
-        sizes = {"gt_size": self.gt_size} | ({"images.crop_size": self.images.crop_size} if self.images.source else {})
+        if self.degradation.value_range != (0, 1):
+            found.append(f"degradation.value_range: got {list(self.degradation.value_range)}; a run's are [0, 1]")
+        if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
+            found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
+        return found
+
+    def _problems_of_sizes(self) -> list[str]:
+        """Sides of crops and patches that the networks, or each other, do not allow."""
+        found, source = [], self.images.source
+        sizes = {"gt_size": self.gt_size} | ({"images.crop_size": self.images.crop_size} if source else {})
+        step = self.scale * self.generator.input_multiple(self.scale)
         for key, size in sizes.items():
-            step = self.scale * self.generator.input_multiple(self.scale)
             if size < step or size % step:
                 near = max(step, size // step * step)
                 found.append(
                     f"{key}: got {size}; must be a multiple of {step} for {self.generator.type} x{self.scale}: "
                     f"{near} or {near + step} would do"
                 )
-        if self.degradation.value_range != (0, 1):
-            found.append(f"degradation.value_range: got {list(self.degradation.value_range)}; a run's are [0, 1]")
         if self.adversarial and (problem := self.adversarial.discriminator.problem(self.gt_size)):
             found.append(f"gt_size: {problem}")
-        if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):
-            found.append("gt_usm: got true; it sharpens everything, so the other ..._gt_usm must be false")
-        found += self._problems_of_bands()
+        if source and self.gt_size > self.images.crop_size:
+            found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
+        return found
+
+    def _problems_of_absent_sections(self) -> list[str]:
+        """Keys that need a section which is null."""
+        found = []
         if self.percep_gt_usm and not self.losses.perceptual:
             found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
         if self.gan_gt_usm and not self.adversarial:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
         if self.init.discriminator and not self.adversarial:
             found.append("init.discriminator: there is no adversarial section for it")
-        found += self._problems_of_plateaus()
-        if (
-            self.hub
-            and self.hub.strategy == "best"
-            and not (self.validation and self.validation.best_by and self.checkpoints.keep_best)
-        ):
+        has_best = self.validation and self.validation.best_by and self.checkpoints.keep_best
+        if self.hub and self.hub.strategy == "best" and not has_best:
             found.append(
                 "hub.strategy: got 'best'; it needs a validation section with ground truth, and checkpoints.keep_best"
             )
-        if self.images.source and self.gt_size > self.images.crop_size:
-            found.append(f"gt_size: got {self.gt_size}; must be at most images.crop_size, {self.images.crop_size}")
         return found
 
     def _problems_of_plateaus(self) -> list[str]:
-        """Whether the schedules that watch a figure will see it."""
+        """Plateau schedules whose metric is never reported."""
         found = []
         schedules: dict[str, LRSchedule] = {"lr_scheduler": self.lr_scheduler}
         if self.adversarial:
@@ -247,15 +201,15 @@ class RunConfig:
                 continue
             metric = schedule.metric
             if metric.startswith("validation/") or "/" not in metric:
-                who, known = "a validation", self.validation.metric_names(self.scale)
+                reporter, known = "a validation", self.validation.metric_names(self.scale)
             else:
-                who, known = "the training", watchable(self.losses, self.adversarial)
+                reporter, known = "the training", plateau_metric_names(self.losses, self.adversarial)
             if metric not in known:
-                found.append(f"{key}.metric: got {metric}; {who} reports {', '.join(known)}")
+                found.append(f"{key}.metric: got {metric}; {reporter} reports {', '.join(known)}")
         return found
 
     def _problems_of_bands(self) -> list[str]:
-        """What does not go with the number of bands."""
+        """Settings that the number of bands does not allow."""
         found, losses, bands = [], self.losses, self.images.bands
         if losses.perceptual and (problem := losses.perceptual.problem(bands)):
             found.append(f"losses.perceptual.{problem}")
@@ -266,7 +220,7 @@ class RunConfig:
         return found
 
     def _problems_of_images(self) -> list[str]:
-        """Whether there is what is asked to be trained on."""
+        """Sources of pictures that are missing, unused or not compatible."""
         found, images = [], self.images
         if self.high_order_degradation:
             if images.source is None:
@@ -288,7 +242,7 @@ class RunConfig:
 
 
 def _problem_of_name(name: str) -> str | None:
-    """Why a run cannot be called so; None where it can."""
+    """The rule that a run's name breaks; None for a valid name."""
     if not name or name[0] in ".-" or name != name.strip() or any(c in "/\\" or not c.isprintable() for c in name):
         return "must be a folder's name, of printed characters, which does not begin with '.' or '-'"
     if len(name.encode(errors="replace")) > NAME_BYTES:
@@ -332,9 +286,9 @@ RESUMABLE = (
     "distributed",
     "hub",
 )
-"""What a resumed run may change. The rest (data, degradation, seed, global batch, network) is what the run *is*."""
+"""Keys that a resumed run may change. Data, degradation, seed, global batch and networks define the run."""
 
 
 def folder_of(config: RunConfig) -> RunFolder:
-    """The run's folder, there or not."""
+    """The run's folder, which need not exist."""
     return RunFolder(Path(config.output_dir) / config.name)

@@ -37,11 +37,11 @@ def reference() -> Reference:
     names: dict[type, str] = {}
     sections: dict[str, Any] = {}
     _add(RunConfig, "run", names, sections)
-    return Reference(sections, dict(RunConfig.ELSEWHERE))
+    return Reference(sections, dict(RunConfig.RENAMED_KEYS))
 
 
 def _add(cls: type, name: str, names: dict[type, str], sections: dict[str, Any]) -> None:
-    """Enter a section under a name of its own, then those that its keys may hold, each under the first key with it."""
+    """Add a section to `sections` as `name`, then those that its keys may hold, each named by the first key with it."""
     names[cls] = name
     entries: dict[str, Any] = {}
     sections[name] = {"type": _own_type(cls), "sentence": _first_paragraph(inspect.getdoc(cls) or ""), "keys": entries}
@@ -62,7 +62,7 @@ def _add(cls: type, name: str, names: dict[type, str], sections: dict[str, Any])
 
 
 def _own_type(cls: type) -> str | None:
-    """The only value of a section's `type`, which chooses it in a union; None where `type` is an option or absent."""
+    """The only value of a section's `type`, which chooses it in a union; None if `type` is an option or absent."""
     return tag(cls) if len(get_args(keys(cls).get("type"))) == 1 else None
 
 
@@ -72,7 +72,7 @@ def _sections_of(hint: Any) -> list[type]:
 
 
 def _sentence(cls: type, key: str, inside: list[type]) -> str:
-    """A key's docstring; that of its section where it has none."""
+    """The first paragraph of a key's docstring, or of its section's if it has none."""
     text = _docstrings(cls).get(key) or (inspect.getdoc(inside[0]) if len(inside) == 1 else None)
     if not text:
         raise ValueError(f"{cls.__module__}.{cls.__name__}.{key} has no docstring under its field")
@@ -81,7 +81,7 @@ def _sentence(cls: type, key: str, inside: list[type]) -> str:
 
 @cache
 def _docstrings(cls: type) -> dict[str, str]:
-    """The docstrings under the fields of a dataclass and of those that it inherits from."""
+    """The docstrings under the fields of a dataclass and of its bases."""
     found: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         if dataclasses.is_dataclass(owner):
@@ -137,7 +137,7 @@ def _plural(hint: Any) -> str:
 
 
 def _default(field: "dataclasses.Field[Any]") -> str | None:
-    """The default as YAML; of a section, what differs from the defaults of its own keys."""
+    """The default as YAML; of a section, only values that differ from its keys' own defaults."""
     if field.default_factory is not dataclasses.MISSING:
         return _value(field.default_factory())
     return None if field.default is dataclasses.MISSING else _value(field.default)
@@ -201,14 +201,17 @@ def _row(part: Key | Alternative | Repeated) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text as Markdown shows it: a bar would end a table's cell, a star outside code begin italics."""
+    """Text escaped for a cell: a bar would end it, a star outside code would begin italics."""
     parts = text.replace("|", "\\|").split("`")
     return "`".join(part if number % 2 else re.sub(r"([*<])", r"\\\1", part) for number, part in enumerate(parts))
 
 
 def text_of(whole: Reference) -> str:
     """The content of `reference.json`, a line for each value."""
-    return json.dumps({"sections": whole.sections, "moved": whole.moved}, indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({"sections": whole.sections, "renamed_keys": whole.renamed_keys}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

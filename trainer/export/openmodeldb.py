@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from trainer.config.redact import public
+from trainer.config.redact import redact_paths
 from trainer.export.source import Source
 from trainer.networks import Generator, RRDBNet, SRVGGNetCompact
 from trainer.networks.loading.generators import bands_of, scale_of
@@ -69,7 +69,7 @@ def _training(source: Source) -> dict[str, Any]:
         "trainingHRSize": config.gt_size,
         "trainingOTF": config.high_order_degradation,
     }
-    if config.images.source and (path := public(asdict(config.images.source)).get("path")):
+    if config.images.source and (path := redact_paths(asdict(config.images.source)).get("path")):
         facts["dataset"] = path
     return facts
 

@@ -14,7 +14,7 @@ from trainer.checkpoints.names import EMA_WEIGHTS, step_of
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints, Damaged, verify
 from trainer.config.loader import load_config
-from trainer.config.redact import freeze_hub_ids, public
+from trainer.config.redact import freeze_hub_ids, redact_paths
 from trainer.config.schema import RunConfig
 from trainer.files.paths import check_path
 from trainer.mistakes import Mistake
@@ -52,7 +52,7 @@ class Source:
             facts["step"] = str(self.step)
         if self.config:
             facts |= {"name": self.name, "date": self.date}
-            facts["run"] = json.dumps(public(dataclasses.asdict(self.config)))
+            facts["run"] = json.dumps(redact_paths(dataclasses.asdict(self.config)))
         return facts
 
 

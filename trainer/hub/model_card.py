@@ -12,7 +12,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.hub import HubConfig
 from trainer.config.loader import dump_tree
-from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, public
+from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, redact_paths
 from trainer.config.schema import RunConfig
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
@@ -246,7 +246,7 @@ def degradation(config: RunConfig) -> str:
     if config.images.source is None:
         return "None: all pairs were given."
     before = "Inputs are made from sharpened pictures. " if config.gt_usm or config.degrade_gt_usm else ""
-    yaml = dump_tree(public(asdict(config.degradation)), compact=True)
+    yaml = dump_tree(redact_paths(asdict(config.degradation)), compact=True)
     return f"{before}The names are Real-ESRGAN's where it has them.\n\n```yaml\n{yaml}```"
 
 
@@ -254,5 +254,5 @@ def training(config: RunConfig, facts: Facts) -> str:
     """The training's settings, as YAML."""
     tree = asdict(config)
     chosen = {key: tree[key] for key in TRAINING} | {"generator": tree["generator"], "adversarial": tree["adversarial"]}
-    start = f"from {public(config.init.generator)}" if config.init.generator else "from random weights"
-    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(public(chosen), compact=True)}```"
+    start = f"from {redact_paths(config.init.generator)}" if config.init.generator else "from random weights"
+    return f"{facts.step:,} steps {start}.\n\n```yaml\n{dump_tree(redact_paths(chosen), compact=True)}```"

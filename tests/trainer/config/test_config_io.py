@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.loader import differences, dump_config, load_config
-from trainer.config.schema import NAMES, RunConfig
+from trainer.config.schema import RENAMED_KEYS, RunConfig
 from trainer.images.sources import Folder
 from trainer.mistakes import Mistake
 
@@ -220,7 +220,7 @@ def test_names_of_other_programs_are_told_where_they_are_here() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RENAMED_KEYS)
 def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
     plateau = {"type": "plateau", "metric": "validation/psnr"}
     game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
@@ -228,7 +228,7 @@ def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
     images = {"source": {"type": "folder", "path": "a"}, "pairs": {"type": "pairs", "gt": "b", "lq": "c"}}
     sections = {"lr_scheduler": plateau, "adversarial": game, "losses": losses, "images": {**images, "pair_prob": 0.5}}
     config = load(*(f"{key}={json.dumps(value)}" for key, value in sections.items()))
-    for path in NAMES[name].split(",")[0].split(" and "):
+    for path in RENAMED_KEYS[name].split(",")[0].split(" and "):
         attrgetter(path)(config)
 
 

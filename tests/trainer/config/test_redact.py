@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainer.config.loader import load_config
-from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, hub_names, is_hub_id, public
+from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, hub_names, is_hub_id, redact_paths
 from trainer.config.schema import RunConfig
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.pairs import PairFolders
@@ -77,7 +77,7 @@ def test_every_configuration_that_is_shipped_can_be_told(file: Path) -> None:
     ],
 )
 def test_of_a_path_the_last_part_is_told(tree: object, told: object) -> None:
-    assert public(tree) == told
+    assert redact_paths(tree) == told
 
 
 @pytest.mark.parametrize(

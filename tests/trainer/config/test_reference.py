@@ -32,7 +32,8 @@ def test_every_key_of_every_shipped_config_is_explained() -> None:
 
 def test_a_key_is_shown_with_its_values_default_and_sentence() -> None:
     assert explain("scale") == (
-        "scale: one of 1, 2, 3, 4, 8; default 4\n    How many times larger the result is than the input, per side.\n"
+        "scale: one of 1, 2, 3, 4, 8; default 4\n"
+        "    Enlargement per side: the result's height and width over the input's.\n"
     )
     assert explain("hub.repo_id").startswith("hub.repo_id: text; must be given\n    `namespace/name`;")
 
