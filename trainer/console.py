@@ -20,7 +20,7 @@ from tqdm import tqdm
 from trainer.mistakes import Mistake
 
 LINES, PATIENCE = 10_000, 2.0
-"""How many writes wait for a reader before more are dropped, and seconds that a flush waits for them."""
+"""Writes that wait for a reader before more are dropped, and seconds that a flush waits for them."""
 
 
 class Writer:
@@ -67,13 +67,13 @@ WRITER = Writer()
 
 
 def say(text: str) -> None:
-    """Write a line that does not tear a progress bar, whichever thread says it."""
+    """Print a line without tearing a progress bar, from any thread."""
     tqdm.write(text)
     sys.stdout.flush()
 
 
 def give(text: str) -> None:
-    """Write to standard output what the program was called for; Mistake where that cannot be done."""
+    """Write the program's result to standard output; Mistake if that fails."""
     stream: Any = sys.stdout if sys.stdout is not None else Nowhere()
     try:
         (stream if isinstance(stream, Unfailing) else Unfailing(stream)).hand_over(text)

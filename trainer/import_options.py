@@ -1,4 +1,4 @@
-"""Options of Real-ESRGAN and opensr-srgan in our words: `python -m trainer.import_options FILE.yml > mine.yaml`."""
+"""Import of options of Real-ESRGAN and opensr-srgan: `python -m trainer.import_options FILE.yml > mine.yaml`."""
 
 import argparse
 import sys
@@ -59,7 +59,7 @@ Translate = Callable[[dict[str, Any]], tuple[dict[str, Any], list[str]]]
 
 
 def translator(file: Path, tree: dict[str, Any], gpus: int) -> Translate:
-    """What translates the tree of a file; Mistake where it is no other program's that is known."""
+    """The translator for the tree of a file; Mistake if it is of no known program."""
     from trainer.config.foreign_files import program_of
     from trainer.foreign_options import opensr as opensr_options
     from trainer.foreign_options import realesrgan as upstream_options

@@ -2,11 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from trainer.console import guard
 from trainer.files.paths import check_path, path_option
+
+if TYPE_CHECKING:
+    from trainer.config.schema import RunConfig
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -26,20 +30,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def push(options: argparse.Namespace) -> bool:
-    """Push the best save where that is the run's strategy, else the newest; whether the hub has it now.
+    """Push the best save if that is the run's strategy, else the newest; True if the hub has it now.
 
-    Raises Mistake for what a person can put right, Failure where the hub is away, for somebody is there to try later.
+    Raises Mistake for what a person can put right, Failure if the hub cannot be reached.
     """
-    from huggingface_hub import get_token
+    from trainer.lifecycle.check_folder import check_folder
+    from trainer.lifecycle.publishing import make_pusher
 
+    config, given = configured(options)
+    step = step_to_push(options, config)  # takes long: checkpoints are verified
+    check_folder(config)
+    open_repository(config, given)
+    pusher = make_pusher(config)
+    assert config.hub
+    assert pusher
+    pusher.request(step)
+    return pusher.close(60 * config.hub.wait_minutes)
+
+
+def configured(options: argparse.Namespace) -> tuple["RunConfig", dict[str, Any]]:
+    """The run's configuration with the options in its hub section, and the options given; Mistake if invalid."""
     from trainer.checkpoints.run_folder import RunFolder
     from trainer.config.hub import HubConfig
     from trainer.config.loader import load_config
     from trainer.config.schema import RunConfig
-    from trainer.hub.client import OPEN_SECONDS
-    from trainer.lifecycle.check_folder import check_folder
-    from trainer.lifecycle.publishing import ensure_repo, make_pusher, newest_and_best
-    from trainer.mistakes import Failure, Mistake
+    from trainer.mistakes import Mistake
 
     check_path(options.run, "RUN")
     place = options.run.resolve()
@@ -49,29 +64,44 @@ def push(options: argparse.Namespace) -> bool:
     config = load_config(RunConfig, folder.config, [f"output_dir={place.parent}", f"name={place.name}"])
     if config.hub is None and options.repo_id is None:
         raise Mistake(f"--repo-id must be given: the run {options.run} has no hub section.")
-    given = {"repo_id": options.repo_id, "license": options.license, "private": False if options.public else None}
-    chosen = {key: value for key, value in given.items() if value is not None}
+    values = {"repo_id": options.repo_id, "license": options.license, "private": False if options.public else None}
+    given = {key: value for key, value in values.items() if value is not None}
     try:
-        hub = replace(config.hub, **chosen) if config.hub else HubConfig(**chosen)
+        return replace(config, hub=replace(config.hub, **given) if config.hub else HubConfig(**given)), given
     except ValueError as error:
         raise Mistake(f"--repo-id: {error}.") from None
-    if get_token() is None:  # before checkpoints are verified, which takes long
+
+
+def step_to_push(options: argparse.Namespace, config: "RunConfig") -> int:
+    """The step of the best or the newest checkpoint; Mistake without a token or a checkpoint."""
+    from huggingface_hub import get_token
+
+    from trainer.config.schema import folder_of
+    from trainer.lifecycle.publishing import newest_and_best
+    from trainer.mistakes import Mistake
+
+    if get_token() is None:
         raise Mistake("there is no token for the hub: set HF_TOKEN or run `hf auth login`.")
-    newest, best = newest_and_best(folder)
+    newest, best = newest_and_best(folder_of(config))
     if newest is None:
         raise Mistake(f"{options.run} holds no checkpoint to push.")
-    config = replace(config, hub=hub)
-    check_folder(config)
-    print(f"asking the hub for {hub.repo_id}, {OPEN_SECONDS:.0f} s at most.", flush=True)
-    answer = ensure_repo(config, chosen)
+    assert config.hub
+    return best if best and config.hub.strategy == "best" else newest
+
+
+def open_repository(config: "RunConfig", given: Collection[str]) -> None:
+    """Create and check the repository; Mistake if refused or offline, Failure if the hub cannot be reached."""
+    from trainer.hub.client import OPEN_SECONDS
+    from trainer.lifecycle.publishing import ensure_repo
+    from trainer.mistakes import Failure, Mistake
+
+    assert config.hub
+    print(f"asking the hub for {config.hub.repo_id}, {OPEN_SECONDS:.0f} s at most.", flush=True)
+    answer = ensure_repo(config, given)
     if answer.offline:
-        raise Mistake(f"{hub.repo_id} cannot be reached: {answer.error}; unset it.")
+        raise Mistake(f"{config.hub.repo_id} cannot be reached: {answer.error}; unset it.")
     if answer.error:
-        raise Failure(f"{hub.repo_id} cannot be reached: {answer.error}; try the same command later.")
-    pusher = make_pusher(config)
-    assert pusher
-    pusher.request(best if best and hub.strategy == "best" else newest)
-    return pusher.close(60 * hub.wait_minutes)
+        raise Failure(f"{config.hub.repo_id} cannot be reached: {answer.error}; try the same command later.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,6 +1,6 @@
-"""`python -m trainer.runs OUTPUT_DIR`: a table of all runs below a folder, from what they leave on the disk.
+"""`python -m trainer.runs OUTPUT_DIR`: a table of all runs below a folder, from their files.
 
-Nothing is loaded that a login node would feel: no torch, and of each run a few small files and its reports.
+Light enough for a login node: no torch, and of each run a few small files and its reports.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CLEAR = "\x1b[H\x1b[2J"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What there is to say of a run; None where nothing is known (yet)."""
+    """Summary of a run; None for what is unknown."""
 
     name: str
     state: str
@@ -45,7 +45,7 @@ class Summary:
     checkpoint: int | None = None
     """The newest one's step."""
     requeues: int = 0
-    """How often Slurm started the run's jobs again, whoever asked for it."""
+    """Number of restarts of the run's jobs by Slurm."""
     age: float | None = None
     """Seconds since the last report."""
 
@@ -78,7 +78,7 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def summarize(path: Path, root: Path) -> Summary:
-    """What the folder of one run tells; whatever is missing or half written is left out."""
+    """Summarize a run's folder; missing or half-written files are left out, an unreadable one is the state."""
     name = str(path.relative_to(root)) if path != root else path.name
     try:
         return summary_of(RunFolder(path), name)
@@ -87,7 +87,7 @@ def summarize(path: Path, root: Path) -> Summary:
 
 
 def summary_of(folder: RunFolder, name: str) -> Summary:
-    """The same, where every file that is there can be read."""
+    """Summarize a run; OSError if a file cannot be read."""
     config = configuration(folder)
     validation = config.get("validation")
     last = next(read_reports(folder.metrics, newest_first=True), {})
@@ -114,7 +114,7 @@ def configuration(folder: RunFolder) -> dict[str, Any]:
 
 
 def state_of(folder: RunFolder) -> str:
-    """How the run stands: see Summary."""
+    """The state of a run: see Summary."""
     if folder.locked():
         return "running"
     if folder.steps_done() is not None:
@@ -147,7 +147,7 @@ def newest_checkpoint(folder: RunFolder) -> int | None:
 
 
 def requeues(folder: RunFolder) -> int:
-    """How often Slurm started jobs of this run again, whoever asked for it."""
+    """Number of restarts of this run's jobs by Slurm, summed over jobs."""
     of_job = {str(start["job"]): start.get("requeues") for start in folder.started() if "job" in start}
     return sum(count for count in of_job.values() if isinstance(count, int))  # a job's last start counts all before it
 

@@ -51,7 +51,7 @@ class Saver:
         self.all_written: float | None = None  # when rank 0 knew that there are no more to come
 
     def due(self, wanted: bool) -> bool:
-        """Whether to save now: what is wanted while steps are being skipped is put off until one is taken.
+        """True if a save is due now; one that is wanted while steps are skipped is postponed until one is taken.
 
         A run that diverges skips until it is given up, and its newest checkpoint is then from before.
         """
@@ -89,7 +89,7 @@ class Saver:
             self._conclude(ending)
 
     def compare_weights(self) -> None:
-        """Whether all ranks hold the same weights, as they must: each writes its share of them.
+        """Check that all ranks hold the same weights, for each writes its share of them.
 
         Raises Failure, on every rank, where one does not. Buffers are left out: BatchNorms keep each rank's own.
         """
@@ -147,7 +147,7 @@ class Saver:
         self._agree(ending=False)
 
     def skipping(self) -> bool:
-        """Whether the last step was skipped, for its gradient was not finite. The host waits here."""
+        """True if the last step was skipped, as its gradient was not finite. The host waits here."""
         return bool(self.accelerator.reduce(self.state.skipped_in_a_row(), "sum").item())
 
     def _share_lengths(self) -> None:
@@ -167,7 +167,7 @@ class Saver:
         self._complete(self._given_up)
 
     def _complete(self, given_up: Callable[[float], str] | None = None) -> None:
-        """What rank 0 does once all have written: the checkpoint's name, the export, the hub, the pruning."""
+        """Work of rank 0 once all have written: completing the checkpoint, export, hub, pruning."""
         if not self.accelerator.is_main_process:
             return
         self.checkpoints.complete(self.step, self.accelerator.num_processes, given_up)
@@ -185,7 +185,7 @@ class Saver:
             export(checkpoint, self.state.generator.net, self.folder.export)
 
     def _given_up(self, seconds: float) -> str:
-        """Why rank 0's thread waits no longer for another rank's part, after so many seconds; or nothing."""
+        """Reason for rank 0's thread to give up another rank's part after `seconds`; empty to wait on."""
         if self.hopeless:
             return self.hopeless
         if not main_thread().is_alive():
@@ -202,7 +202,7 @@ class Saver:
             self.errors.append((self._this, f"{why}, distributed.timeout_minutes"))
 
     def _own_parts(self) -> dict[str, Any]:
-        """What this rank writes: its shard of the pool, and its share of what all ranks hold alike."""
+        """This rank's shard of the pool, and its share of the replicated state."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         if self.accelerator.device.type == "cuda":
             torch.cuda.synchronize()  # the pool is changed on a stream of its own

@@ -1,4 +1,4 @@
-"""The folder of one run: where everything lies, and nothing about what is in it.
+"""The folder of one run: its paths, lock, and marks of starts and ends.
 
 outputs/<name>/
     config.yaml       what runs, every key resolved
@@ -73,7 +73,7 @@ class RunFolder:
         _LOCKS[self.path] = descriptor
 
     def locked(self) -> bool:
-        """Whether another process trains here, on any node if the file system's locks reach so far. Takes no lock."""
+        """True if another process trains here, on any node whose locks the file system shares. Takes no lock."""
         try:
             with (self.path / self.LOCK).open() as handle:
                 query = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
@@ -83,11 +83,11 @@ class RunFolder:
             return False
 
     def finish(self, step: int) -> None:
-        """Say that the run has taken its last step."""
+        """Mark the run as done at its last step."""
         write_atomically(self.done, f"{step}\n")
 
     def begin(self, step: int, processes: int, hub_names: Collection[str] = ()) -> None:
-        """Take away the marks of an earlier end, and note the start, with the names that were found on the hub."""
+        """Remove the marks of an earlier end, and record the start, with the names that were found on the hub."""
         for mark in (self.done, self.stopped):
             mark.unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -102,11 +102,11 @@ class RunFolder:
         return {str(name) for names in named if isinstance(names, list) for name in names}
 
     def started(self) -> list[dict[str, Any]]:
-        """The starts, but for lines that a death cut short."""
+        """The recorded starts, without lines that a death cut short."""
         return [start for start in lines.objects(self.starts) if isinstance(start.get("step"), int)]
 
     def interrupt(self, step: int, reason: str) -> None:
-        """Say that the run stopped on request, saved, and can be resumed; a file that asked for it has been obeyed."""
+        """Mark the run as stopped on request and saved; the file STOP, if it asked for that, is removed."""
         write_atomically(self.stopped, f"step {step}: {reason}\n")
         if reason == BY_FILE:
             self.stop.unlink(missing_ok=True)
@@ -117,7 +117,7 @@ class RunFolder:
         return int(text) if text.isdecimal() else None  # a death while it was written may leave it empty
 
     def evidence(self) -> str | None:
-        """What shows that the run once completed a checkpoint, whether that is still there or not; or nothing."""
+        """Evidence that the run once completed a checkpoint, which may be gone since; None without any."""
         if self.steps_done():
             return f"{self.done.name} says step {self.steps_done()}"
         stopped = re.match(r"step (\d+)", text_of(self.stopped))
@@ -132,7 +132,7 @@ class RunFolder:
 
 
 def text_of(file: Path) -> str:
-    """What a file holds, nothing if it is not there (yet)."""
+    """The text of a file; empty if there is none."""
     return file.read_text(errors="replace") if file.is_file() else ""
 
 

@@ -33,7 +33,7 @@ from trainer.files.atomic import atomically, remove, settle, sweep, write_atomic
 
 POOL = re.compile(r"pool-(\d{8,})-(\d{8,})$")
 NEEDED = frozenset({"generator.safetensors", EMA_WEIGHTS, "progress.pt"})
-"""What every checkpoint has: a manifest that does not name them is no manifest."""
+"""Files of every checkpoint: a manifest that does not name them is invalid."""
 VISIBLE = 90.0
 """Seconds within which every node sees a file that another has written: a network disk may show it late."""
 
@@ -42,12 +42,12 @@ Parts = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointsConfig:
-    """How often a run saves itself, and what it keeps."""
+    """Checkpoints: how often they are saved, and how many are kept."""
 
     checkpointing_steps: int = 5000
     """Optimizer steps between checkpoints; the last step is always saved."""
     checkpoints_total_limit: int | None = 3
-    """How many of the newest to keep, the best apart; null keeps all."""
+    """Number of newest checkpoints to keep, besides the best; null keeps all."""
     keep_best: bool = True
     """Also save when validation is at its best, and keep that one."""
     background: bool = False
@@ -76,15 +76,15 @@ class Checkpoints:
         self.folder = folder
 
     def steps(self) -> list[int]:
-        """The steps of the folders that bear a checkpoint's name, rising by number."""
+        """The steps of the folders with a checkpoint's name, ascending."""
         return saved_steps(self.folder)
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies."""
+        """The folder of the checkpoint of `step`."""
         return self.folder / step_name(step)
 
     def partial(self, step: int) -> Path:
-        """Where the checkpoint of `step` is written before it is complete."""
+        """The folder in which the checkpoint of `step` is written before it is complete."""
         return self.folder / f"{step_name(step)}{PARTIAL}"
 
     def newest(self, content: bool = True) -> tuple[int | None, list[str]]:
@@ -197,7 +197,7 @@ class Checkpoints:
         if limit is None:
             return
         for step in set(self.steps()[:-limit]) - set(spare):
-            self.path(step).rename(self.partial(step))  # half deleted, it must not bear a checkpoint's name
+            self.path(step).rename(self.partial(step))  # half deleted, it must not have a checkpoint's name
             remove(self.partial(step))
 
     def _files(self, step: int) -> list[Path]:
@@ -250,7 +250,7 @@ def on_host(part: Any) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line: torch adds a backtrace, and a bare message of others says too little."""
+    """An error in one line: torch's messages have a backtrace, and other libraries' need the class's name."""
     said = (str(error).strip().splitlines() or [""])[0]
     return said if isinstance(error, OSError) else f"{type(error).__name__}: {said}"
 
@@ -270,7 +270,7 @@ def _write_part(folder: Path, name: str, part: Mapping[str, Any]) -> Path:
 
 
 def _read_report(report: Path, given_up: Callable[[float], str]) -> dict[str, Any]:
-    """What a rank said of its part of a save, once it did; OSError where it is not waited for any longer."""
+    """A rank's report on its part of a save, once it is there; OSError when the wait is given up."""
     begin = time.monotonic()
     while not report.exists():
         if why := given_up(time.monotonic() - begin):

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ASIDE = ".aside-"
-"""What the names of files and folders begin with that are being written, or were when their process died."""
+"""Prefix of files and folders that are being written, or were when their process died."""
 
 
 def aside_of(path: Path) -> Path:
-    """A name beside `path` that nothing has, short enough for every disk however long that of `path` is."""
+    """An unused name beside `path`, short enough for every file system."""
     return path.with_name(f"{ASIDE}{secrets.token_hex(8)}")
 
 
@@ -96,7 +96,7 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that died left aside in a folder. For who alone may write there."""
+    """Remove leftovers of dead processes in a folder, which no other process may write to."""
     for left in folder.glob(f"{ASIDE}*"):
         remove(left)
 

@@ -14,11 +14,11 @@ PathText = Annotated[str, PATH]
 
 HUB_ID = re.compile(r"(?:[\w.-]+/)?\w[\w.-]*")
 NO_NAMESPACES = frozenset({"datasets", "models", "spaces", "outputs", ".", ".."})
-"""What nobody on the hub is called, for its own addresses begin so; and the folder of our runs."""
+"""Names that are no namespace on the hub, as its addresses begin with them; and the folder of our runs."""
 
 
 def is_absent(text: str) -> bool:
-    """Whether `text` names nothing here and can be no name on the hub either: it is a path, to something missing.
+    """True if `text` is a path to something missing: nothing here has the name, and it is no valid hub id.
 
     A name on the hub has a namespace and one slash at most, and the namespace is no folder here.
     """

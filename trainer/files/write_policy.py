@@ -1,4 +1,4 @@
-"""The files of a run, checkpoints apart: what happens where one cannot be written is one policy for them all."""
+"""Policy for files of a run, besides checkpoints, that cannot be written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from trainer.console import say
 
 
 class Disk:
-    """What `checkpoints.stop_on_error` says, for metrics, sheets, marks and TensorBoard's files.
+    """The policy `checkpoints.stop_on_error` for metrics, sheets, marks and TensorBoard's files.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Disk:
             self.failed(what, error)
 
     def failed(self, what: str, error: Exception) -> None:
-        """Remember, or say, that `what` could not be written."""
+        """Record as `problem`, or print once, that `what` could not be written."""
         sentence = f"{what} could not be written: {error}"
         if self.stop_on_error:
             self.problem = self.problem or sentence
