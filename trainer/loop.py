@@ -66,7 +66,7 @@ def conclude(run: Experiment, due: Due, decision: Decision) -> Decision:
     reports = due.report or bool(decision.stop)
     if reports:
         telemetry.report(state.step, state.rates())
-        run.saver.look()
+        run.saver.poll()
     improved = due.validate and validate(run)
     telemetry.publish(state.step)
     if decision.skipped >= run.config.max_skipped:

@@ -23,10 +23,10 @@ from trainer.files.paths import check_path, path_option
 from trainer.mistakes import Mistake
 from trainer.telemetry.metrics_file import read_reports
 
-MARKS = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
+RUN_FILES = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
 HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")
 SPEED = "speed/images_per_second"
-PERIOD = 10
+REFRESH_SECONDS = 10
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -66,13 +66,13 @@ class Summary:
 def find_runs(root: Path) -> Iterator[Path]:
     """The folders of runs at and below `root`, in the order of their names with numbers as numbers."""
     for folder, below, files in os.walk(root):
-        if not MARKS.isdisjoint(files):
+        if not RUN_FILES.isdisjoint(files):
             yield Path(folder)
             below.clear()
-        below.sort(key=natural)
+        below.sort(key=natural_key)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def natural_key(name: str) -> list[tuple[int, str]]:
     """A key for sorting: run-9 before run-10."""
     return [(int(digits or 0), text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
 
@@ -172,14 +172,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, once or again and again; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m trainer.runs", description="A table of all runs below a folder.")
     parser.add_argument("root", type=path_option, metavar="OUTPUT_DIR", help="outputs, a sweep's, or one run's folder")
-    parser.add_argument("--watch", action="store_true", help=f"show it anew every {PERIOD} seconds")
+    parser.add_argument("--watch", action="store_true", help=f"show it anew every {REFRESH_SECONDS} seconds")
     options = parser.parse_args(arguments)
     try:
         while True:
             give(f"{CLEAR if options.watch and sys.stdout.isatty() else ''}{show(options.root)}\n")
             if not options.watch:
                 return 0
-            time.sleep(PERIOD)
+            time.sleep(REFRESH_SECONDS)
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2

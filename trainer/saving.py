@@ -47,7 +47,7 @@ class Saver:
         self.prune = True
         self.complete: int | None = None  # what rank 0 has completed
         self.errors: list[tuple[str, str]] = []  # of this rank, which the others do not know yet: what, and why
-        self.hopeless = ""  # why rank 0 need not wait for the others' parts
+        self.give_up_reason = ""  # why rank 0 need not wait for the others' parts
         self.all_written: float | None = None  # when rank 0 knew that there are no more to come
 
     def due(self, wanted: bool) -> bool:
@@ -77,7 +77,7 @@ class Saver:
         self._share_lengths()
         parts, rank = self._own_parts(), self.accelerator.process_index
         if self.config.background:
-            self.hopeless, self.all_written = "", None
+            self.give_up_reason, self.all_written = "", None
             arguments = (self._this, self._write_and_complete, rank, on_host(parts))
             # A daemon, for the interpreter's end would wait without limit for a disk that hangs; `wait` has one.
             self.thread = Thread(target=self._try, args=arguments, name="checkpoint", daemon=True)
@@ -106,13 +106,13 @@ class Saver:
         )
         same_everywhere(self.accelerator, dict(zip(networks, sums, strict=True)), wanted, Failure)
 
-    def secure(self) -> None:
+    def save_and_wait(self) -> None:
         """Save this step, and wait for that; Failure, on every rank, where it cannot be."""
         with WATCH.phase("saving", lambda: self._this, grace=SLOW_GRACE):
             self.save(ending=True)
             self.wait(ending=True)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """At a report: end a background save that is written, or that some rank could not write."""
         if self.thread is None:
             return
@@ -131,7 +131,7 @@ class Saver:
             if not self.accelerator.is_main_process:
                 self._join(self.thread)
             if errors := gather_object(list(self.errors)):
-                self.hopeless = f"{errors[0][0]}: {errors[0][1]}"
+                self.give_up_reason = f"{errors[0][0]}: {errors[0][1]}"
             self.all_written = self.all_written or time.monotonic()
             if self.accelerator.is_main_process:
                 self._join(self.thread)
@@ -186,8 +186,8 @@ class Saver:
 
     def _given_up(self, seconds: float) -> str:
         """Reason for rank 0's thread to give up another rank's part after `seconds`; empty to wait on."""
-        if self.hopeless:
-            return self.hopeless
+        if self.give_up_reason:
+            return self.give_up_reason
         if not main_thread().is_alive():
             return "the run has ended"
         if self.all_written is not None and time.monotonic() - self.all_written > VISIBLE:

@@ -1,4 +1,4 @@
-"""Starting the trainer as a person does."""
+"""Starts of the trainer by its launcher."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def launch(processes: int, folder: Path, *overrides: str) -> subprocess.Complete
 
 
 def failed(job: Job, log: Path) -> list[int]:
-    """How forked ranks end, when the others are asked to stop after the first that ended badly, as by the launcher."""
+    """Exit codes of forked ranks; after the first bad one the others are signalled, as by the launcher."""
     deadline = time.monotonic() + 200
     while job.wait(0.02) is None and not any(job.codes.values()):
         assert time.monotonic() < deadline, log.read_text()

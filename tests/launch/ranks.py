@@ -1,4 +1,4 @@
-"""What only the ranks themselves can see.
+"""Answers that only the ranks themselves can give.
 
 Every rank writes ANSWERS/rank-<r>.json: checksums of the weights of all ranks after a few steps, what they saw of a
 game (rank 0 leaves both networks in ANSWERS/game.pt), and with what status a run of the same overrides ends (its data
@@ -76,7 +76,7 @@ def networks(x: Experiment) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def game_of_all_ranks(answers: str) -> dict[str, Any]:
-    """What each rank saw of a game in micro-batches of one, and checksums of both networks per rank."""
+    """Each rank's discriminator decisions in micro-batches of one, and checksums of both networks per rank."""
     x, seen = game(per_device=1)
     if x.accelerator.is_main_process:
         torch.save(networks(x), Path(answers, "game.pt"))
@@ -85,7 +85,7 @@ def game_of_all_ranks(answers: str) -> dict[str, Any]:
 
 
 def tell(arguments: Sequence[str]) -> int:
-    """What each of the ranks does: `arguments` are ANSWERS and the overrides of the run."""
+    """The work of each rank: `arguments` are ANSWERS and the overrides of the run."""
     answers, *overrides = arguments
     found: dict[str, object] = dict(weights_of_all_ranks())
     found["game"] = game_of_all_ranks(answers)

@@ -25,7 +25,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fails(folder: Path, log: Path, *overrides: str) -> str:
-    """What a run says that ends as a failure."""
+    """The stderr of a run that must end as a Failure."""
     job = Job(1, log, [str(TINY), f"output_dir={folder}", *SETTINGS, *overrides])
     assert job.wait(120) == [1], log.read_text()
     return log.read_text()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.launch
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the ranks leave what they have to say."""
+    """The folder in which the ranks leave their answers."""
     return tmp_path_factory.mktemp("answers")
 
 

@@ -34,7 +34,7 @@ def start(processes: int, folder: Path) -> subprocess.Popen[str]:
 
 
 def said(running: subprocess.Popen[str], seconds: float = 60) -> str:
-    """What it printed, once it has ended."""
+    """The output of a run, once it has ended."""
     return running.communicate(timeout=seconds)[0]
 
 

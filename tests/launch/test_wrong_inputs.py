@@ -1,4 +1,4 @@
-"""What a person does wrong gets one sentence on stderr and status 2; what they ask to see, they see."""
+"""Wrong inputs get one sentence on stderr and status 2; `--print` and `--check` print."""
 
 import os
 import subprocess
@@ -98,7 +98,7 @@ BEFORE_THE_FIRST_STEP = {
     "generator={type: module, path: no.Net, scales: [4]}": "generator: path: no cannot be imported: ",
     "losses.perceptual={type: vgg, weights: absent.pth}": "losses.perceptual.weights: absent.pth does not exist.",
 }
-"""What a job that waited for hours in a queue must not die of."""
+"""Settings that must not end a job after hours in a queue."""
 
 
 @pytest.mark.parametrize("what", WRONG)

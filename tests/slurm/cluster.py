@@ -63,7 +63,7 @@ PartitionName=urgent Nodes=n1,n2 MaxTime=UNLIMITED DefaultTime=10 PriorityTier=2
 
 
 class Unavailable(Exception):
-    """Why there can be no Slurm here."""
+    """Reason that Slurm cannot run here."""
 
 
 def free_ports(number: int) -> list[int]:
@@ -139,7 +139,7 @@ def stop(folder: Path, environment: dict[str, str]) -> None:
 
 
 def ask(environment: dict[str, str], *command: str) -> str:
-    """What one of Slurm's commands prints; CalledProcessError where it fails."""
+    """Output of one of Slurm's commands; CalledProcessError if it fails."""
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
     return done.stdout
 

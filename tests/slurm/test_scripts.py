@@ -95,7 +95,7 @@ case "$*" in
 esac""",
     "sleep": "exit 0",
 }
-"""What a batch script finds on a node: Slurm's commands, and the trainer, asked to stop whoever asked."""
+"""A node for a batch script: Slurm's commands, and a trainer that was asked to stop."""
 
 
 @pytest.mark.parametrize("processes", [1, 2])

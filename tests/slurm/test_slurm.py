@@ -33,7 +33,7 @@ LINES = ("optimzer.learning_rate=1", "seed=4", "seed=5 'optimizer.betas=[0.9, 0.
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run trained on, and what came of it."""
+    """Digests and results of a finished run."""
 
     digests: list[tuple[int, int]]
     weights: dict[str, torch.Tensor]
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def outcome(run: Path) -> Outcome:
-    """What lies in a run folder; every step must have been reported once."""
+    """The outcome in a run folder; every step must have been reported once."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert (run / "DONE").read_text() == f"{LAST}\n"
     newest = run / "checkpoints" / f"step-{LAST:08d}"

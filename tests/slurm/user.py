@@ -1,4 +1,4 @@
-"""What a cluster's user does: submit, look, signal, read logs."""
+"""Actions of a cluster's user: submit, look, signal, read logs."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ class User:
         return done.stdout.strip()
 
     def do(self, *command: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Output of one of Slurm's commands."""
         return ask(self.environment, *command)
 
     def stop(self, job: str) -> None:
@@ -43,7 +43,7 @@ class User:
         subprocess.run(["scancel", "--signal=USR1", job], env=self.environment, check=False, timeout=60)
 
     def facts(self, job: str) -> dict[str, str]:
-        """What Slurm knows of a job: JobState, ExitCode, Restarts, NumNodes and more."""
+        """Slurm's facts on a job: JobState, ExitCode, Restarts, NumNodes and more."""
         return dict(re.findall(r"(\w+)=(\S*)", self.do("scontrol", "-o", "show", "job", job)))
 
     def wait(self, job: str, state: str) -> None:
@@ -62,7 +62,7 @@ class User:
 
     @contextmanager
     def at_step(self, job: str, step: int) -> Iterator[None]:
-        """When the job has reported a step, its first node's ranks stand still, and so all do, while the context lasts.
+        """Pause the ranks of the job's first node, and so all, from its first report until the context ends.
 
         A fast machine would be done with the few steps that are left before Slurm acts.
         """
@@ -79,7 +79,7 @@ class User:
                     rank.resume()
 
     def log(self, job: str) -> str:
-        """What the job's first node said, over all its starts; nothing if it never began."""
+        """The log of the job's first node over all its starts; empty if it never began."""
         return "".join(file.read_text() for file in self.logs.glob(f"*-{job}.out"))
 
     def ranks(self, job: str, node: str) -> list[psutil.Process]:
@@ -97,6 +97,6 @@ class User:
 
 
 def steps(run: Path) -> int:
-    """How many steps a run has reported."""
+    """Number of steps that a run has reported."""
     metrics = run / "metrics.jsonl"
     return metrics.read_text().count("\n") if metrics.exists() else 0

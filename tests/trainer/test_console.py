@@ -1,4 +1,4 @@
-"""What a program says is lost where nobody can take it, and never an error."""
+"""Output that nobody can read is lost, and never an error."""
 
 import io
 import os

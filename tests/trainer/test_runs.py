@@ -1,4 +1,4 @@
-"""The table of runs: what their folders tell, however far they have come, and nothing that they do not."""
+"""The table of runs, from folders at any stage of a run."""
 
 import fcntl
 import json

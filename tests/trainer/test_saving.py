@@ -1,4 +1,4 @@
-"""Saves of a run: what they hold, what they spare, and that none fails without being heard of."""
+"""Saves of a run: content, pruning, and reports of failures."""
 
 import os
 import threading
@@ -30,7 +30,7 @@ SAID = "training goes on, the last complete checkpoint is untouched."
 
 @pytest.fixture
 def saver(accelerator: Accelerator, tmp_path: Path) -> Make:
-    """`saver(background=True)`: what saves a small network in this test's folder."""
+    """`saver(background=True)`: a Saver of a small network in this test's folder."""
 
     def make(**settings: Any) -> Saver:
         net = SRVGGNetCompactConfig(num_feat=4, num_conv=1).build(2, bands=3)
@@ -98,7 +98,7 @@ def test_a_background_save_holds_the_weights_and_the_best_of_its_step(saver: Mak
     held.set()
     train(s)
     s.state.best = Best("psnr", 30.0, 1, "y")
-    s.secure()
+    s.save_and_wait()
     held.clear()
     train(s)
     before = {name: value.clone() for name, value in s.state.generator.net.state_dict().items()}
@@ -115,15 +115,15 @@ def test_a_background_save_holds_the_weights_and_the_best_of_its_step(saver: Mak
 
 def test_a_save_under_way_is_looked_for_at_reports_and_not_waited_for(saver: Make, held: threading.Event) -> None:
     s = saver(background=True)
-    s.look()
+    s.poll()
     train(s)
     s.save()
-    s.look()
+    s.poll()
     assert s.saved is None
     held.set()
     assert s.thread
     s.thread.join()
-    s.look()
+    s.poll()
     assert s.saved == 1
     verify(s.checkpoints.path(1))
 
@@ -139,15 +139,15 @@ def test_a_background_save_that_failed_is_said_at_the_next_report(
         s.save()
         assert s.thread
         s.thread.join()
-    s.look()
+    s.poll()
     said = capsys.readouterr().out
     assert said.startswith("the checkpoint of step 1 could not be written: ")
     assert str(error) in said
     assert said.endswith(f"{SAID}\n")
     assert s.saved is None
-    s.look()
+    s.poll()
     assert capsys.readouterr().out == ""
-    s.secure()  # the same step is tried again
+    s.save_and_wait()  # the same step is tried again
     assert s.saved == 1
 
 
@@ -157,7 +157,7 @@ def test_it_ends_the_run_where_that_is_wanted(saver: Make, background: bool, mon
     train(s)
     fail_to_write(monkeypatch, RuntimeError("unexpected pos 64 vs 0"))
     with pytest.raises(Failure, match=r"step 1 could not be written: RuntimeError: unexpected pos 64 vs 0\. The last "):
-        s.secure()
+        s.save_and_wait()
 
 
 def test_a_last_step_that_cannot_be_saved_is_a_failure_in_any_case(
@@ -170,7 +170,7 @@ def test_a_last_step_that_cannot_be_saved_is_a_failure_in_any_case(
     s.save()
     assert capsys.readouterr().out.count("No space left on device") == 1
     with pytest.raises(Failure, match="No space left on device"):
-        s.secure()
+        s.save_and_wait()
 
 
 def test_an_export_that_cannot_be_written_does_not_unmake_the_checkpoint(
@@ -226,7 +226,7 @@ def test_a_stop_while_steps_are_skipped_saves_and_deletes_nothing(saver: Make) -
     train(s)
     s.save()
     train(s, value=float("nan"))
-    s.secure()
+    s.save_and_wait()
     assert s.checkpoints.steps() == [1, 2]
 
 
@@ -262,5 +262,5 @@ def test_rank_0_knows_why_to_wait_no_longer(saver: Make, monkeypatch: pytest.Mon
     assert s._given_up(0.0) == ""
     monkeypatch.setattr(trainer.saving, "VISIBLE", -1.0)
     assert s._given_up(0.0) == "is output_dir on a disk that all nodes share?"
-    s.hopeless = "rank 1: No space left on device"
-    assert s._given_up(0.0) == s.hopeless
+    s.give_up_reason = "rank 1: No space left on device"
+    assert s._given_up(0.0) == s.give_up_reason

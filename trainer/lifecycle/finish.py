@@ -31,7 +31,7 @@ def end(run: Experiment, stop: str) -> None:
 
 def finish(run: Experiment) -> None:
     """Make sure of the last save, mark the run as done, and say where the results are."""
-    run.saver.secure()
+    run.saver.save_and_wait()
     if run.accelerator.is_main_process:
         with run.disk.writing("DONE"):
             run.folder.finish(run.state.step)
@@ -51,7 +51,7 @@ def finish(run: Experiment) -> None:
 
 def interrupt(run: Experiment, reason: str) -> None:
     """Make sure of the save, mark the run as stopped, and say how to go on; Failure where the disk is why it stops."""
-    run.saver.secure()
+    run.saver.save_and_wait()
     if reason == DISK:
         saved = f"The run stops, saved at step {run.state.step}; with room on its disk the same command resumes it."
         raise Failure(f"{close(run)}. {saved}")
@@ -71,7 +71,7 @@ def abandon(run: Experiment) -> NoReturn:
     rank, absent = next((rank, one) for rank, one in enumerate(gather_object([run.control.data_error])) if one)
     if run.state.step == 0:
         raise agreed(absent)
-    run.saver.secure()
+    run.saver.save_and_wait()
     close(run)
     whose = f"rank {rank}: " if isinstance(absent, Mistake) else ""
     raise agreed(Failure(f"{whose}{absent} The run is saved at step {run.state.step}; the same command resumes it."))
@@ -98,7 +98,7 @@ def saved_first(run: Experiment) -> Iterator[None]:
     try:
         yield
     except (Mistake, Failure):
-        run.saver.secure()
+        run.saver.save_and_wait()
         raise
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint is complete or absent, whatever dies when; what is damaged is named and passed over."""
+"""Checkpoints: complete or absent at any death; damaged ones are named and passed over."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def parts(step: int) -> dict[str, Any]:
-    """Something like a run's parts: tensors alone, and a mixture."""
+    """Parts like a run's: tensors alone, and a mixture."""
     weight = torch.arange(12.0).reshape(3, 4) + step
     shared = {"generator": {"body.weight": weight}, "generator_ema": {"body.weight": weight}}
     return {**shared, "progress": {"step": step, "best": None, "moments": [weight, 1.5]}}
@@ -269,7 +269,7 @@ def test_a_rank_that_cannot_write_fails_the_save_for_all(checkpoints: Checkpoint
 
 
 class Full(dict[str, Any]):
-    """What torch's writer raises on a full disk, in the middle of a part."""
+    """The error of torch's writer on a full disk, in the middle of a part."""
 
     def __reduce__(self) -> Any:
         raise RuntimeError("[enforce fail at inline_container.cc:858] . unexpected pos 64 vs 0\nframe #0: c10")
