@@ -17,7 +17,7 @@ from trainer.files.paths import check_path
 from trainer.lifecycle.assemble import assemble, check
 from trainer.lifecycle.check_folder import move_aside
 from trainer.lifecycle.compare_ranks import compare_start
-from trainer.lifecycle.open_images import open_images, prove
+from trainer.lifecycle.open_images import check_small_source, open_images
 from trainer.lifecycle.publishing import ensure_repo_or_fail
 from trainer.mistakes import Mistake
 from trainer.training import prepare, run_to_end
@@ -54,7 +54,7 @@ def execute(options: Namespace) -> None:
 def set_aside(config: RunConfig, accelerator: Accelerator) -> None:
     """Give an earlier run of this name another one, and say which: once the new one is known to be able to begin."""
     plan_batch(config.batch, accelerator.num_processes)
-    on_main(accelerator, lambda: prove(open_images(config)[0]), "opening the pictures")
+    on_main(accelerator, lambda: check_small_source(open_images(config)[0]), "opening the pictures")
     on_main(accelerator, lambda: ensure_repo_or_fail(config, fresh=True), "asking the hub")
     aside = on_main(accelerator, lambda: move_aside(config), "moving the earlier run aside")
     if aside and accelerator.is_main_process:

@@ -35,7 +35,7 @@ def dry_run(run: Experiment) -> None:
 
 
 def first_steps(run: Experiment) -> list[int]:
-    """The first step of the run, of the game, and of both players, as far as the run comes to them."""
+    """The first step of the run, of the discriminator, and of both networks, as far as the run comes to them."""
     game = run.config.adversarial
     if game is None or game.g_pretrain_steps == -1:
         return [0]

@@ -16,7 +16,7 @@ sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).re
 
 
 def is_ours() -> bool:
-    """Whether `import trainer` finds this package: PyPI has another of that name, whose files may lie over ours."""
+    """True if `import trainer` finds this package: PyPI has another of that name, whose files may lie over ours."""
     try:
         import trainer
     except ImportError:  # of a module that the other package's beginning wants
@@ -103,8 +103,8 @@ def count(text: str) -> int:
     return number
 
 
-def says_it(everywhere: bool) -> bool:
-    """Whether this rank prints what ends the run, which other ranks end by `everywhere`, or may."""
+def reports_error(everywhere: bool) -> bool:
+    """True if this rank prints the error that ends the run, which other ranks may end by too (`everywhere`)."""
     if os.environ.get("RANK", "0") == "0":
         return True
     if everywhere:
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(f"stopped before the first step: {stopped} {WATCH.ask_last_words()}", flush=True)
     except (Mistake, Failure) as mistake:
-        if says_it(mistake.everywhere):
+        if reports_error(mistake.everywhere):
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         status = 2 if isinstance(mistake, Mistake) else 1
     leave_group()
@@ -172,16 +172,16 @@ def print_reference(key: str) -> int:
 
     try:
         text = explain(key)
-        if says_it(everywhere=True):
+        if reports_error(everywhere=True):
             give(text)
     except Mistake as mistake:
-        if says_it(everywhere=True):
+        if reports_error(everywhere=True):
             print(f"error: {mistake}", file=sys.stderr, flush=True)
         return 2
     return 0
 
 
-def end(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End the process, once what is registered for that is done, without taking the interpreter apart.
 
     That unwinds daemon threads where they are, and one in C++ then aborts the process: seen after runs that were done.
@@ -193,4 +193,4 @@ def end(status: int) -> NoReturn:
 if __name__ == "__main__":
     REQUEST.listen()  # before the imports, which take seconds
     gc.disable()  # until they are done: to look for garbage among their objects is a sixth of that time
-    end(main())
+    exit_process(main())

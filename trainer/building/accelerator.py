@@ -55,7 +55,7 @@ def _forget_precision(config: RunConfig) -> None:
 
 
 def _where_to_join() -> str:
-    """Where the processes look for each other; for several machines also what to set where they do not find them."""
+    """The address at which processes meet; for several machines also the settings that help if they do not."""
     world, near = os.environ.get("WORLD_SIZE", "1"), os.environ.get("LOCAL_WORLD_SIZE")
     said = f"{world} at {os.environ.get('MASTER_ADDR', 'this machine')}, port {os.environ.get('MASTER_PORT', 'any')}"
     if near == world or "GLOO_SOCKET_IFNAME" in os.environ:

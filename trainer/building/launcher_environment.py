@@ -1,4 +1,4 @@
-"""What `accelerate config` may have left in the environment for other programs, and this one cannot be run with."""
+"""Settings of `accelerate config` in the environment that this program cannot be run with."""
 
 from collections.abc import Mapping
 

@@ -57,12 +57,12 @@ def make_learners(
     net_d: nn.Module | None = None,
 ) -> tuple[Learner, Learner | None, list[str]]:
     """The learners of `make_networks`' networks, which are the same on all ranks, and sentences on both. Collective."""
-    net, critic, loaded = make_networks(config, init, net_g, net_d)
-    networks = {"generator": net} | ({"adversarial.discriminator": critic} if critic is not None else {})
+    net, discriminator, loaded = make_networks(config, init, net_g, net_d)
+    networks = {"generator": net} | ({"adversarial.discriminator": discriminator} if discriminator is not None else {})
     facts: dict[str, object] = {}
     for key, part in networks.items():
         read = bool(init.generator if key == "generator" else init.discriminator)
-        facts |= facts_of(key, part, weights=read and not init.partial)
+        facts |= network_facts(key, part, weights=read and not init.partial)
     same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=START_GRACE)
     loaded += notes_on_statistics(net, accelerator.num_processes)
     loaded += [
@@ -72,9 +72,9 @@ def make_learners(
         if uses_randomness(part)
     ]
     generator, adversarial = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
-    if critic is None or adversarial is None:
+    if discriminator is None or adversarial is None:
         return generator, None, loaded
-    return generator, Learner(accelerator, critic, adversarial.optimizer, adversarial.lr_scheduler), loaded
+    return generator, Learner(accelerator, discriminator, adversarial.optimizer, adversarial.lr_scheduler), loaded
 
 
 def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:
@@ -98,8 +98,8 @@ def _buildable(key: str) -> Iterator[None]:
         raise Mistake(f"{key}: {error}.") from error
 
 
-def facts_of(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
-    """What to compare of a network that every rank has built: shapes, its program, and `weights` that were read.
+def network_facts(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
+    """Facts of a network to compare over ranks: shapes, a checksum of its program, and of `weights` that were read.
 
     Not random ones: processors of different kinds draw them with other roundings, and all ranks get rank 0's.
     """

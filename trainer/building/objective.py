@@ -2,7 +2,7 @@
 
 from accelerate import Accelerator
 
-from trainer.building.learners import facts_of
+from trainer.building.learners import network_facts
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import START_GRACE, once_per_machine
@@ -17,7 +17,7 @@ def make_objective(config: RunConfig, accelerator: Accelerator) -> Objective:
             accelerator, lambda: settings.fetch("losses.perceptual"), "fetching the weights of losses.perceptual"
         )
         perceptual = settings.build("losses.perceptual").to(accelerator.device).eval().requires_grad_(False)
-        facts = facts_of("losses.perceptual", perceptual, weights=True)
+        facts = network_facts("losses.perceptual", perceptual, weights=True)
         same_everywhere(accelerator, facts, "every machine needs the same weights.", grace=START_GRACE)
     if game is None:
         return Objective(config.losses, perceptual)

@@ -23,7 +23,7 @@ def picture_type(config: RunConfig) -> torch.dtype:
 
 
 def make_synthesis(config: RunConfig, accelerator: Accelerator) -> Synthesis:
-    """How pairs are made, on all ranks by the same path: by another one they would differ by rounding.
+    """The synthesis of pairs, on all ranks by the same path: by another one they would differ by rounding.
 
     Raises:
         Failure: if the fused kernels are a fault on one rank.
@@ -32,23 +32,23 @@ def make_synthesis(config: RunConfig, accelerator: Accelerator) -> Synthesis:
         config.degradation, config.seed, config.scale, config.gt_size, config.gt_usm, config.degrade_gt_usm
     )
     if config.images.source or config.validation:
-        agree_on_path(accelerator, lambda: tried_path(config, synthesis, accelerator.device))
+        agree_on_path(accelerator, lambda: tried_degradation_path(config, synthesis, accelerator.device))
     return synthesis
 
 
-def path(config: RunConfig, device: torch.device) -> str:
-    """What degrades the pictures of this run on `device`, and why, in words."""
+def degradation_path(config: RunConfig, device: torch.device) -> str:
+    """The path by which pictures of this run are degraded on `device`, and the reason, in words."""
     return eligible.describe_path(config.degradation, picture_type(config), device, config.images.bands)
 
 
-def tried_path(config: RunConfig, synthesis: Synthesis, device: torch.device) -> str:
-    """`path`, once that has made a pair: crops of this run may need forms of kernels that a trial does without."""
-    if path(config, device) == eligible.WHOLE:
+def tried_degradation_path(config: RunConfig, synthesis: Synthesis, device: torch.device) -> str:
+    """`degradation_path` after a trial pair: crops of this run may need kernels that were not launched yet."""
+    if degradation_path(config, device) == eligible.WHOLE:
         side, position = config.images.crop_size, torch.zeros(1, dtype=torch.int64)
         crop = torch.zeros(1, config.images.bands, side, side, dtype=torch.uint8, device=device)
         if reason := dispatch.failure_of(device, lambda: synthesis.synthesize_fused(crop, position)):
             switch.turn_off(reason)
-    return path(config, device)
+    return degradation_path(config, device)
 
 
 def agree_on_path(accelerator: Accelerator, ask: Callable[[], str]) -> None:

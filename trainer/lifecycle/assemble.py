@@ -20,7 +20,14 @@ from trainer.images.unreadable import UnreadableImages
 from trainer.images.validation import ValidationImages
 from trainer.lifecycle.check_folder import check_folder, initial_weights
 from trainer.lifecycle.open_everywhere import Proven, open_everywhere, open_when_there
-from trainer.lifecycle.open_images import check_machine, notes_on_images, open_images, prove, samples_of, stream_of
+from trainer.lifecycle.open_images import (
+    check_machine,
+    check_small_source,
+    notes_on_images,
+    open_images,
+    samples_of,
+    stream_of,
+)
 from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher
 from trainer.mistakes import gather
 from trainer.models import RealESRGANModel, RealESRNetModel
@@ -51,7 +58,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         if not fresh:
             return open_when_there(config)
         opened = open_images(config)
-        return opened, prove(opened[0])
+        return opened, check_small_source(opened[0])
 
     changes, notes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
         check_places,
@@ -78,7 +85,7 @@ def notes_on_start(
     processes: int,
     on_gpu: bool,
 ) -> list[str]:
-    """What a person should know of the pictures and the precision, a sentence each."""
+    """Notes on the pictures and the precision, a sentence each."""
     notes = notes_on_images(source, config, processes)
     notes += [f"validation.source: {note}" for note in (pictures.notes if pictures else ())]
     notes += [f"cannot be read, another picture takes its place: {reason}" for reason in bad.values()]
@@ -90,7 +97,7 @@ def notes_on_start(
 
 
 def check_trackers(config: RunConfig) -> None:
-    """Whether the trackers can be had: Mistake where one is not installed, or is away when a run begins."""
+    """Check the trackers: Mistake if one is not installed, or is away when a run begins."""
     resumes = bool(Checkpoints(folder_of(config).checkpoints).steps())
     meet_trackers(config.telemetry.trackers, config.telemetry.tracker_options, resumes)
 

@@ -1,4 +1,4 @@
-"""Whether a run may begin, or go on, in its folder; and taking the folder over."""
+"""Checks of a run's folder before the run begins or goes on in it, and taking it over."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ what `sweep` removes."""
 
 
 def check_folder(config: RunConfig, fresh: bool = False) -> list[str]:
-    """Whether the run may begin or go on in its folder: what a resumed run changes, a sentence each. Leaves no trace.
+    """Check that the run may begin or go on in its folder; a sentence for each change of a resumed run. Writes nothing.
 
     Raises Mistake where the folder cannot be written, is something else, or holds a run of another configuration.
     """
@@ -40,12 +40,12 @@ def check_folder(config: RunConfig, fresh: bool = False) -> list[str]:
     changes = _check_configuration(config, folder)
     done = folder.steps_done()
     if done is None or done < config.max_train_steps:  # else nothing will be written there
-        standing(folder, content=False)
+        find_resume_step(folder, content=False)
     return changes
 
 
 def was_trained_on(config: RunConfig) -> bool:
-    """Whether the run's folder has a checkpoint, and its config.yaml names the same pictures, in the same places."""
+    """True if the run's folder has a checkpoint, and its config.yaml names the same pictures, in the same places."""
     folder = folder_of(config)
     if not Checkpoints(folder.checkpoints).steps():
         return False
@@ -56,8 +56,8 @@ def was_trained_on(config: RunConfig) -> bool:
     return (before.images, before.validation) == (config.images, config.validation)
 
 
-def standing(folder: RunFolder, content: bool = True) -> tuple[int | None, list[str]]:
-    """Where the run goes on: `Checkpoints.newest`, with `content` as there.
+def find_resume_step(folder: RunFolder, content: bool = True) -> tuple[int | None, list[str]]:
+    """The step at which the run goes on: `Checkpoints.newest`, with `content` as there.
 
     Raises Mistake where a checkpoint was complete once and none is intact now: to begin anew would destroy the record
     of what may be weeks, because a disk was not mounted or old files were purged.
@@ -74,9 +74,9 @@ def standing(folder: RunFolder, content: bool = True) -> tuple[int | None, list[
 
 
 def take_over(config: RunConfig) -> tuple[int | None, list[str]]:
-    """Make the folder, or take it over, and find where the run goes on: see `standing`. For one rank."""
+    """Make the folder, or take it over, and find where the run goes on: see `find_resume_step`. For one rank."""
     folder = _locked(config)
-    found = standing(folder)
+    found = find_resume_step(folder)
     open_folder(config)
     return found
 
@@ -104,7 +104,7 @@ def open_folder(config: RunConfig) -> RunFolder:
     return folder
 
 
-def leave_token(config: RunConfig) -> str:
+def write_token(config: RunConfig) -> str:
     """Write an empty file to the run's folder, by whose name, which is returned, others know that folder again."""
     file = aside_of(folder_of(config).path / "token")  # a death leaves one that `sweep` removes
     with _writing(file.parent):
@@ -140,7 +140,7 @@ def move_aside(config: RunConfig) -> Path | None:
 
 
 def _check_configuration(config: RunConfig, folder: RunFolder) -> list[str]:
-    """Whether the folder's run is of this configuration: what a resumed run changes, a sentence each; else Mistake."""
+    """Compare the configuration with the folder's: a sentence for each change; Mistake for one that may not be."""
     accepted = config.checkpoints.accept_changes
     try:
         tree = read_tree(folder.config)
@@ -170,7 +170,7 @@ def _check_configuration(config: RunConfig, folder: RunFolder) -> list[str]:
 
 
 def _says(tree: Any, key: str) -> bool:
-    """Whether a tree has a dotted key: each run's config.yaml has all, unless it was cut short."""
+    """True if a tree has a dotted key: each run's config.yaml has all, unless it was cut short."""
     for name in key.split("."):
         if not isinstance(tree, dict) or name not in tree:
             return False

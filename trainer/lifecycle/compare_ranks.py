@@ -1,4 +1,4 @@
-"""What the ranks compare when they have joined: settings, program, packages, and whether they share the run folder."""
+"""Comparison of the ranks once they have joined: settings, program, packages, and the run folder that they share."""
 
 import platform
 import socket
@@ -17,7 +17,7 @@ from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import START_GRACE, on_main, wait_for_ranks
 from trainer.distributed.waiting import WATCH
-from trainer.lifecycle.check_folder import leave_token
+from trainer.lifecycle.check_folder import write_token
 from trainer.mistakes import Mistake, agreed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,10 +55,10 @@ def code() -> dict[str, str]:
 
 
 def check_shared(accelerator: Accelerator, config: RunConfig) -> None:
-    """Whether every rank sees what rank 0 writes to the run folder, which exists; Mistake, on every rank, where not."""
+    """Check that every rank sees what rank 0 writes to the run folder, which exists; else Mistake, on every rank."""
     if accelerator.num_processes == 1:
         return
-    token = on_main(accelerator, lambda: leave_token(config), "writing to the run folder")
+    token = on_main(accelerator, lambda: write_token(config), "writing to the run folder")
     file = folder_of(config).path / token
     deadline = time.monotonic() + VISIBLE
 

@@ -1,4 +1,4 @@
-"""How a run ends: at its last step, on request, or because it cannot go on."""
+"""The end of a run: at its last step, on request, or because it cannot go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +88,7 @@ def close(run: Experiment) -> str:
 
 
 def disk_problem(run: Experiment) -> str:
-    """Why a file of the run could not be written, if that is to end the run: the same on all ranks, collective."""
+    """The reason why a file of the run could not be written, if that ends it. Collective, the same on all ranks."""
     return next(filter(None, gather_object([run.disk.problem])), "")
 
 
@@ -103,7 +103,7 @@ def saved_first(run: Experiment) -> Iterator[None]:
 
 
 def batch_provenance(run: Experiment, positions: Tensor) -> dict[str, Any]:
-    """How the pairs at `positions`, int64 [b], came about, for a dump.
+    """Provenance of the pairs at `positions`, int64 [b], for a dump.
 
     `given` is bool [b]: which are given pairs. `recipe`, absent where all are, holds what was drawn for the degradation
     of the others, in their order.

@@ -17,7 +17,7 @@ from trainer.images.sources import ImageSource
 from trainer.images.streaming.dataset import Shards
 from trainer.images.validation import ValidationImages
 from trainer.lifecycle.check_folder import was_trained_on
-from trainer.lifecycle.open_images import open_images, prove
+from trainer.lifecycle.open_images import check_small_source, open_images
 from trainer.mistakes import Mistake
 
 Opened = tuple[ImageSource | Shards, ValidationImages | None]
@@ -33,7 +33,7 @@ def open_when_there(config: RunConfig, given: ImageSource | None = None) -> Prov
     A disk may be mounted late. Where a run begins, or its folders were named anew, an absent one is a mistake.
 
     Raises:
-        Mistake: see `open_images` and `prove`.
+        Mistake: see `open_images` and `check_small_source`.
         Stopped, GivenUp: see `Watch.until`.
     """
     told: list[str] = []
@@ -41,7 +41,7 @@ def open_when_there(config: RunConfig, given: ImageSource | None = None) -> Prov
     def attempt() -> Proven | None:
         try:
             opened = open_images(config, given)
-            return opened, prove(opened[0])
+            return opened, check_small_source(opened[0])
         except Mistake as mistake:
             if not was_trained_on(config):
                 raise
@@ -58,7 +58,7 @@ def open_when_there(config: RunConfig, given: ImageSource | None = None) -> Prov
 
 
 def folder_away(config: RunConfig) -> str:
-    """Why a local folder of the pictures counts as away (absent, empty, not readable); nothing where all are there."""
+    """The reason why a local folder of the pictures counts as away (absent, empty, not readable); empty if none is."""
     validation = config.validation.source if config.validation else None
     for source in (config.images.source, config.images.pairs, validation):
         for path in (getattr(source, key, None) for key in ("path", "gt", "lq")):
@@ -101,7 +101,7 @@ def open_everywhere(accelerator: Accelerator, config: RunConfig, given: ImageSou
 
 
 def _is_local(config: RunConfig) -> bool:
-    """Whether some of it can only be opened where it is read."""
+    """True if some source can only be opened in the process that reads it."""
     validation = config.validation.source if config.validation else None
     sources = (config.images.source, config.images.pairs, validation)
     return any(isinstance(source, HubDataset | DatasetPairs | ProgramImages) for source in sources)

@@ -40,7 +40,7 @@ def open_pictures(config: RunConfig) -> ValidationImages | None:
     """Find the pictures to validate on; None where the run has no validation."""
     if (settings := config.validation) is None:
         return None
-    with under("validation.source"):
+    with under_key("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
         least = WINDOW + 2 * settings.border(config.scale)
         budget = config.images.budget
@@ -52,7 +52,7 @@ def open_training(config: RunConfig, given: ImageSource | None = None) -> ImageS
     images = config.images
     clean: ImageSource | None = None
     if images.source:
-        with under("images.source"):
+        with under_key("images.source"):
             opened = given or images.source.open(images.budget)
             if isinstance(opened, Shards):  # which were opened by decoding one
                 return opened
@@ -60,14 +60,14 @@ def open_training(config: RunConfig, given: ImageSource | None = None) -> ImageS
     if images.pairs is None:
         assert clean is not None, "a configuration has clean pictures or pairs"
         return clean
-    with under("images.pairs"):
+    with under_key("images.pairs"):
         pairs = images.pairs.open(images.budget)
         first_readable(Mixture(None, pairs, config.scale, config.gt_size))
     return Mixture(clean, pairs, config.scale, config.gt_size, images.pair_prob)
 
 
 @contextmanager
-def under(key: str) -> Iterator[None]:
+def under_key(key: str) -> Iterator[None]:
     """Complete the key that a source's Mistake begins with."""
     try:
         yield
@@ -75,7 +75,7 @@ def under(key: str) -> Iterator[None]:
         raise Mistake(f"{key}.{mistake}") from None
 
 
-def prove(source: ImageSource | Shards) -> dict[int, str]:
+def check_small_source(source: ImageSource | Shards) -> dict[int, str]:
     """Read all pictures of a small source: the numbers of those that cannot be, with name and reason.
 
     Of a few pictures one is more than 1 %, and who has a few wants to know of each, before the training.
@@ -139,12 +139,12 @@ def order_of(source: Shards, config: RunConfig) -> ShardSchedule:
 
 
 def notes_on_images(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
-    """What a person should know of the pictures, a sentence each; nothing where all is well."""
-    return [*source.notes, *doubts_about_levels(source, config), *costs_of_reading(source, config, ranks)]
+    """Notes on the pictures, a sentence each; empty if all is well."""
+    return [*source.notes, *notes_on_levels(source, config), *notes_on_sharing(source, config, ranks)]
 
 
-def doubts_about_levels(source: ImageSource | Shards, config: RunConfig) -> list[str]:
-    """Whether the first picture says that `black` and `white` were declared for other numbers."""
+def notes_on_levels(source: ImageSource | Shards, config: RunConfig) -> list[str]:
+    """A note if the first picture suggests that `black` and `white` were declared for other numbers."""
     radiometry = config.images.radiometry
     if radiometry is None or isinstance(source, Shards):
         return []
@@ -160,8 +160,8 @@ def doubts_about_levels(source: ImageSource | Shards, config: RunConfig) -> list
     return []
 
 
-def costs_of_reading(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
-    """What a person should know of how ranks share a streamed dataset; nothing where all is well."""
+def notes_on_sharing(source: ImageSource | Shards, config: RunConfig, ranks: int) -> list[str]:
+    """A note if ranks share shards of a streamed dataset, which are then read more than once."""
     if not isinstance(source, Shards):
         return []
     order = order_of(source, config)

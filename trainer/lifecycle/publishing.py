@@ -56,7 +56,7 @@ def head_of_card(config: RunConfig) -> str:
 
 
 def make_pusher(config: RunConfig) -> Pusher | None:
-    """What pushes the run, for rank 0; None where it stays here."""
+    """The pusher of the run, for rank 0; None if the run is not published."""
     if config.hub is None:
         return None
     folder = folder_of(config)

@@ -1,4 +1,4 @@
-"""How a run begins: where it stood, or at step 0."""
+"""The start of a run: at its newest checkpoint, or at step 0."""
 
 from dataclasses import replace
 from typing import Any
@@ -93,8 +93,10 @@ def resume(run: Experiment, step: int) -> None:
 
 
 def check_stream(run: Experiment, saved: dict[str, Any]) -> None:
-    """Whether the pictures are those that the run was trained on, wherever they lie now; Mistake, or a sentence, where
-    they are not."""
+    """Compare the pictures with those that the run was trained on, wherever they lie now.
+
+    Raises Mistake if they differ, or says so where `checkpoints.accept_changes` is true.
+    """
     now, where = run.state.stream, f"images.source: {run.source.where}"
     if saved["pictures"] == now.pictures and "content" not in saved and saved["names"] == names_of_old(run.source):
         run.telemetry.say(

@@ -26,7 +26,7 @@ class OptimizerConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     """Decay of the averages of the gradient and of its square, per step."""
     eps: float = 1e-8
-    """What is added to the denominator, against division by zero."""
+    """Added to the denominator, against division by zero."""
     weight_decay: float = 0.0
     """Applied to the kernels of convolutions and dense layers alone, never to biases, norms or PReLU slopes."""
     max_grad_norm: float | None = None

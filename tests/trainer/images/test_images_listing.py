@@ -15,7 +15,7 @@ from trainer.images.pairs import PairFolders
 from trainer.images.sources import Folder, why_unreadable
 from trainer.images.validation import open_validation
 from trainer.lifecycle.assemble import assemble, check
-from trainer.lifecycle.open_images import notes_on_images, open_training, prove, stream_of
+from trainer.lifecycle.open_images import check_small_source, notes_on_images, open_training, stream_of
 from trainer.mistakes import Mistake
 from trainer.validation.sample_sheet import Column, strip
 
@@ -100,19 +100,19 @@ class TestSmallSets:
     def test_one_or_two_bad_pictures_are_named_and_borne(self, tmp_path: Path) -> None:
         source = self.folder(tmp_path, 5, 2).open()
         reason = "not a picture in a format that is read"
-        assert prove(source) == {n: f"{tmp_path / f'00{n}.png'}: {reason}" for n in (0, 1)}
+        assert check_small_source(source) == {n: f"{tmp_path / f'00{n}.png'}: {reason}" for n in (0, 1)}
 
     def test_more_stop_the_run_before_it_begins_and_all_are_named(self, tmp_path: Path) -> None:
         source = self.folder(tmp_path, 6, 3).open()
         with pytest.raises(Mistake) as caught:
-            prove(source)
+            check_small_source(source)
         reason = "not a picture in a format that is read"
         told = "; ".join(f"{tmp_path / f'00{n}.png'}: {reason}" for n in range(3))
         assert str(caught.value) == f"images: 3 of 6 pictures (50.0 %) cannot be read, more than 1 %: {told}."
 
     def test_a_large_set_is_not_read_whole(self, tmp_path: Path) -> None:
-        assert prove(self.folder(tmp_path / "large", 101, 3).open()) == {}
-        assert len(prove(self.folder(tmp_path / "small", 100, 1).open())) == 1
+        assert check_small_source(self.folder(tmp_path / "large", 101, 3).open()) == {}
+        assert len(check_small_source(self.folder(tmp_path / "small", 100, 1).open())) == 1
 
 
 def test_a_run_is_told_of_bad_pictures_and_cut_ones_before_it_begins(

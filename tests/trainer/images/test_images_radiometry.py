@@ -15,7 +15,7 @@ from trainer.images.hub_dataset import HubDataset
 from trainer.images.opened import Unreadable
 from trainer.images.radiometry import Radiometry
 from trainer.images.sources import Folder
-from trainer.lifecycle.open_images import doubts_about_levels, open_training
+from trainer.lifecycle.open_images import notes_on_levels, open_training
 
 rasterio = pytest.importorskip("rasterio", reason="rasters are read by rasterio: pip install 'wildsr[geo]'")
 
@@ -143,5 +143,5 @@ def test_a_declaration_for_other_numbers_is_doubted(tmp_path: Path, tiny: Any, w
     write(tmp_path / "tile.tif", (numbers() % 4001 + 1000).astype("uint16"))
     source = f"{{type: folder, path: '{tmp_path}', radiometry: {{bands: [1, 2, 3], white: {white}}}}}"
     config = tiny(f"images.source={source}", "validation=null")
-    doubts = doubts_about_levels(open_training(config), config)
+    doubts = notes_on_levels(open_training(config), config)
     assert [doubt[: len(said)] for doubt in doubts] == ([said] if said else [])

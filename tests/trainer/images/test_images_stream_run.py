@@ -17,7 +17,7 @@ from PIL import Image
 from tests.driving import Driver
 from trainer.config.schema import RunConfig
 from trainer.lifecycle.assemble import assemble
-from trainer.lifecycle.open_images import costs_of_reading, open_images, stream_of
+from trainer.lifecycle.open_images import notes_on_sharing, open_images, stream_of
 from trainer.lifecycle.start import check_stream, fill_pool
 from trainer.mistakes import Mistake
 
@@ -63,8 +63,8 @@ def test_changing_numbers_of_ranks_train_on_the_same_pairs(archives: Path) -> No
 def test_what_ranks_that_share_streams_are_told(archives: Path, tiny: Tiny) -> None:
     config = tiny(streamed(archives), "batch.global_size=12")
     source, _ = open_images(config)
-    assert costs_of_reading(source, config, ranks=2) == []
-    assert costs_of_reading(source, config, ranks=3) == [
+    assert notes_on_sharing(source, config, ranks=2) == []
+    assert notes_on_sharing(source, config, ranks=3) == [
         "images.source: 4 logical streams do not divide by 3 processes, so some shards are read by more than one; "
         "every picture is still trained on once. 9 shards, global_size 12 and logical_streams 4 make this number."
     ]

@@ -18,11 +18,11 @@ from trainer.config.loader import dump_config, load_config
 from trainer.config.schema import RunConfig
 from trainer.lifecycle.check_folder import (
     check_folder,
+    find_resume_step,
     folder_of,
     initial_weights,
     move_aside,
     open_folder,
-    standing,
     stop_before_start,
     take_over,
 )
@@ -255,7 +255,7 @@ def test_one_intact_checkpoint_is_enough(tiny: Tiny) -> None:
     (save(folder, 3) / "progress.pt").unlink()
     folder.finish(3)
     assert check_folder(tiny()) == []
-    step, (complaint,) = standing(folder)
+    step, (complaint,) = find_resume_step(folder)
     assert step == 2
     assert complaint.endswith("step-00000003 is damaged and passed over: progress.pt is missing.")
 
