@@ -17,7 +17,7 @@ from trainer.images.crops import ImageBatch, TrainingImages
 from trainer.images.machine import cores_of_a_process
 from trainer.images.mixture import TrainingMixture
 from trainer.images.streaming.reader import TrainingStream
-from trainer.images.worker import end_with, fork_server
+from trainer.images.worker import end_with, fork_server, without_program
 
 TrainingDataset = TrainingImages | TrainingMixture | TrainingStream
 Answer = ImageBatch | Exception | None
@@ -96,7 +96,8 @@ class BatchReader:
             # global generator, and so change what is initialised after.
             generator=torch.Generator().manual_seed(0),
         )
-        batches = iter(loader)
+        with without_program():
+            batches = iter(loader)
         self.workers = [process for process in active_children() if process not in before]
         held.close()  # the workers hold copies of it
         self.requests: SimpleQueue[bool] = SimpleQueue()

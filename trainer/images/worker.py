@@ -6,12 +6,15 @@ tracker, pinned memory) and a CUDA context, can leave a child waiting for a lock
 
 import multiprocessing
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from threading import Thread
+from types import ModuleType
 
 from trainer.distributed.signals import SIGNALS
 
@@ -31,6 +34,21 @@ def fork_server() -> ForkServerContext:
     forkserver.ensure_running()
     pthread_sigmask(SIG_SETMASK, before)
     return context
+
+
+@contextmanager
+def without_program() -> Iterator[None]:
+    """Start workers that do not run the program's own file again.
+
+    They would, as `multiprocessing` has it, to find the classes of `__main__`: a script that calls `train` without
+    `if __name__ == "__main__"` would be started anew in each. No object of `__main__` is sent to them.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def end_with(leash: Connection, _worker: int) -> None:
