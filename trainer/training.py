@@ -2,13 +2,14 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from accelerate import Accelerator
 from torch import nn
+from torch.utils.data import IterableDataset
 
 from trainer.building.accelerator import make_accelerator
 from trainer.checkpoints.names import step_name
@@ -118,8 +119,10 @@ def last_words(folder: RunFolder) -> str:
 
 def _with_dataset(images: Any, config: RunConfig) -> tuple[ProgramSource, RunConfig]:
     """A program's dataset as a source, and the configuration that says so."""
-    if not hasattr(images, "__len__") or not hasattr(images, "__getitem__") or len(images) == 0:
+    if not _is_map_style(images):
         raise Mistake(f"images: got {type(images).__name__}; must be a dataset with a length and items, and not empty.")
+    if config.images.pairs and not config.images.source:
+        raise Mistake("images: a dataset gives clean pictures to degrade, and the options train on given pairs alone.")
     source = ProgramSource(images)
     settings = replace(config.images, source=ProgramImages(type="python", given=source.where))
     if settings.dataloader_num_workers and not _can_travel(images):
@@ -128,9 +131,19 @@ def _with_dataset(images: Any, config: RunConfig) -> tuple[ProgramSource, RunCon
 
 
 def _can_travel(dataset: Any) -> bool:
-    """True if worker processes can be given the dataset: it pickles, and its class is not of the program's own file."""
+    """True if worker processes can be given the dataset: it pickles, and holds nothing of the program's own file."""
     try:
-        pickle.dumps(dataset)
+        pickled = pickle.dumps(dataset)
     except Exception:  # whatever a program's own object raises: it is then read in this process
         return False
-    return type(dataset).__module__ != "__main__"
+    return b"__main__" not in pickled  # a class is pickled by its module's name
+
+
+def _is_map_style(images: Any) -> bool:
+    """True for what has a length and items by number, and is not empty."""
+    if isinstance(images, str | bytes | Mapping | IterableDataset) or not hasattr(images, "__getitem__"):
+        return False
+    try:
+        return len(images) > 0
+    except TypeError:
+        return False

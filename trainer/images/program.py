@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NoReturn
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -78,6 +79,9 @@ class ProgramSource:
         if picture.ndim != 3 or picture.shape[0] != 3 or 0 in picture.shape:
             raise Unreadable(self.name(index), f"it is a tensor {list(picture.shape)}; must be [3, H, W]")
         if picture.is_floating_point():
+            if not bool(((picture >= 0) & (picture <= 1)).all()):
+                low, high = picture.min().item(), picture.max().item()
+                raise Unreadable(self.name(index), f"it has values from {low:g} to {high:g}; floats must be in [0, 1]")
             return quantised(picture.detach().cpu(), torch.uint8)
         if picture.dtype != torch.uint8:
             raise Unreadable(self.name(index), f"it is {str(picture.dtype)[6:]}; must be uint8, or float in [0, 1]")
@@ -88,4 +92,5 @@ class ProgramSource:
         if not hasattr(item, "__array__") or getattr(item, "ndim", 0) != 3:
             wanted = "must be a picture, or a dict with one under `gt` or `image`"
             raise Unreadable(self.name(index), f"it is {type(item).__name__}; {wanted}")
-        return torch.as_tensor(item).permute(2, 0, 1)
+        # a copy: an array may be read-only, as of PIL, or have negative strides, as channels that were turned round
+        return torch.as_tensor(np.array(item, order="C")).permute(2, 0, 1)

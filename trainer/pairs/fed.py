@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,8 +75,7 @@ class FedFormat:
             raise Mistake("data: must have `gt`, `lq` or both.")
         if gt is not None:
             self._check_sides(gt, lq, trains)
-        names = next((data[key] for key in reversed(PATHS) if key in data), ())
-        names = (names,) if isinstance(names, str) else tuple(map(str, names))
+        names = next((_paths(key, data[key]) for key in reversed(PATHS) if key in data), ())
         kernels = {name: self._kernels(name, data[name], gt) for name in KERNELS if name in data}
         return FedData(gt, lq, kernels, names)
 
@@ -83,6 +83,8 @@ class FedFormat:
         wanted = f"must be a tensor [b, {self.bands}, H, W], float in [0, 1] or {str(self.dtype)[6:]}"
         if not isinstance(value, Tensor):
             raise Mistake(f"data[{name!r}]: got {type(value).__name__}; {wanted}.")
+        if value.layout != torch.strided:
+            raise Mistake(f"data[{name!r}]: got a tensor of layout {str(value.layout)[6:]}; {wanted}.")
         if value.ndim != 4 or value.shape[1] != self.bands or 0 in value.shape:
             raise Mistake(f"data[{name!r}]: got a tensor {list(value.shape)}; {wanted}.")
         if value.dtype == self.dtype:
@@ -121,3 +123,11 @@ class FedFormat:
         if value.shape[1] != value.shape[2] or value.shape[1] % 2 == 0:
             raise Mistake(f"data[{name!r}]: got {shape}; kernels must be square, with an odd side.")
         return value.detach().float()
+
+
+def _paths(name: str, value: Any) -> tuple[str, ...]:
+    """The paths that a loader gives for a batch; Mistake where they are none."""
+    paths = [value] if isinstance(value, str | Path) else value
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str | Path) for path in paths):
+        raise Mistake(f"data[{name!r}]: got {type(value).__name__}; must be a list of paths, one for each picture.")
+    return tuple(map(str, paths))

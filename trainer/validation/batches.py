@@ -40,7 +40,10 @@ def validate_batches(
                 rows.append([*metrics(result, gt), *metrics(plain, gt)[: len(metrics.summary)]])
             if folder is not None:
                 name = Path(batch.names[number]).stem if number < len(batch.names) else f"{count:04d}"
-                save_png(result, folder / f"{name}.png")
+                try:
+                    save_png(result, folder / f"{name}.png")
+                except OSError as error:
+                    raise Mistake(f"save_img: {folder / name}.png cannot be written: {error}.") from error
             count += 1
     if not count:
         raise Mistake("dataloader: gave no batch to validate on.")
