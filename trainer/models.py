@@ -16,7 +16,7 @@ from degradations.keyed_random import Keys
 from degradations.operations.sharpen import usm_sharpen
 from degradations.second_order import SecondOrder
 from trainer.base_model import BaseModel
-from trainer.building.accelerator import make_accelerator
+from trainer.building.accelerator import check_accelerator, make_accelerator
 from trainer.building.pairs import picture_type
 from trainer.checkpoints.names import step_name
 from trainer.config.python_options import GAN_MODEL, NET_MODEL, config_of, with_given_networks
@@ -25,7 +25,7 @@ from trainer.distributed.batch import BatchPlan
 from trainer.images.crops import ImageBatch
 from trainer.images.levels import unit
 from trainer.mistakes import Mistake
-from trainer.networks.given import GivenNetwork
+from trainer.networks.given import GivenNetwork, bare
 from trainer.networks.layers.noise import noise_inputs
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.pairs.fed import FedData, FedFormat
@@ -61,7 +61,9 @@ class RealESRNetModel(BaseModel):
     ) -> None:
         config, notes = config_of(opt, self.model_type)
         config = with_given_networks(config, net_g, net_d)
-        accelerator = accelerator or make_accelerator(config)
+        if accelerator is None:
+            accelerator = make_accelerator(config)
+        check_accelerator(accelerator, config)
         super().__init__(config, accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d)
         self.notes = notes + self.notes
         self.form = FedFormat(config.images.bands, picture_type(config), config.scale, config.gt_size)
@@ -136,7 +138,7 @@ class RealESRNetModel(BaseModel):
         if self.state.plateau_means:
             self.state.plateau_means.add(report, self.phase(step).objective)
         self.state.step = current_iter
-        self.state.stream.position += sum(len(pair.positions) for pair in pairs) * self.batch.processes
+        self.state.stream.position += self.batch.global_size  # places of shorter batches stay empty
         return report
 
     def nondist_validation(
@@ -153,8 +155,14 @@ class RealESRNetModel(BaseModel):
         `samples/step-...` of the run folder. Every process validates all it is given. Plateau schedules step by it.
 
         Raises:
-            Mistake: a batch is not of that form, or nothing came.
+            Mistake: something given is not of that form, nothing came, or a result cannot be saved.
         """
+        if type(current_iter) is not int or current_iter < 0:
+            raise Mistake(f"current_iter: got {current_iter!r}; must be a whole number from 0 on.")
+        if not isinstance(dataloader, Iterable):
+            raise Mistake(f"dataloader: got {type(dataloader).__name__}; must give batches, one after the other.")
+        if not isinstance(save_img, bool | str | Path):
+            raise Mistake(f"save_img: got {type(save_img).__name__}; must be true, false, or the path of a folder.")
         folder = folder_of(self.config).samples / step_name(current_iter) if save_img is True else save_img
         fed = (self.form.checked(data, trains=False) for data in dataloader)
         metrics = validate_batches(fed, self._upscaled, self._metrics(), Path(folder) if folder else None)
@@ -171,9 +179,11 @@ class RealESRNetModel(BaseModel):
         Returns sentences on what was taken. Raises Mistake where they do not fit, or there is no such network.
         """
         learners = {"net_g": self.generator, "net_d": self.discriminator}
-        if (learner := learners.get(name)) is None:
+        if (learner := learners.get(name) if isinstance(name, str) else None) is None:
             there = ", ".join(key for key, one in learners.items() if one)
             raise Mistake(f"load_network: got {name!r}; {type(self).__name__} has {there}.")
+        if not isinstance(origin, nn.Module | str | Path):
+            raise Mistake(f"load_network: got {type(origin).__name__}; must be a module, a path, or a name on the hub.")
         if isinstance(origin, nn.Module):
             said = _copy(origin, learner.net, name)
         else:
@@ -229,13 +239,16 @@ class RealESRNetModel(BaseModel):
 
     def _placed(self, given: FedData) -> ImageBatch:
         """A fed micro-batch at its positions: this rank's part of the coming step's."""
-        if self.state.step == 0 and not self.fed and self.batch.accumulation == 1:
+        longer = self.pool is None and len(given) > self.batch.per_device
+        if (self.state.step == 0 or longer) and not self.fed and self.batch.accumulation == 1:
             self._follow(len(given))
         if self.pool is not None and len(given) != self.batch.per_device:
             raise Mistake(
                 f"feed_data: got {len(given)} pictures; with a pool every batch has {self.batch.per_device}: give the "
                 "DataLoader drop_last=True, or set queue_size: 0."
             )
+        if len(given) > self.batch.per_device:
+            raise Mistake(f"feed_data: got {len(given)} pictures; a micro-batch has {self.batch.per_device} at most.")
         rank, before = self.accelerator.process_index, sum(len(pair.positions) for pair in self.fed)
         return given.batch(self.state.stream.position + rank * self.batch.per_process + before)
 
@@ -256,6 +269,12 @@ class RealESRNetModel(BaseModel):
     @torch.no_grad()
     def _upscaled(self, lq: Tensor) -> Tensor:
         """The average's result for float [b, C, h, w] in [0, 1], float [b, C, H, W], not clamped."""
+        multiple = self.config.generator.input_multiple(self.config.scale)
+        if lq.shape[-2] % multiple or lq.shape[-1] % multiple:
+            raise Mistake(
+                f"data['lq']: got {lq.shape[-2]}x{lq.shape[-1]}; the sides must be multiples of {multiple}, as the "
+                "generator takes them."
+            )
         lq = lq.to(self.accelerator.device)
         noise = noise_inputs(self.net_g_ema, Keys(self.config.seed, torch.arange(len(lq))))
         with self.accelerator.autocast():
@@ -277,8 +296,7 @@ def _given_module(net: nn.Module) -> nn.Module:
 
 def _copy(origin: nn.Module, net: nn.Module, name: str) -> list[str]:
     """Copy a module's weights into a network of the same tensors; Mistake where they differ."""
-    origin = getattr(origin, "module", origin)  # of DistributedDataParallel
-    theirs, ours = origin.state_dict(), net.state_dict()
+    theirs, ours = bare(origin).state_dict(), net.state_dict()
     odd = [key for key in {**ours, **theirs} if key not in theirs or key not in ours]
     odd += [key for key, value in ours.items() if key in theirs and theirs[key].shape != value.shape]
     if odd:

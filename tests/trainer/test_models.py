@@ -1,5 +1,8 @@
 """Real-ESRGAN's models in Python: the document's example as it stands, and that the loop trains by the same."""
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,6 +19,7 @@ from torch import Tensor, nn
 from degradations.keyed_random import Keys
 from trainer import Mistake, RealESRGANModel, RealESRNetModel, Upscaler, train
 from trainer.building.accelerator import make_accelerator
+from trainer.config.python_options import config_of
 from trainer.config.schema import RunConfig
 from trainer.images.levels import quantised, unit
 from trainer.images.opened import Unreadable
@@ -257,6 +261,15 @@ def test_nondist_validation_measures_the_average_on_pairs_as_they_are(tmp_path: 
     assert net.nondist_validation([{"lq": lq}], 8) == {}  # nothing to measure by
     with pytest.raises(Mistake, match="dataloader: gave no batch to validate on"):
         net.nondist_validation([], 8)
+    for given, said in (
+        ((3, 8), "dataloader: got int"),
+        ((loader, "8"), "current_iter: got '8'"),
+        ((loader, 8, None, 3), "save_img: got int; must be true, false, or the path of a folder"),
+        ((loader, 8, None, tmp_path / "a.png"), r"save_img: .* cannot be written"),
+        (([{"lq": lq[..., 1:]}], 8), r"data\['lq'\]: got 20x19; the sides must be multiples of 2"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            net.nondist_validation(*given)  # type: ignore[arg-type]
     with pytest.raises(Mistake, match="data: must have `lq` to validate on"):
         net.nondist_validation([{"gt": gt}], 8)
 
@@ -324,6 +337,8 @@ def test_own_modules_train_and_keep_the_names_of_their_tensors() -> None:
         ({**SMALL, "network_g": {"type": "EDSR"}}, "network_g.type: got EDSR; wanted RRDBNet or SRVGGNetCompact"),
         ({"name": "a", "max_train_steps": 1, "adversarial": {}}, "has no discriminator, and there is an adversarial"),
         ("absent.yaml", "absent.yaml"),
+        ({**SMALL, "datasets": "x"}, "datasets: got str; must be a dict of options"),
+        ({**SMALL, "datasets": {"train": 3}}, "datasets.train: got int; must be a dict of options"),
     ],
 )
 def test_options_that_are_wrong_are_one_sentence(opt: Any, said: str) -> None:
@@ -341,6 +356,42 @@ def test_a_model_with_a_discriminator_needs_a_section_for_it(tiny: Callable[...,
         RealESRNetModel(tiny(), net_g="RRDBNet")  # type: ignore[arg-type]
     with pytest.raises(Mistake, match=r"generator: net_g makes \[1, 1, 14, 14\] of an input of \[1, 3, 16, 16\]"):
         RealESRNetModel(SMALL, net_g=Judge())
+
+
+def test_an_own_module_must_be_one_that_learns_and_is_tried_at_the_size_of_training() -> None:
+    for wrapped in (nn.DataParallel(Doubling()), torch.compile(Doubling(), backend="eager")):
+        with pytest.raises(Mistake, match=r"net_g: got .*; give the module inside"):
+            RealESRNetModel(SMALL, net_g=wrapped)
+    with pytest.raises(Mistake, match="net_g: got Upsample without a parameter that learns"):
+        RealESRNetModel(SMALL, net_g=nn.Upsample(scale_factor=2))
+    assert RealESRNetModel({**SMALL, "gt_size": 64}, net_g=Whole()).net_g(pictures(1, 32)).shape[-1] == 64
+    with pytest.raises(Mistake, match=r"fails on an input of \[1, 3, 16, 16\]: RuntimeError: 16"):
+        RealESRNetModel(SMALL, net_g=Whole())
+
+
+class Whole(Doubling):
+    """One that takes sides that are multiples of 32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-1] % 32:
+            raise RuntimeError(str(x.shape[-1]))
+        return super().forward(x)
+
+
+def test_options_without_a_number_of_gpus_are_those_of_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config, _ = config_of({**SMALL, "queue_size": 4})
+    assert (config.batch.global_size, config.batch.per_device, config.queue_size) == (24, 12, 8)
+
+
+def test_batches_of_other_lengths_take_places_of_their_own() -> None:
+    net, first = RealESRNetModel(SMALL), []
+    for step, size in enumerate((2, 1, 3, 2), 1):
+        net.feed_data({"gt": pictures(size)})
+        assert net.last is not None
+        first.append(net.last.positions.tolist())
+        net.optimize_parameters(step)
+    assert first == [[0, 1], [2], [4, 5, 6], [7, 8]]
 
 
 KERNEL = torch.full((2, 5, 5), 1 / 25)
@@ -363,6 +414,8 @@ KERNEL = torch.full((2, 5, 5), 1 / 25)
         ({"gt": pictures(2, 48), "lq": pictures(2, 24)}, r"data\['gt'\]: got 48x48; given pairs must be of gt_size"),
         ({"gt": pictures(), "kernel1": KERNEL[0]}, r"data\['kernel1'\]: got \[5, 5\]; must be a float tensor \[2"),
         ({"gt": pictures(), "kernel2": KERNEL[:, :4, :4]}, r"data\['kernel2'\]: got \[2, 4, 4\]; kernels must be"),
+        ({"gt": pictures(), "gt_path": 3}, r"data\['gt_path'\]: got int; must be a list of paths"),
+        ({"gt": pictures().to_sparse()}, r"data\['gt'\]: got a tensor of layout sparse_coo"),
         ({"lq": pictures(), "sinc_kernel": KERNEL}, r"data\['sinc_kernel'\]: there is no `gt` to blur"),
     ],
 )  # fmt: skip
@@ -384,6 +437,14 @@ def test_other_mistakes_of_a_program_are_one_sentence(tiny: Callable[..., RunCon
         net.test()
     with pytest.raises(Mistake, match="load_network: got 'net_d'; RealESRNetModel has net_g"):
         net.load_network(Judge(), "net_d")
+    for origin in ({}, 3, None):
+        with pytest.raises(Mistake, match=r"load_network: got \w+; must be a module, a path, or a name on the hub"):
+            net.load_network(origin)  # type: ignore[arg-type]
+    net.load_network(torch.compile(net.net_g, backend="eager"))
+    with pytest.raises(Mistake, match="accelerator: got str; must be Accelerate's"):
+        RealESRNetModel(SMALL, accelerator="cpu")  # type: ignore[arg-type]
+    with pytest.raises(Mistake, match="accelerator: its mixed_precision is no, that of the options bf16"):
+        RealESRNetModel(replace(net.config, mixed_precision="bf16"), accelerator=net.accelerator)
     with pytest.raises(Mistake, match="load_network: the module's tensors are not those of net_g; they differ in "):
         net.load_network(Judge())
     pipeline = RealESRNetModel(
@@ -458,13 +519,16 @@ def test_pictures_of_an_own_dataset_are_taken_in_every_form() -> None:
     gray = Image.new("L", (4, 3), 7)
     array = np.full((3, 4, 3), 7, np.uint8)
     tensor = torch.full((3, 3, 4), 7, dtype=torch.uint8)
-    source = ProgramSource([gray, {"image": gray}, array, tensor, {"gt": tensor.float() / 255}])
+    turned = np.ascontiguousarray(array[..., ::-1])[..., ::-1]  # as of OpenCV
+    source = ProgramSource(
+        [gray, {"image": gray}, array, turned, np.asarray(gray.convert("RGB")), tensor, {"gt": tensor.float() / 255}]
+    )
     assert all(torch.equal(source.read(index), tensor) for index in range(len(source)))
-    odd = ProgramSource(["a.png", tensor[0], tensor.int(), np.zeros((3, 4), np.uint8), {"label": 3}])
+    odd = ProgramSource(["a.png", tensor[0], tensor.int(), np.zeros((3, 4), np.uint8), {"label": 3}, tensor.float()])
     for index, said in enumerate(
         ("it is str; must be a picture, or a dict with one under `gt` or `image`",
          r"it is a tensor \[3, 4\]; must be \[3, H, W\]", "it is int32; must be uint8",
-         "it is ndarray", "it is dict")
+         "it is ndarray", "it is dict", r"values from 7 to 7; floats must be in \[0, 1\]")
     ):  # fmt: skip
         with pytest.raises(Unreadable, match=said):
             odd.read(index)
@@ -483,7 +547,40 @@ def test_a_dataset_of_hugging_face_is_one(own: Callable[..., RunConfig], tmp_pat
     assert ProgramSource(dataset).identity != ProgramSource(dataset.select([0, 2, 1])).identity
 
 
-@pytest.mark.parametrize("images", [iter([1]), [], 3])
+@pytest.mark.parametrize("images", [iter([1]), [], 3, "photos", {"train": [1]}])
 def test_what_is_no_dataset_is_refused(own: Callable[..., RunConfig], images: Any) -> None:
     with pytest.raises(Mistake, match=r"images: got .*; must be a dataset with a length and items, and not empty"):
         train(own(), images=images)
+
+
+def test_given_pairs_alone_cannot_be_replaced_by_a_dataset() -> None:
+    with pytest.raises(Mistake, match="images: a dataset gives clean pictures to degrade, and the options train on"):
+        train({**SMALL, "high_order_degradation": False}, images=Noise())
+
+
+SCRIPT = """
+import torch
+from torch.utils.data import Subset
+from trainer import train
+class Own:
+    def __len__(self): return 3
+    def __getitem__(self, index): return torch.full((3, 64, 64), index, dtype=torch.uint8)
+print("begun")
+for name, images in ("plain", [Own()[i] for i in range(3)]), ("inside", Subset(Own(), [0, 1])):
+    model = train({"name": name, "output_dir": "out", "scale": 2, "gt_size": 32, "queue_size": 0, "max_train_steps": 1,
+        "generator": {"type": "RRDBNet", "num_feat": 4, "num_block": 1, "num_grow_ch": 2},
+        "batch": {"global_size": 1, "per_device": 1}, "telemetry": {"report_to": "none"},
+        "images": {"source": {"type": "python"}, "crop_size": 48, "dataloader_num_workers": 1}}, images=images)
+    print("trained", model.state.step)
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_workers(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout.count("begun"), done.stdout.count("trained 1")) == (1, 2)
+    assert "was killed" not in done.stderr

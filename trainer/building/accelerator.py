@@ -45,6 +45,22 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     return accelerator
 
 
+def check_accelerator(accelerator: Accelerator, config: RunConfig) -> None:
+    """Mistake for an accelerator of a program's own by which another training would come of the configuration."""
+    if not isinstance(accelerator, Accelerator):
+        raise Mistake(f"accelerator: got {type(accelerator).__name__}; must be Accelerate's, or left out.")
+    if accelerator.mixed_precision != config.mixed_precision:
+        raise Mistake(
+            f"accelerator: its mixed_precision is {accelerator.mixed_precision}, that of the options "
+            f"{config.mixed_precision}."
+        )
+    if (steps := accelerator.gradient_accumulation_steps) != 1:
+        raise Mistake(
+            f"accelerator: its gradient_accumulation_steps are {steps}, by which it would divide every loss; "
+            "batch.global_size and batch.per_device say how much is accumulated here."
+        )
+
+
 def _forget_precision(config: RunConfig) -> None:
     """Let a process have a run at another precision than the one before, of which Accelerate keeps one for all.
 

@@ -33,16 +33,21 @@ def make_networks(
     adversarial, loaded = config.adversarial, []
     with _buildable("generator"):
         bands = config.images.bands
-        generator = as_generator(net_g, config.scale, bands) if net_g else config.generator.build(config.scale, bands)
+        side = config.gt_size // config.scale
+        generator = (
+            config.generator.build(config.scale, bands)
+            if net_g is None
+            else as_generator(net_g, side, config.scale, bands)
+        )
     if origin := init.generator:
         loaded += load_weights(generator, origin, "init.generator", partial=init.partial)
     if adversarial is None:
         return generator, None, loaded
     with _buildable("adversarial.discriminator"):
         discriminator = (
-            as_discriminator(net_d, config.gt_size, bands)
-            if net_d
-            else adversarial.discriminator.build(config.gt_size, bands)
+            adversarial.discriminator.build(config.gt_size, bands)
+            if net_d is None
+            else as_discriminator(net_d, config.gt_size, bands)
         )
     if origin := init.discriminator:
         loaded += load_weights(discriminator, origin, "init.discriminator", "discriminator", partial=init.partial)

@@ -1,6 +1,7 @@
 """Options given in Python, of Real-ESRGAN's names or of ours or a file of either, as one `RunConfig`."""
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from trainer.config.schema import RunConfig
 from trainer.foreign_options.realesrgan import translate
 from trainer.foreign_options.tree import named
 from trainer.mistakes import Mistake
-from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, description
+from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, bare, description
 
 NET_MODEL, GAN_MODEL = "RealESRNetModel", "RealESRGANModel"
 NET_DEFAULTS = {
@@ -85,6 +86,13 @@ def with_given_networks(config: RunConfig, net_g: nn.Module | None, net_d: nn.Mo
     for name, net in (("net_g", net_g), ("net_d", net_d)):
         if net is not None and not isinstance(net, nn.Module):
             raise Mistake(f"{name}: got {type(net).__name__}; must be a torch.nn.Module.")
+        if net is not None and bare(net) is not net:
+            raise Mistake(
+                f"{name}: got {type(net).__name__}; give the module inside: processes are joined by the launcher, and "
+                "`compile: true` compiles."
+            )
+        if net is not None and not any(parameter.requires_grad for parameter in net.parameters()):
+            raise Mistake(f"{name}: got {type(net).__name__} without a parameter that learns (requires_grad).")
     if net_g is not None:
         config = replace(config, generator=GivenGeneratorConfig(given=description(net_g)))
     if net_d is not None:
@@ -98,7 +106,11 @@ def with_given_networks(config: RunConfig, net_g: nn.Module | None, net_d: nn.Mo
 def _plain(opt: Mapping[Any, Any]) -> dict[str, Any]:
     """A copy of `opt` without sections that are `...` or `{...}`, as documents abbreviate them."""
     tree = copy.deepcopy(dict(opt))
-    return {key: value for key, value in tree.items() if value is not ... and value != {...}}
+    return {
+        key: value
+        for key, value in tree.items()
+        if value is not ... and not (isinstance(value, set) and value == {...})
+    }
 
 
 def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +118,15 @@ def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
     if tree.get("images", {}) is None or "images" not in tree:
         tree["images"] = {"source": FROM_PROGRAM}
     return tree
+
+
+def _section(tree: dict[str, Any], name: str, path: str) -> dict[str, Any]:
+    """A section of a tree, made where it is not given; Mistake for what is none."""
+    if tree.get(name) is None:
+        tree[name] = {}
+    if not isinstance(section := tree[name], dict):
+        raise Mistake(f"{path}: got {type(section).__name__}; must be a dict of options.")
+    return section
 
 
 def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[RunConfig, list[str]]:
@@ -117,11 +138,11 @@ def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[R
         **tree,
         "model_type": model,
     }
-    train = tree.setdefault("datasets", {}).setdefault("train", {})
+    train = _section(_section(tree, "datasets", "datasets"), "train", "datasets.train")
     from_program = "dataroot_gt" not in train
     if from_program:  # the calling program gives the pictures
         train["dataroot_gt"] = train["dataroot_lq"] = "fed"
-    tree.setdefault("num_gpu", 1)
+    tree.setdefault("num_gpu", int(os.environ.get("WORLD_SIZE", "1")))  # `batch_size_per_gpu` is of each process
     ours, notes = translate(tree, 1)
     if from_program:
         ours["images"] |= {key: FROM_PROGRAM for key in ("source", "pairs") if key in ours["images"]}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn
 
+from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from trainer.networks.imported import output_shape, with_prefix, without_prefix
@@ -35,13 +36,19 @@ def description(net: nn.Module) -> str:
     return f"{type(net).__module__}.{type(net).__qualname__} of {sum(p.numel() for p in net.parameters())} parameters"
 
 
-def as_generator(net: nn.Module, scale: int, bands: int) -> Network:
-    """A module as a generator; ValueError if it does not upscale a small picture by `scale`."""
+def bare(net: nn.Module) -> nn.Module:
+    """The module inside of DistributedDataParallel, DataParallel or torch.compile: its tensors have its own names."""
+    inside: nn.Module = extract_model_from_parallel(net, keep_torch_compile=False)
+    return inside
+
+
+def as_generator(net: nn.Module, side: int, scale: int, bands: int) -> Network:
+    """A module as a generator; ValueError if it does not upscale a picture of `side`, as in training, by `scale`."""
     if isinstance(net, Network):
         return net
-    answer, wanted = output_shape(net, (1, bands, 16, 16)), (1, bands, 16 * scale, 16 * scale)
-    if answer != wanted:
-        raise ValueError(f"net_g makes {list(answer)} of an input of {[1, bands, 16, 16]}; x{scale} is {list(wanted)}")
+    shape, wanted = (1, bands, side, side), (1, bands, side * scale, side * scale)
+    if (answer := output_shape(net, shape)) != wanted:
+        raise ValueError(f"net_g makes {list(answer)} of an input of {list(shape)}; x{scale} is {list(wanted)}")
     return GivenNetwork(net, scale, bands)
 
 
