@@ -22,6 +22,7 @@ from trainer.checkpoints.names import step_name
 from trainer.config.python_options import GAN_MODEL, NET_MODEL, config_of, with_given_networks
 from trainer.config.schema import folder_of
 from trainer.distributed.batch import BatchPlan
+from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.images.crops import ImageBatch
 from trainer.images.levels import unit
 from trainer.mistakes import Mistake
@@ -176,7 +177,7 @@ class RealESRNetModel(BaseModel):
     def load_network(self, origin: nn.Module | str | Path, name: str = "net_g", *, partial: bool = False) -> list[str]:
         """Load weights of a module, a run, a file or a hub id into `net_g`, which the average follows, or `net_d`.
 
-        Returns sentences on what was taken. Raises Mistake where they do not fit, or there is no such network.
+        Returns sentences on what was taken. Collective. Raises Mistake if they do not fit, or there is no such network.
         """
         learners = {"net_g": self.generator, "net_d": self.discriminator}
         if (learner := learners.get(name) if isinstance(name, str) else None) is None:
@@ -189,6 +190,8 @@ class RealESRNetModel(BaseModel):
         else:
             role: Any = "generator" if name == "net_g" else "discriminator"
             said = load_weights(learner.net, str(origin), f"load_network({name})", role, partial=partial)
+        wanted = "every process must load the same weights."
+        same_everywhere(self.accelerator, {f"load_network({name})": checksum(learner.net.parameters()).item()}, wanted)
         if name == "net_g":
             self.state.ema.copy_params_from_model_to_ema()
         return said
@@ -240,6 +243,9 @@ class RealESRNetModel(BaseModel):
     def _placed(self, given: FedData) -> ImageBatch:
         """A fed micro-batch at its positions: this rank's part of the coming step's."""
         longer = self.pool is None and len(given) > self.batch.per_device
+        if self.state.step == 0 and not self.fed:
+            wanted = "the first batches of all processes must be of one length: their positions follow from it."
+            same_everywhere(self.accelerator, {"feed_data: pictures": len(given)}, wanted)
         if (self.state.step == 0 or longer) and not self.fed and self.batch.accumulation == 1:
             self._follow(len(given))
         if self.pool is not None and len(given) != self.batch.per_device:

@@ -1,6 +1,7 @@
 """Pictures that a program feeds on several ranks, each its own part: one pool, and the weights of one rank."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.faults.forked import TINY, Job
-from trainer import RealESRGANModel
+from trainer import Mistake, RealESRGANModel
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
 
@@ -39,6 +40,41 @@ def by_hand(arguments: Sequence[str]) -> int:
     if rank == 0:
         torch.save({name: part.net.state_dict() for name, part in model.state.learners.items()}, arguments[0])
     return 0
+
+
+def uneven(arguments: Sequence[str]) -> int:
+    """Feed batches of another length on each rank; then other weights."""
+    model = RealESRGANModel(load_config(RunConfig, TINY, [*SETTINGS, "queue_size=0", "batch.global_size=4"]))
+    rank = model.accelerator.process_index
+    other = deepcopy(model.net_g)
+    next(other.parameters()).data += rank
+    said = []
+    for wrong in (
+        lambda: model.feed_data(pictures(range(1 + rank))),
+        lambda: model.load_network(other),
+    ):
+        try:
+            wrong()
+        except Mistake as mistake:
+            said.append(str(mistake))
+    Path(f"{arguments[0]}.{rank}").write_text("\n".join(said))
+    return 0
+
+
+def test_ranks_that_are_fed_or_load_other_things_say_so_together(tmp_path: Path) -> None:
+    job = Job(2, tmp_path / "log", [str(tmp_path / "said")], uneven)
+    try:
+        assert job.wait(90) == [0, 0], (tmp_path / "log").read_text()
+    finally:
+        job.end()
+    for rank in (0, 1):
+        batches, weights = (tmp_path / f"said.{rank}").read_text().split("\n")
+        assert batches.startswith("feed_data: pictures: rank 1 on ")
+        assert batches.endswith(
+            "the first batches of all processes must be of one length: their positions follow from it."
+        )
+        assert weights.startswith("load_network(net_g): rank 1 on ")
+        assert weights.endswith("every process must load the same weights.")
 
 
 def weights_of(world: int, folder: Path) -> dict[str, dict[str, Any]]:

@@ -103,6 +103,7 @@ def test_the_documents_example_runs_as_it_stands() -> None:
     for ours, theirs in zip(model_gan.net_g.parameters(), model_psnr.net_g.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     assert model.config.degradation.resize_range2 == (0.3, 1.2)
+    assert model.notes == []
     assert model_psnr.config.adversarial is None
 
 
@@ -298,6 +299,11 @@ class Doubling(nn.Module):
         return nn.functional.pixel_shuffle(self.conv(x), 2)
 
 
+class Uncopied(Doubling):
+    def __deepcopy__(self, _: Any) -> Any:
+        raise TypeError("it holds a file")
+
+
 class Judge(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -352,6 +358,8 @@ def test_a_model_with_a_discriminator_needs_a_section_for_it(tiny: Callable[...,
         RealESRGANModel(tiny())
     with pytest.raises(Mistake, match="net_d: there is no adversarial section for it"):
         RealESRNetModel(tiny(), net_d=Judge())
+    with pytest.raises(Mistake, match=r"net_g cannot be copied, as its average needs: TypeError: it holds a file"):
+        RealESRNetModel(SMALL, net_g=Uncopied())
     with pytest.raises(Mistake, match=r"net_g: got str; must be a torch.nn.Module"):
         RealESRNetModel(tiny(), net_g="RRDBNet")  # type: ignore[arg-type]
     with pytest.raises(Mistake, match=r"generator: net_g makes \[1, 1, 14, 14\] of an input of \[1, 3, 16, 16\]"):

@@ -141,7 +141,9 @@ def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[R
     train = _section(_section(tree, "datasets", "datasets"), "train", "datasets.train")
     from_program = "dataroot_gt" not in train
     if from_program:  # the calling program gives the pictures
-        train["dataroot_gt"] = train["dataroot_lq"] = "fed"
+        train["dataroot_gt"] = "fed"
+        if not tree.get("high_order_degradation", True):
+            train["dataroot_lq"] = "fed"
     tree.setdefault("num_gpu", int(os.environ.get("WORLD_SIZE", "1")))  # `batch_size_per_gpu` is of each process
     ours, notes = translate(tree, 1)
     if from_program:

@@ -1,5 +1,6 @@
 """Networks that a Python program gives as modules, in place of configured ones."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn
 
@@ -49,6 +50,10 @@ def as_generator(net: nn.Module, side: int, scale: int, bands: int) -> Network:
     shape, wanted = (1, bands, side, side), (1, bands, side * scale, side * scale)
     if (answer := output_shape(net, shape)) != wanted:
         raise ValueError(f"net_g makes {list(answer)} of an input of {list(shape)}; x{scale} is {list(wanted)}")
+    try:
+        deepcopy(net)
+    except Exception as error:  # whatever a module of somebody else's raises
+        raise ValueError(f"net_g cannot be copied, as its average needs: {type(error).__name__}: {error}") from error
     return GivenNetwork(net, scale, bands)
 
 
