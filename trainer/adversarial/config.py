@@ -12,12 +12,20 @@ from trainer.optim.lr_schedules import Constant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DiscriminatorOptimizerConfig(OptimizerConfig):
+    """As the generator's optimizer, at half of its rate by default: two time scales."""
+
+    learning_rate: float = 1e-4
+    """The full rate, before the schedule."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AdversarialConfig(PhasesConfig):
     """The discriminator and adversarial training: Real-ESRGAN's by default, the guide's by its options."""
 
     discriminator: DiscriminatorConfig = field(default_factory=UNetDiscriminatorSNConfig)
     """The network that tells results from ground truth."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-4))
+    optimizer: DiscriminatorOptimizerConfig = field(default_factory=DiscriminatorOptimizerConfig)
     """The discriminator's optimizer: a two-time-scale update rule is another learning_rate than the generator's."""
     lr_scheduler: LRSchedule = field(default_factory=Constant)
     """The discriminator's schedule, on the run's clock as all steps are: a warm-up must outlast the pretraining."""

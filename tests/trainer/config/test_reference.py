@@ -55,10 +55,10 @@ def test_an_entry_of_a_list_is_found_by_number() -> None:
     assert "degradation.steps.N.saves: list of two whole numbers; default [1, 1]\n" in wanted
 
 
-def test_a_default_of_a_section_shows_what_differs_from_that_of_its_keys() -> None:
-    assert explain("adversarial.optimizer").startswith(
-        "adversarial.optimizer: section; default {learning_rate: 0.0001}"
-    )
+def test_a_section_that_has_a_default_of_its_own_shows_it_at_the_key() -> None:
+    said = explain("adversarial.optimizer")
+    assert said.startswith("adversarial.optimizer: section; default {}")
+    assert "adversarial.optimizer.learning_rate: number; default 0.0001" in said
 
 
 @pytest.mark.parametrize(
