@@ -1,6 +1,6 @@
-"""opensr-srgan's configurations in our words; its training guide and its sources (0.3 to 0.5) say what they mean.
+"""Translation of opensr-srgan's configurations, after its training guide and its sources (0.3 to 0.5).
 
-Everything that is not translated, or means something else here, is named with the reason.
+A message names every option that is not translated, or that means something else here, with the reason.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ WHITES = {
     **dict.fromkeys(("sen2_stretch", "normalise_s2"), 0.3),
     **dict.fromkeys(("zero_one", "zero_one_signed", "identity"), 1.0),
 }
-"""The number in a file that becomes 1, by its `normalization`; 0 becomes 0."""
-GAMES = {"bce": "vanilla", "wasserstein": "wgan"}
-FIGURES = {
+"""White levels by `normalization`: the value in a file that becomes 1; 0 becomes 0."""
+ADVERSARIAL_LOSSES = {"bce": "vanilla", "wasserstein": "wgan"}
+METRICS = {
     "val_metrics/psnr": ("validation/psnr", "max"),
     "val_metrics/ssim": ("validation/ssim", "max"),
     "val_metrics/sam": ("validation/sam", "min"),
@@ -29,7 +29,7 @@ FIGURES = {
     "generator/total_loss": ("training/loss", "min"),
     "discriminator/adversarial_loss": ("discriminator/loss", "min"),
 }
-"""What a plateau watches, and whether lower or higher is better."""
+"""Metrics of plateau schedules by opensr-srgan's names: our name, and `min` where lower is better, else `max`."""
 
 REASONS = {
     "Data.val_batch_size": "pictures are validated one by one",
@@ -47,11 +47,11 @@ REASONS = {
     f"{LOSSES}.randomize_bands": "it has no effect there either",
     "Schedulers.verbose": "rates are always reported",
 }
-"""Why a key, or a section, has no counterpart."""
+"""Reasons for keys, or whole sections, without a counterpart."""
 
 
 def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
-    """Our configuration as a tree, for a run called `name`, and a sentence for each option that is not the same in it.
+    """Our configuration as a tree, for a run called `name`, and a message for each option that is not the same in it.
 
     Raises Mistake where a section has what opensr-srgan itself could not use.
     """
@@ -60,18 +60,18 @@ def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
         if options.get(path) in (False, ""):
             continue  # it is not set
         options.read.discard(path)
-    bands = options.whole("Model.in_bands")
-    scale = options.whole("Generator.scaling_factor", 4)
+    bands = options.integer("Model.in_bands")
+    scale = options.integer("Generator.scaling_factor", 4)
     gt_size = 256 if scale == 8 else 128
     options.note("Data", f"there tiles are trained on whole; here it is gt_size, {gt_size} pixels, cut from each")
     images, validation = _data(options, bands)
-    game = _game(options)
+    adversarial = _adversarial(options)
     ours: Tree = {
         "name": name,
         **({"output_dir": folder} if (folder := options.text("Logging.output_dir")) else {}),
-        "seed": options.whole("Training.seed", 0),
+        "seed": options.integer("Training.seed", 0),
         "scale": scale,
-        "max_train_steps": _steps(options, game),
+        "max_train_steps": _steps(options, adversarial),
         "high_order_degradation": False,
         "images": images,
         "gt_size": gt_size,
@@ -86,15 +86,15 @@ def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
     rate = max(0.5 * ours["optimizer"]["learning_rate"], 1e-6)
     ours["adversarial"] = {
         "discriminator": discriminator(options),
-        **game,
+        **adversarial,
         "optimizer": _optimizer(options, "d", rate),
         "lr_scheduler": _schedule(options, "d", "discriminator/loss"),
     }
-    return ours | {"validation": validation, "telemetry": _reports(options)}, options.told()
+    return ours | {"validation": validation, "telemetry": _reports(options)}, options.messages()
 
 
 def _data(options: Options, bands: int) -> tuple[Tree, Tree]:
-    """The pairs to train on, and the validation."""
+    """The `images` section, of training pairs, and the `validation` section."""
     kind = options.needed_text("Data.dataset_type")
     root = options.text("Data.root_dir", options.text("Data.dataset_root"))
     if kind != "LRHRFolderDataset" or root is None:
@@ -109,15 +109,15 @@ def _data(options: Options, bands: int) -> tuple[Tree, Tree]:
         "pairs": train,
         "use_hflip": False,  # it augments nothing
         "use_rot": False,
-        "dataloader_num_workers": options.whole("Data.num_workers", 4),
+        "dataloader_num_workers": options.integer("Data.num_workers", 4),
     }
     seen = {} if bands in (1, 3) else {"composites": {"bands": _three(options, bands)}}
-    shown = {"num_samples": options.whole("Logging.num_val_images", 5)}
+    shown = {"num_samples": options.integer("Logging.num_val_images", 5)}
     return images, {"source": val, "validation_steps": _interval(options), **seen, **shown}
 
 
 def _white(options: Options) -> float:
-    """The number in a file that becomes 1."""
+    """White level: the value in a file that becomes 1."""
     path = "Data.normalization"
     kind = options.get(path, "sen2_stretch")
     if not isinstance(kind, str) or kind.lower() not in WHITES:
@@ -131,7 +131,7 @@ def _white(options: Options) -> float:
 
 
 def _three(options: Options, bands: int) -> list[int]:
-    """The bands that are looked at as red, green and blue, of other than one or three."""
+    """The bands shown as red, green and blue, where there are other than one or three."""
     if bands == 2:
         return [0, 1, 0]
     chosen = options.get(f"{LOSSES}.fixed_idx", [0, 1, 2])
@@ -145,23 +145,23 @@ def _interval(options: Options) -> int:
     path = "Training.val_check_interval"
     value: Any = options.get(path, 1.0)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
-        return options.whole(path)
+        return options.integer(path)
     options.note(path, f"got {value}, of an epoch; here steps are counted, and {VALIDATION} are taken")
     return VALIDATION
 
 
-def _steps(options: Options, game: Tree) -> int:
+def _steps(options: Options, adversarial: Tree) -> int:
     path = "Training.max_epochs"
-    steps: int = max(STEPS, 2 * (max(0, game["g_pretrain_steps"]) + game["adv_loss_ramp_steps"]))
+    steps: int = max(STEPS, 2 * (max(0, adversarial["g_pretrain_steps"]) + adversarial["adv_loss_ramp_steps"]))
     options.note(path, f"got {options.get(path)}; here steps are counted, and max_train_steps {steps} is taken")
     return steps
 
 
 def _batch(options: Options) -> Tree:
     """The batch of each process, and of all GPUs together."""
-    each = options.whole("Data.train_batch_size", options.whole("Data.batch_size", 8))
+    each = options.integer("Data.train_batch_size", options.integer("Data.batch_size", 8))
     gpus: Any = options.get("Training.gpus", 1)
-    count = len(gpus) if isinstance(gpus, list) else options.whole("Training.gpus", 1)
+    count = len(gpus) if isinstance(gpus, list) else options.integer("Training.gpus", 1)
     if options.get("Training.device", "auto") == "cpu" or count < 1:
         count = 1
     return {"global_size": each * count, "per_device": each}
@@ -179,7 +179,7 @@ def _losses(options: Options, bands: int) -> Tree:
             if bands > 3 and given is None:
                 options.note(f"{LOSSES}.fixed_idx", "not given, so there three bands are drawn; [0, 1, 2] is taken")
         if metric == "vgg":
-            block, conv = options.whole("TruncatedVGG.i", 5), options.whole("TruncatedVGG.j", 4)
+            block, conv = options.integer("TruncatedVGG.i", 5), options.integer("TruncatedVGG.j", 4)
             layer = {"layer_weights": {f"relu{block}_{conv}": 1.0}}
             losses["perceptual"] |= {**layer, "criterion": "mse", "use_input_norm": False}
     if sam := options.number(f"{LOSSES}.sam_weight", 0.05):
@@ -192,19 +192,19 @@ def _losses(options: Options, bands: int) -> Tree:
     return losses
 
 
-def _game(options: Options) -> Tree:
-    """When the discriminator joins, and its losses."""
-    begins = options.whole("Training.g_pretrain_steps", 0) if options.get("Training.pretrain_g_only", False) else 0
+def _adversarial(options: Options) -> Tree:
+    """Keys of the `adversarial` section: pretraining, ramp, adversarial loss and R1 penalty."""
+    begins = options.integer("Training.g_pretrain_steps", 0) if options.get("Training.pretrain_g_only", False) else 0
     if not begins:
         options.skip("Training.g_pretrain_steps")
     else:
         options.note("Training.g_pretrain_steps", "pretrain_objective is l1, the guide's; its 0.3 and 0.5 have content")
-    ramp = max(0, options.whole("Training.adv_loss_ramp_steps", 20_000))
+    ramp = max(0, options.integer("Training.adv_loss_ramp_steps", 20_000))
     if ramp:
         options.note(
             "Training.adv_loss_ramp_steps", "steps are the generator's; there both networks' steps are counted"
         )
-    kind = options.among(f"{LOSSES}.adv_loss_type", GAMES, "bce")
+    kind = options.among(f"{LOSSES}.adv_loss_type", ADVERSARIAL_LOSSES, "bce")
     relative = bool(options.get(f"{LOSSES}.relativistic_average_d", False)) and kind == "vanilla"
     loss = {
         "type": kind,
@@ -225,40 +225,43 @@ def _game(options: Options) -> Tree:
     }
 
 
-def _optimizer(options: Options, player: str, rate: float) -> Tree:
+def _optimizer(options: Options, network: str, rate: float) -> Tree:
     clip = options.number("Optimizers.gradient_clip_val", options.number("Schedulers.gradient_clip_val", 0.0))
     return {
         "type": "adam",
-        "learning_rate": options.number(f"Optimizers.optim_{player}_lr", rate),
+        "learning_rate": options.number(f"Optimizers.optim_{network}_lr", rate),
         "betas": options.get("Optimizers.betas", [0.0, 0.99]),
         "eps": options.number("Optimizers.eps", 1e-7),
-        "weight_decay": options.number(f"Optimizers.weight_decay_{player}", 0.0),
+        "weight_decay": options.number(f"Optimizers.weight_decay_{network}", 0.0),
         "max_grad_norm": clip or None,
     }
 
 
-def _schedule(options: Options, player: str, own: str) -> Tree:
-    """One network's plateau: what is not said of the discriminator's is as the generator's. `own` is its own loss."""
+def _schedule(options: Options, network: str, own: str) -> Tree:
+    """Plateau schedule of one network, `g` or `d`, which watches its loss `own` by default.
+
+    Options that are not given for the discriminator are the generator's.
+    """
     path = "Schedulers"
-    patience, factor = options.whole(f"{path}.patience_g", 5), options.number(f"{path}.factor_g", 0.5)
-    watched = options.get(f"{path}.metric_{player}", options.get(f"{path}.metric"))
-    metric, mode = FIGURES.get(str(watched), (own, "min"))
-    if str(watched) not in FIGURES:
-        options.note(f"{path}.metric_{player}", f"got {watched}, which is not reported here; {own} is taken")
+    patience, factor = options.integer(f"{path}.patience_g", 5), options.number(f"{path}.factor_g", 0.5)
+    watched = options.get(f"{path}.metric_{network}", options.get(f"{path}.metric"))
+    metric, mode = METRICS.get(str(watched), (own, "min"))
+    if str(watched) not in METRICS:
+        options.note(f"{path}.metric_{network}", f"got {watched}, which is not reported here; {own} is taken")
     elif mode == "max":
-        options.note(f"{path}.metric_{player}", f"got {watched}, of which more is better: there it is taken for worse")
+        options.note(f"{path}.metric_{network}", f"got {watched}, of which more is better: there it is taken for worse")
     schedule = {
         "type": "plateau",
         "metric": metric,
         "mode": mode,
-        "patience": options.whole(f"{path}.patience_{player}", patience),
-        "factor": options.number(f"{path}.factor_{player}", factor),
+        "patience": options.integer(f"{path}.patience_{network}", patience),
+        "factor": options.number(f"{path}.factor_{network}", factor),
         "threshold": options.number(f"{path}.threshold", 1e-3),
-        "cooldown": options.whole(f"{path}.cooldown", 0),
+        "cooldown": options.integer(f"{path}.cooldown", 0),
         "min_lr": options.number(f"{path}.min_lr", 1e-7),
     }
-    warmup, kind = options.whole(f"{path}.g_warmup_steps", 0), options.get(f"{path}.g_warmup_type", "none")
-    if player == "d" or warmup < 1 or kind == "none":
+    warmup, kind = options.integer(f"{path}.g_warmup_steps", 0), options.get(f"{path}.g_warmup_type", "none")
+    if network == "d" or warmup < 1 or kind == "none":
         return schedule
     return schedule | {"lr_warmup_steps": warmup, "lr_warmup_type": kind}
 
@@ -272,7 +275,7 @@ def _ema(options: Options) -> Tree:
         options.note(f"{path}.use_num_updates", "warmup_power 0.75 is taken, which rises much alike")
     return {
         "decay": options.number(f"{path}.decay", 0.999),
-        "update_after_step": options.whole(f"{path}.update_after_step", 0),
+        "update_after_step": options.integer(f"{path}.update_after_step", 0),
         "warmup_power": 0.75 if rising else 0.0,
     }
 
@@ -282,6 +285,6 @@ def _reports(options: Options) -> Tree:
     if not options.get(f"{wandb}.enabled", False):
         options.skip(wandb)
         return {"report_steps": 50, "report_to": "tensorboard"}
-    told = {key: options.text(f"{wandb}.{key}") for key in ("project", "entity")}
-    chosen = {"wandb": {key: value for key, value in told.items() if value}}
+    settings = {key: options.text(f"{wandb}.{key}") for key in ("project", "entity")}
+    chosen = {"wandb": {key: value for key, value in settings.items() if value}}
     return {"report_steps": 50, "report_to": "wandb", "tracker_options": chosen}

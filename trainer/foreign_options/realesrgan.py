@@ -1,12 +1,12 @@
-"""Real-ESRGAN's option files in our words; `realesrgan/models`, `realesrgan/data` and BasicSR say what they mean.
+"""Translation of Real-ESRGAN's option files, after `realesrgan/models`, `realesrgan/data` and BasicSR.
 
-Everything that is not translated is named, with the reason.
+A message names every option that is not translated, with the reason.
 """
 
 from dataclasses import fields
 
 from degradations.second_order import SecondOrder
-from trainer.foreign_options.tree import Options, Tree, whole
+from trainer.foreign_options.tree import Options, Tree, integer
 from trainer.mistakes import Mistake
 
 CROP = 400  # what RealESRGANDataset cuts from a picture, whatever the options say
@@ -37,11 +37,11 @@ REASONS = {
     "train.scheduler.restarts": "the rate does not rise again",
     "logger.wandb.resume_id": "a resumed run goes on under the id that it had",
 }
-"""Why a key, or a section, has no counterpart."""
+"""Reasons for keys, or whole sections, without a counterpart."""
 
 
 def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
-    """Our configuration as a tree, and a sentence for each option that has no counterpart in it.
+    """Our configuration as a tree, and a message for each option that has no counterpart in it.
 
     `gpus` is how many a file with `num_gpu: auto` ran on: its batch and its queue are for each of them. Raises Mistake
     where the options are not those of a Real-ESRGAN training.
@@ -62,7 +62,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
         ours["adversarial"] = _adversarial(options, ours["gt_size"])
     ours["ema"] = {"decay": options.get("train.ema_decay", 0.0), "warmup_power": 0.0}
     ours |= {**_validation(options), **_reports(options)}
-    return ours, options.told()
+    return ours, options.messages()
 
 
 def _run(options: Options) -> Tree:
@@ -73,10 +73,10 @@ def _run(options: Options) -> Tree:
     return {
         "name": options.needed_text("name"),
         **({"output_dir": root} if (root := options.text("path.experiments_root")) else {}),
-        "seed": options.whole("manual_seed", 0),
-        "scale": options.whole("scale"),
-        "max_train_steps": options.whole("train.total_iter"),
-        "init": {player: origin for player, origin in given.items() if origin},
+        "seed": options.integer("manual_seed", 0),
+        "scale": options.integer("scale"),
+        "max_train_steps": options.integer("train.total_iter"),
+        "init": {network: origin for network, origin in given.items() if origin},
     }
 
 
@@ -87,13 +87,13 @@ def _images(options: Options, degraded: bool) -> Tree:
     turning = {
         "use_hflip": options.get(f"{train}.use_hflip", options.get(f"{train}.use_flip", True)),
         "use_rot": options.get(f"{train}.use_rot", False),
-        "dataloader_num_workers": options.whole(f"{train}.num_worker_per_gpu", 5),
+        "dataloader_num_workers": options.integer(f"{train}.num_worker_per_gpu", 5),
     }
     _backend(options, train)
     chosen = _list(options, train)
     if degraded:
         source = {"type": "folder", "path": gt, **chosen}
-        return {"images": {"source": source, "crop_size": CROP, **turning}, "gt_size": options.whole("gt_size")}
+        return {"images": {"source": source, "crop_size": CROP, **turning}, "gt_size": options.integer("gt_size")}
     pairs = {
         "type": "pairs",
         "gt": gt,
@@ -101,24 +101,24 @@ def _images(options: Options, degraded: bool) -> Tree:
         **_template(options, train),
         **chosen,
     }
-    size = options.whole(f"{train}.gt_size", options.whole("gt_size", 256))
+    size = options.integer(f"{train}.gt_size", options.integer("gt_size", 256))
     return {"high_order_degradation": False, "images": {"pairs": pairs, **turning}, "gt_size": size}
 
 
 def _list(options: Options, dataset: str) -> Tree:
-    """Which of a folder's pictures; Real-ESRGAN and BasicSR have a name each for the file."""
+    """The `list` file that selects pictures of a folder; Real-ESRGAN and BasicSR name its key differently."""
     path = options.text(f"{dataset}.meta_info", options.text(f"{dataset}.meta_info_file"))
     return {"list": path} if path else {}
 
 
 def _template(options: Options, dataset: str) -> Tree:
-    """What partners are called."""
+    """Name template of the low-quality pictures (`lq_name`), where it is not the name itself."""
     template = options.text(f"{dataset}.filename_tmpl", "{}")
     return {"lq_name": template} if template != "{}" else {}
 
 
 def _backend(options: Options, dataset: str) -> None:
-    """Say where pictures that do not lie in files must go."""
+    """Note an `io_backend` other than files on disk."""
     if (kind := options.get(f"{dataset}.io_backend.type", "disk")) != "disk":
         options.note(f"{dataset}.io_backend", f"got {kind}; pictures are read from files, datasets and parquet")
 
@@ -134,22 +134,22 @@ def _batch(options: Options, degraded: bool, gpus: int) -> Tree:
     count = options.get("num_gpu", "auto")
     if count == "auto":
         options.note("num_gpu", f"got auto; taken for {gpus}, by which batch.global_size and queue_size are multiplied")
-    elif (gpus := options.whole("num_gpu")) < 0:
+    elif (gpus := options.integer("num_gpu")) < 0:
         raise Mistake(f"num_gpu: got {gpus}; must be at least 0, or auto.")
     gpus = max(gpus, 1)  # none is the CPU, which takes one batch
-    per_device = options.whole("datasets.train.batch_size_per_gpu", 12)
-    queue = options.whole("queue_size", 180) * gpus if degraded else 0
+    per_device = options.integer("datasets.train.batch_size_per_gpu", 12)
+    queue = options.integer("queue_size", 180) * gpus if degraded else 0
     return {"batch": {"global_size": per_device * gpus, "per_device": per_device}, "queue_size": queue}
 
 
 def _degradation(options: Options) -> Tree:
-    """Upstream keeps what kernels are made of with the data set, and the rest at the top."""
+    """The `degradation` section; upstream has the keys of its kernels in the data set, the others at the top."""
     found = {key: options.get(key, options.get(f"datasets.train.{key}")) for key in DEGRADATION}
     return {"type": "second_order", **{key: value for key, value in found.items() if value is not None}}
 
 
 def _generator(options: Options) -> Tree:
-    net, scale = "network_g", options.whole("scale")
+    net, scale = "network_g", options.integer("scale")
     kind = options.need(f"{net}.type")
     for key in ("num_in_ch", "num_out_ch"):
         options.expect(f"{net}.{key}", 3)
@@ -158,11 +158,11 @@ def _generator(options: Options) -> Tree:
             options.note(f"{net}.{key}", f"got {said}; the run's scale, {scale}, is taken")
     if kind == "RRDBNet":
         sizes = {"num_feat": 64, "num_block": 23, "num_grow_ch": 32}
-        return {"type": kind, **{key: options.whole(f"{net}.{key}", size) for key, size in sizes.items()}}
+        return {"type": kind, **{key: options.integer(f"{net}.{key}", size) for key, size in sizes.items()}}
     if kind == "SRVGGNetCompact":
         sizes = {"num_feat": 64, "num_conv": 16}
         act = {"act_type": options.get(f"{net}.act_type", "prelu"), "init": "torch"}
-        return {"type": kind, **{key: options.whole(f"{net}.{key}", size) for key, size in sizes.items()}, **act}
+        return {"type": kind, **{key: options.integer(f"{net}.{key}", size) for key, size in sizes.items()}, **act}
     raise Mistake(f"{net}.type: got {kind}; wanted RRDBNet or SRVGGNetCompact.")
 
 
@@ -202,10 +202,12 @@ def _optimizer(options: Options, path: str) -> Tree:
 
 
 def _schedule(options: Options, optimizer: str) -> Tree:
-    """Upstream's one schedule, as the rate of one optimizer has it. The first fall of its own files is at their last
-    step, which comes to a constant rate."""
-    path, total = "train.scheduler", options.whole("train.total_iter")
-    warmup = max(0, options.whole("train.warmup_iter", -1))
+    """Learning rate schedule of one optimizer, from upstream's only schedule.
+
+    In upstream's own files the first milestone is the last step, which amounts to a constant rate.
+    """
+    path, total = "train.scheduler", options.integer("train.total_iter")
+    warmup = max(0, options.integer("train.warmup_iter", -1))
     rise = {"lr_warmup_steps": warmup} if warmup else {}
     kind = options.get(f"{path}.type", "MultiStepLR")
     if kind in COSINE:
@@ -223,7 +225,7 @@ def _schedule(options: Options, optimizer: str) -> Tree:
     milestones = options.get(f"{path}.milestones", [])
     if not isinstance(milestones, list):
         raise Mistake(f"{path}.milestones: got {milestones!r}; must be a list of steps.")
-    falls = [step for step in (whole(f"{path}.milestones", step) for step in milestones) if step < total]
+    falls = [step for step in (integer(f"{path}.milestones", step) for step in milestones) if step < total]
     gamma = options.get(f"{path}.gamma", 0.1)
     return {"type": "multistep", "milestones": falls, "gamma": gamma, **rise} if falls else {"type": "constant", **rise}
 
@@ -234,7 +236,7 @@ def _adversarial(options: Options, gt_size: int) -> Tree:
     if kind not in ("UNetDiscriminatorSN", "VGGStyleDiscriminator"):
         raise Mistake(f"{net}.type: got {kind}; wanted UNetDiscriminatorSN or VGGStyleDiscriminator.")
     options.expect(f"{net}.num_in_ch", 3)
-    discriminator = {"type": kind, "num_feat": options.whole(f"{net}.num_feat", 64)}
+    discriminator = {"type": kind, "num_feat": options.integer(f"{net}.num_feat", 64)}
     if kind == "UNetDiscriminatorSN":
         discriminator["skip_connection"] = options.get(f"{net}.skip_connection", True)
     elif (size := options.get(f"{net}.input_size", gt_size)) != gt_size:
@@ -251,13 +253,13 @@ def _adversarial(options: Options, gt_size: int) -> Tree:
         },
         "optimizer": _optimizer(options, "train.optim_d"),
         "lr_scheduler": _schedule(options, "train.optim_d"),
-        "net_d_iters": options.whole("train.net_d_iters", 1),
-        "net_d_init_iters": options.whole("train.net_d_init_iters", 0),
+        "net_d_iters": options.integer("train.net_d_iters", 1),
+        "net_d_init_iters": options.integer("train.net_d_init_iters", 0),
     }
 
 
 def _validation(options: Options) -> Tree:
-    """Upstream validates on every data set whose name begins with val; here it is the first."""
+    """The `validation` section, of the first data set whose name begins with val; upstream validates on all of them."""
     first, *others = [f"datasets.{key}" for key in options.section("datasets") if key.split("_")[0] == "val"] or [""]
     for other in others:
         options.skip(other, f"one source is validated on, that of {first}")
@@ -271,13 +273,13 @@ def _validation(options: Options) -> Tree:
     if measures and source["type"] == "lq":
         options.note("val.metrics", f"{first} has no ground truth, so nothing is measured")
         measures = {}
-    steps = options.whole("val.val_freq", 5000)
+    steps = options.integer("val.val_freq", 5000)
     saved = options.get("val.save_img", False)
     return {"validation": {"source": source, "validation_steps": steps, "save_images": saved, **measures}}
 
 
 def _validated_on(options: Options, dataset: str) -> Tree:
-    """Pairs; or low-quality pictures alone, where there is no ground truth (SingleImageDataset)."""
+    """Validation source: pairs, or low-quality pictures alone without ground truth (SingleImageDataset)."""
     gt, lq = options.text(f"{dataset}.dataroot_gt"), options.needed_text(f"{dataset}.dataroot_lq")
     chosen = _list(options, dataset)
     if gt is None:
@@ -286,7 +288,7 @@ def _validated_on(options: Options, dataset: str) -> Tree:
 
 
 def _measures(options: Options) -> Tree:
-    """How is measured: as the first metric, whatever its name, of PSNR, else of SSIM has it."""
+    """Border and channel of validation metrics: those of the first PSNR metric, whatever its name, else of SSIM."""
     names = [f"val.metrics.{name}" for name in options.section("val.metrics")]
     known = [name for kind in MEASURED for name in names if options.get(f"{name}.type") == kind]
     found = {}
@@ -296,7 +298,7 @@ def _measures(options: Options) -> Tree:
             options.note(name, f"{options.get(f'{name}.type')} is not measured; PSNR and SSIM always are")
     for name in known:
         is_y = options.get(f"{name}.test_y_channel", False)
-        found[name] = {"crop_border": options.whole(f"{name}.crop_border", 0), "channel": "y" if is_y else "rgb"}
+        found[name] = {"crop_border": options.integer(f"{name}.crop_border", 0), "channel": "y" if is_y else "rgb"}
         if found[name] != found[known[0]]:
             options.note(name, f"the border and the channel are those of {known[0]}")
     return found[known[0]] if known else {}
@@ -304,12 +306,12 @@ def _measures(options: Options) -> Tree:
 
 def _reports(options: Options) -> Tree:
     names = ["tensorboard"] if options.get("logger.use_tb_logger", True) else []
-    telemetry: Tree = {"report_steps": options.whole("logger.print_freq", 100)}
+    telemetry: Tree = {"report_steps": options.integer("logger.print_freq", 100)}
     if project := options.text("logger.wandb.project"):
         names.append("wandb")
         telemetry["tracker_options"] = {"wandb": {"project": project}}
     telemetry["report_to"] = names if len(names) > 1 else "".join(names) or "none"
     return {
-        "checkpoints": {"checkpointing_steps": options.whole("logger.save_checkpoint_freq", 5000)},
+        "checkpoints": {"checkpointing_steps": options.integer("logger.save_checkpoint_freq", 5000)},
         "telemetry": telemetry,
     }

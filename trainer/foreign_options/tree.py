@@ -1,4 +1,4 @@
-"""The options of another program, while they are translated: what was read of them, and what is to be said."""
+"""Typed access to another program's options during translation, with a record of keys read and messages."""
 
 import copy
 import math
@@ -11,19 +11,19 @@ from trainer.mistakes import Mistake
 
 Tree = dict[str, Any]
 WORDS = {"yes": True, "on": True, "no": False, "off": False}
-"""What their readers take for true and false, by YAML 1.1, in lower, upper or title case; ours leaves it text."""
+"""Booleans of YAML 1.1, in lower, upper or title case, as upstream's readers take them; ours leaves them text."""
 NOTHING = "no counterpart, and no effect here"
 
 
 @dataclass(slots=True)
 class Options:
-    """The options of another program, which remember what was read of them and what is to be said."""
+    """The options of another program, with a record of the keys that were read and of messages for the user."""
 
     tree: Tree
     program: str
-    """Whose they are."""
+    """Name of the program."""
     reasons: Mapping[str, str]
-    """Why a key, or a section, has no counterpart."""
+    """Reasons for keys, or whole sections, without a counterpart."""
     notes: list[str] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
 
@@ -38,7 +38,7 @@ class Options:
         return default if place is None else place
 
     def need(self, path: str) -> Any:
-        """The same; Mistake where it is absent."""
+        """The option at a dotted path; Mistake where it is absent or null."""
         value = self.get(path)
         if value is None:
             raise Mistake(f"{path}: must be given, as {self.program} needs it too.")
@@ -52,16 +52,16 @@ class Options:
         return value
 
     def needed_text(self, path: str) -> str | None:
-        """The same; Mistake where it is absent."""
+        """An option that is a name or a path; Mistake where it is absent or several."""
         self.need(path)
         return self.text(path)
 
-    def whole(self, path: str, default: int | None = None) -> int:
-        """An option that counts: upstream writes `!!float 5e3` for 5000."""
-        return whole(path, self.need(path) if default is None else self.get(path, default))
+    def integer(self, path: str, default: int | None = None) -> int:
+        """An integer option, also from an integral float: upstream writes `!!float 5e3` for 5000."""
+        return integer(path, self.need(path) if default is None else self.get(path, default))
 
     def number(self, path: str, default: float | None = None) -> float:
-        """An option that is a number."""
+        """An int or float option; Mistake for any other type."""
         value = self.need(path) if default is None else self.get(path, default)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Mistake(f"{path}: got {value!r}; must be a number.")
@@ -75,12 +75,12 @@ class Options:
         return list(map(str, place)) if isinstance(place, dict) else []
 
     def skip(self, path: str, reason: str = "") -> None:
-        """Take an option, or a section, for read, and say why it has no counterpart where it is there."""
+        """Mark an option, or a section, as read; where it is given, note `reason`, if any."""
         if self.get(path) is not None and reason:
             self.note(path, reason)
 
     def among(self, path: str, known: dict[str, str], default: str) -> str:
-        """Our word for one of upstream's; a note and ours for `default` where we have none."""
+        """Our value for upstream's, by `known`; for an unknown one a note, and the value for `default`."""
         value = self.get(path, default)
         if not isinstance(value, str) or value not in known:
             self.note(path, f"got {value}; here there are {', '.join(known)}, and {default} is taken")
@@ -88,28 +88,28 @@ class Options:
         return known[value]
 
     def expect(self, path: str, wanted: Any) -> None:
-        """Say so where an option that can have one value here has another."""
+        """Note an option that differs from `wanted`, the only value supported here."""
         if (value := self.get(path, wanted)) != wanted:
             self.note(path, f"got {value}; here it is always {wanted}")
 
     def note(self, path: str, reason: str) -> None:
-        """Remember to say something of an option."""
+        """Add a message about an option."""
         self.notes.append(f"{path}: {reason}")
 
     def unread(self) -> Iterator[str]:
-        """Dotted paths of what has a value and was never asked for, as high in the tree as the reason is one."""
-        said = set()
+        """Dotted paths of options with a value that were never read; a section with one reason appears once."""
+        yielded = set()
         for path in self._leaves(self.tree, ""):
             parts = path.split(".")
             above = [".".join(parts[: n + 1]) for n in range(len(parts))]
             if self.read.isdisjoint(above):
                 name = next((part for part in above if part in self.reasons), path)
-                if name not in said:
-                    said.add(name)
+                if name not in yielded:
+                    yielded.add(name)
                     yield name
 
-    def told(self) -> list[str]:
-        """All that is to be said: the notes, then what has no counterpart, with the reason."""
+    def messages(self) -> list[str]:
+        """All messages for the user: the notes, then each option without a counterpart, with the reason."""
         return self.notes + [f"{path}: {self.reasons.get(path, NOTHING)}" for path in self.unread()]
 
     def _leaves(self, tree: Any, path: str) -> Iterator[str]:
@@ -120,8 +120,8 @@ class Options:
             yield path
 
 
-def origins(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str) -> list[str]:
-    """The options that decide what `tree` comes to under a dotted `key` of ours: those whose change changes it."""
+def deciding_options(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str) -> list[str]:
+    """Paths of the options in `tree` that decide the value of our dotted `key`: changing one changes that value."""
     before = repr(_at(translate(tree)[0], key))
     found = []
     for path in Options(tree, "", {})._leaves(tree, ""):
@@ -138,29 +138,29 @@ def origins(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str)
     return found
 
 
-def named(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str, message: str) -> str:
-    """A dotted `key` of ours, of which `message` speaks, in words of the other program's options `tree`."""
+def foreign_name(tree: Tree, translate: Callable[[Tree], tuple[Tree, Any]], key: str, message: str) -> str:
+    """Our dotted `key`, which an error `message` is about, named by the other program's options in `tree`."""
     word = message.split()[0].rstrip(":")
     ours = translate(tree)[0]
     if isinstance(section := _at(ours, key), dict) and word in section:  # a section's own check names its key first
         key = f"{key}.{word}" if key else word
     while _at(ours, key) is None and "." in key:  # an entry of a list
         key = key.rpartition(".")[0]
-    theirs = origins(tree, translate, key) if _at(ours, key) is not None else []
+    theirs = deciding_options(tree, translate, key) if _at(ours, key) is not None else []
     if not theirs:
         return f"here {key}"
     return key if theirs == [key] else f"{' and '.join(theirs)} (here {key})"
 
 
 def _at(tree: Any, path: str) -> Any:
-    """What lies at a dotted path, the tree itself at none; None where that is nothing."""
+    """The value at a dotted path, the tree itself for an empty path; None where it is absent."""
     for key in path.split(".") if path else ():
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
 
 
 def _another(value: Any) -> Any:
-    """Another value of the same kind."""
+    """A different value of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
@@ -168,7 +168,7 @@ def _another(value: Any) -> Any:
     return [*value, *(value[-1:] or [1])] if isinstance(value, list) else f"{value}x"
 
 
-def whole(path: str, value: Any) -> int:
+def integer(path: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
         raise Mistake(f"{path}: got {value!r}; must be a whole number.")
     return int(value)

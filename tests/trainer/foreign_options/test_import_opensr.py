@@ -1,4 +1,4 @@
-"""opensr-srgan's configurations: what they come to here, and that nothing is dropped in silence."""
+"""Translation of opensr-srgan's configurations: resulting values, and a message for every dropped option."""
 
 import re
 from collections.abc import Callable
@@ -61,7 +61,7 @@ ALWAYS = {
 
 
 def imported(*changes: Change) -> tuple[RunConfig, set[str]]:
-    """What the options come to, and the keys that are named."""
+    """The translated configuration, and the keys that messages name."""
     tree = read_tree(OPTIONS)
     for change in changes:
         change(tree)
@@ -132,7 +132,7 @@ def test_the_batch_is_that_of_all_its_processes(training: dict[str, Any], proces
 
 
 def put(section: str, **values: Any) -> Change:
-    """A change: values in a section, None takes a key away."""
+    """A change to the fixture: values set in a section; None removes a key."""
 
     def change(tree: dict[str, Any]) -> None:
         place = tree

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's option files: what they come to here, and that nothing is dropped in silence."""
+"""Translation of Real-ESRGAN's option files: resulting values, and a message for every dropped option."""
 
 import re
 import subprocess
@@ -43,7 +43,7 @@ EVERY_FILE = [  # of upstream's, that the fixture has and we do not
 
 
 def unchanged(_: dict[str, Any]) -> None:
-    """As the fixture has it."""
+    """No change to the fixture."""
 
 
 def options(change: Callable[[dict[str, Any]], object] = unchanged) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def options(change: Callable[[dict[str, Any]], object] = unchanged) -> dict[str,
 
 
 def imported(tree: dict[str, Any]) -> tuple[RunConfig, list[str]]:
-    """What the options come to, and the keys that are named."""
+    """The translated configuration, and the keys that messages name."""
     ours, notes = translate(tree, gpus=4)
     assert all(": " in note for note in notes)
     return validated(RunConfig, ours, "the translation"), [note.split(":")[0] for note in notes]
@@ -382,7 +382,7 @@ SHIPPED = {
     "finetune_realesrgan_x4plus": (as_finetuning,),
     "finetune_realesrgan_x4plus_pairdata": (as_pairs,),
 }
-"""Upstream's files, by what sets each apart from the fixture."""
+"""Changes to the fixture that yield each of upstream's files."""
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -403,7 +403,7 @@ def test_every_shipped_file_comes_to_a_run_that_lacks_its_data_alone(tmp_path: P
 def test_with_its_data_it_passes_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pairs named as DIV2K's, of one folder, by a list, as in upstream's file for pairs."""
+    """Pairs with DIV2K's names, in one folder, by a list, as in upstream's file for pairs."""
 
     def change(tree: dict[str, Any]) -> None:
         as_pairs(tree)
