@@ -1,4 +1,4 @@
-"""Everything that a machine does to a run, in one run, at random: does it come out as if nothing had happened?
+"""Randomized fault injection: one run under many kinds of faults, compared with the undisturbed run.
 
     python -m tests.faults.hunt --adversary --minutes 10
 
@@ -34,7 +34,7 @@ from trainer.distributed.signals import SIGNALS
 
 STEPS, PHOTOGRAPHS, DISK_MB = 100, 120, 24
 ROUNDING = 1e-4
-"""The largest mean difference of a tensor that passes for rounding, a tenth of what Adam moves it in one step.
+"""Tolerance for rounding: the largest mean difference of a tensor, a tenth of what Adam moves it in one step.
 
 A game of a hundred steps enlarges it: noise of one unit in the last place at every tenth step came to 2e-5 in the mean
 of a tensor and 1.3e-4 in a single weight, about as often as it came to nothing.
@@ -52,12 +52,12 @@ SETTINGS = [
 ]
 PUSHED = ["hub={repo_id: tester/x4, strategy: every_save, license: mit, wait_minutes: 0.01}"]
 PROFILES = (((2,), 0, True), ((1, 2, 4), 0, False), ((1,), 1, False), ((2,), 1, False), ((1, 2, 4), 0, True))
-"""Of runs, in turn: the numbers of ranks to choose from, loader workers of each rank, and whether it goes to a hub."""
+"""Kinds of runs, in turn: possible numbers of ranks, loader workers of each rank, and if it pushes to a hub."""
 
 
 @dataclass
 class Found:
-    """What happened, and what came out differently."""
+    """Counts of runs, starts and events, the differences from the undisturbed run, and unexplained ends."""
 
     runs: int = 0
     lives: int = 0
@@ -81,25 +81,25 @@ class Victim:
 
     @property
     def photographs(self) -> Path:
-        """The folder that it is trained on."""
+        """The folder of training pictures."""
         return self.place.parent / "photographs"  # one place for all runs: it is part of what a checkpoint tells
 
     @property
     def disk(self) -> Path:
-        """The small disk of its run folder."""
+        """The small disk on which the run folder lies."""
         return self.place / "disk"
 
     @property
     def run(self) -> Path:
-        """Its run folder."""
+        """The run folder."""
         return self.disk / "tiny"
 
     def drawn(self, count: int) -> list[int]:
-        """Numbers of the present life that are the same in every hunt."""
+        """Random numbers of the present life, the same in every hunt."""
         return words(self.number, self.life, 201, count)
 
     def start(self) -> Launched:
-        """The next life."""
+        """Start the run again, on a number of ranks drawn for this life."""
         self.life += 1
         world = self.worlds[self.drawn(1)[0] % len(self.worlds)]
         per_device = min(2, 4 // world)
@@ -116,7 +116,7 @@ class Victim:
 
 @dataclass
 class Life:
-    """One life of the victim, and what the present event is to be."""
+    """One life of the victim, from a start to its end, and the random number of the present event."""
 
     victim: Victim
     job: Launched
@@ -125,11 +125,11 @@ class Life:
 
     @property
     def rank(self) -> int:
-        """Whom the event meets."""
+        """The rank that the event affects."""
         return self.drawn % len(self.job.ranks)
 
     def wait(self) -> None:
-        """For up to a second, as long as the job lives."""
+        """Wait up to a second, or until the job has ended."""
         self.job.wait(self.drawn / 2**32)
 
 
@@ -170,7 +170,7 @@ def stand_still(life: Life) -> None:
 
 
 def fill_the_disk(life: Life) -> None:
-    """No byte is free for a while."""
+    """Leave no byte free on the disk for a while."""
     ballast = life.victim.disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -182,24 +182,24 @@ def fill_the_disk(life: Life) -> None:
 
 
 def damage_the_newest(life: Life) -> None:
-    """A death, after which a file of the newest checkpoint is truncated or has another bit."""
+    """Kill a rank, then truncate a file of the newest checkpoint or flip one of its bits."""
     kill_a_rank(life)
     damage(life.victim.run / "checkpoints", life.drawn)
 
 
 def corrupt_a_photograph(life: Life) -> None:
-    """The photograph that could not be read cannot be read in another way."""
+    """Corrupt the unreadable photograph in another way."""
     corrupt(life.victim.photographs, life.drawn)
 
 
 def fail_the_hub(life: Life) -> None:
-    """The hub refuses, forgets or drops the next requests."""
+    """Make the hub refuse, forget or drop the next requests."""
     kind = ("drop", "lose", 503, 500, 404, 429)[life.drawn % 6]
     life.victim.hub.faults.append(Fault("", kind, times=1 + life.drawn % 5))
 
 
 def take_the_data_away(life: Life) -> None:
-    """The folder of photographs is gone for a while, as a network's disk may be."""
+    """Move the folder of photographs away for a while, as with a network disk that fails."""
     away = life.victim.photographs.with_name("away")
     life.victim.photographs.rename(away)
     life.wait()
@@ -211,7 +211,7 @@ EVENTS = (*DEADLY, kill_a_worker, stand_still, fill_the_disk, corrupt_a_photogra
 
 
 def possible(victim: Victim, event: Callable[[Life], None]) -> bool:
-    """Whether an event can meet this victim: not every run has a loader worker, a hub or a disk of its own."""
+    """True if an event can affect this run: not every run has a loader worker, a hub or a disk of its own."""
     needed = {kill_a_worker: victim.workers > 0, fail_the_hub: victim.pushed, fill_the_disk: victim.disk.is_mount()}
     return needed.get(event, True)
 
@@ -246,7 +246,7 @@ def attack(victim: Victim, calm: Callable[[], bool], found: Found) -> None:
 
 
 def explained(life: Life, codes: list[int], said: str) -> bool:
-    """Whether a life's events may end it like this: with 0, but for what a kill, a full disk or the watch does."""
+    """True if a life's events explain its exit codes: 0, except after a kill, a full disk or the watch."""
     if {"kill_a_rank", "damage_the_newest"} & set(life.past):
         return True
     slow = "it ends now" in said  # the start took longer after a stop request than it may
@@ -260,7 +260,7 @@ def explained(life: Life, codes: list[int], said: str) -> bool:
 
 
 def compare(victim: Victim, undisturbed: Path, found: Found) -> None:
-    """What of the run is not as in the undisturbed one."""
+    """Add the differences of the run from the undisturbed one to `found`."""
     wanted, got = fingerprint(undisturbed), fingerprint(victim.run)
     keys = set(wanted) if len(victim.worlds) == 1 else {"steps", "digests"}
     found.different += [f"run {victim.number}: {key}" for key in sorted(keys) if got.get(key) != wanted[key]]
@@ -272,7 +272,7 @@ def compare(victim: Victim, undisturbed: Path, found: Found) -> None:
 
 
 def progress(run: Path) -> dict[str, object]:
-    """The numbers in a run's last checkpoint."""
+    """The contents of progress.pt in a run's last checkpoint."""
     return dict(torch.load(max((run / "checkpoints").glob("step-????????")) / "progress.pt", weights_only=True))
 
 
@@ -289,7 +289,7 @@ def distance(one: Path, other: Path) -> float:
 
 
 def make_photographs(folder: Path) -> None:
-    """Smooth pictures that differ, and one that cannot be read."""
+    """Write different smooth pictures, and one that cannot be read."""
     folder.mkdir()
     rows = torch.arange(64)[:, None, None] / 64
     columns = torch.arange(64)[:, None] / 64
@@ -312,7 +312,7 @@ def corrupt(folder: Path, how: int) -> None:
 
 
 def adversary(minutes: float, number: int = 0, runs: int = 1000) -> Found:
-    """Attack runs, from the one of this number on, until the minutes are over; the last then ends in peace."""
+    """Attack runs, from this number on, until the minutes are over; the last then ends without further events."""
     torch.set_num_threads(1)
     found, deadline = Found(), time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name, LoopbackHub() as hub:
@@ -341,7 +341,7 @@ def adversary(minutes: float, number: int = 0, runs: int = 1000) -> Found:
 def prepare(
     place: Path, hub: LoopbackHub, worlds: tuple[int, ...], workers: int, pushed: bool, number: int, stack: ExitStack
 ) -> Victim:
-    """A run that has not begun, on photographs and, for root, a small disk of its own."""
+    """A run not yet started, on photographs and, for root, a small disk of its own."""
     victim = Victim(place, hub, worlds, workers, pushed, number)
     victim.disk.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(victim.disk)]

@@ -1,4 +1,4 @@
-"""The same run on other machines: is it the same stream, and the same result?
+"""Reproducibility of the tiny run across numbers of ranks, accumulation, workers and resumes.
 
     python -m tests.faults.digests
 
@@ -35,7 +35,7 @@ SETTINGS = [
 
 @dataclass(frozen=True)
 class Case:
-    """How one run is run: `worlds` has one number of ranks, or one for each half."""
+    """Parallel layout of one run: `worlds` has one number of ranks, or one for each half."""
 
     worlds: tuple[int, ...]
     per_device: int
@@ -67,7 +67,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run trained on, and what came of it."""
+    """Digests of the training pairs, losses and final weights of a run."""
 
     digests: list[int]
     losses: list[float]
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def train(case: Case, folder: Path) -> Outcome:
-    """Run one case to its end."""
+    """Train one case to its end, and read its outcome."""
     folder.mkdir()
     for world, last in zip(case.worlds, (STEPS,) if len(case.worlds) == 1 else (HALF, STEPS), strict=True):
         job = Job(world, folder / "log", [str(TINY), *SETTINGS, f"output_dir={folder}", f"max_train_steps={last}",
@@ -87,7 +87,7 @@ def train(case: Case, folder: Path) -> Outcome:
 
 
 def outcome(run: Path) -> Outcome:
-    """What a run folder tells of its run."""
+    """The outcome of a run, read from its folder."""
     lines = [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
     newest = max((run / "checkpoints").glob("step-????????"))
     return Outcome(
@@ -102,7 +102,7 @@ def outcome(run: Path) -> Outcome:
 
 
 def compare(first: Outcome, other: Outcome) -> tuple[bool, float, float]:
-    """Whether the digests are equal, and the largest differences of losses and weights."""
+    """Equality of the digests, and the largest differences of losses and weights."""
     losses = max(abs(a - b) for a, b in zip(first.losses, other.losses, strict=True))
     weights = max(float((first.weights[name] - other.weights[name]).abs().max()) for name in first.weights)
     return first.digests == other.digests, losses, weights

@@ -18,7 +18,7 @@ TINY = Path(__file__).parents[1] / "launch" / "tiny.yaml"
 
 
 class Job:
-    """The processes of one run; each writes what it says to `log`."""
+    """The processes of one run; each writes its output to `log`."""
 
     def __init__(self, world: int, log: Path, arguments: Sequence[str] = (), work: Work = main) -> None:
         """Start `world` ranks, each of which does `work(arguments)`: the command line."""
@@ -49,14 +49,14 @@ class Job:
         return [self.codes[process] for process in self.processes]
 
     def end(self) -> None:
-        """Kill what is left of it."""
+        """Kill the ranks that still run."""
         for rank in range(len(self.processes)):
             self.kill(rank)
         self.wait(60)
 
 
 def free_port() -> int:
-    """A port that nothing listens at."""
+    """A port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Kill a run again and again, and look whether it comes out as if nothing had happened.
+"""Kill a run again and again, and compare its result with the undisturbed run's.
 
     python -m tests.faults.hunt --kills 200
     python -m tests.faults.hunt --adversary --minutes 10
@@ -41,7 +41,7 @@ SETTINGS = [
 
 @dataclass
 class Count:
-    """What happened."""
+    """Counts of deaths and runs, and the runs that differ from the undisturbed one."""
 
     kills: int = 0
     runs: int = 0
@@ -64,7 +64,7 @@ def fingerprint(run: Path) -> dict[str, str]:
 
 
 def reference(folder: Path, world: int) -> tuple[dict[str, str], float]:
-    """The undisturbed run, and the seconds it takes."""
+    """Fingerprint of the undisturbed run, and its duration in seconds."""
     begin = time.monotonic()
     job = Job(world, folder / "log", [*SETTINGS, f"output_dir={folder}"])
     codes = job.wait(600)
@@ -106,7 +106,7 @@ def damage(checkpoints: Path, how: int) -> bool:
 
 
 def disturbed(folder: Path, world: int, background: bool, span: float, number: int, count: Count, goal: int) -> None:
-    """One run from its start to its end, with as many deaths on the way as fit."""
+    """Run once from start to end, with as many deaths on the way as fit."""
     checkpoints, life = folder / "tiny" / "checkpoints", 0
     settings = [*SETTINGS, f"output_dir={folder}", f"checkpoints.background={str(background).lower()}"]
     while True:
@@ -130,7 +130,7 @@ def disturbed(folder: Path, world: int, background: bool, span: float, number: i
 
 
 def hunt(kills: int, worlds: tuple[int, ...]) -> Count:
-    """Disturb runs until `kills` deaths have been died."""
+    """Kill runs until there were `kills` deaths."""
     torch.set_num_threads(1)
     count, number = Count(), 0
     with tempfile.TemporaryDirectory() as name:

@@ -48,14 +48,14 @@ class Launched:
         send(self.ranks[rank], number)
 
     def kill_launcher(self) -> None:
-        """Leave the ranks alone."""
+        """Kill the launcher only; the ranks go on without it."""
         if self.launcher is not None:
             os.kill(self.launcher, signal.SIGKILL)
             os.waitpid(self.launcher, 0)
             self.launcher = None
 
     def end(self) -> None:
-        """Kill what is left of it."""
+        """Kill the processes that still run."""
         for rank in self.ranks:
             send(rank, signal.SIGKILL)
         assert self.wait(60) is not None, "a killed process did not end"

@@ -31,7 +31,7 @@ class Network:
         self.names = [f"wildsr-{os.getpid()}-{node}" for node in (0, 1)]
 
     def make(self) -> None:
-        """Raises CalledProcessError where that is not permitted."""
+        """Make the namespaces; raises CalledProcessError where that is not permitted."""
         for name in self.names:
             ip("netns", "add", name)
         first, second = self.names
@@ -46,13 +46,13 @@ class Network:
         ip("-n", self.names[1], "link", "set", "eth0", "down")
 
     def remove(self) -> None:
-        """Whatever is there of them."""
+        """Delete the namespaces that exist."""
         for name in self.names:
             if Path("/run/netns", name).exists():
                 ip("netns", "delete", name)
 
     def on_own_node(self, work: Work) -> Work:
-        """What rank r does on node r, alone."""
+        """`work` for forked ranks, with rank r alone on node r."""
 
         def there(arguments: Sequence[str]) -> int:
             rank = int(os.environ["RANK"])
@@ -73,7 +73,7 @@ def ip(*arguments: str) -> None:
 
 @contextmanager
 def network() -> Iterator[Network | None]:
-    """The two nodes, or None where this user may make none."""
+    """The two nodes, or None where this user has no permission to make them."""
     made = Network()
     try:
         made.make()
@@ -88,12 +88,12 @@ def network() -> Iterator[Network | None]:
 
 
 def with_other_rate(arguments: Sequence[str]) -> int:
-    """Train with a learning rate of this rank's own."""
+    """Train with a learning rate that differs on each rank."""
     return main([*arguments, f"optimizer.learning_rate={0.001 * (1 + int(os.environ['RANK']))}"])
 
 
 def impatient(arguments: Sequence[str]) -> int:
-    """Train, with minutes of a fraction of a second."""
+    """Train, with minutes shortened to a fraction of a second."""
     WATCH.reminder_seconds, trainer.loop.EXCHANGE_GRACE, trainer.distributed.agreement.EXCHANGE_GRACE = 0.5, 1.0, 1.0
     return main(arguments)
 

@@ -1,8 +1,9 @@
-"""Whether a run in two parts is bitwise the whole one on more than two ranks, where the order of sums shows.
+"""Bitwise comparison of a resumed run with an uninterrupted one on more than two ranks.
 
     python -m tests.faults.resumed [--world 4]
 
-DistributedDataParallel puts gradients into other buckets after a start's first step: see `Learner.rehearse`.
+From three ranks on the order of sums changes the result, and DistributedDataParallel puts gradients into other buckets
+after a start's first step: see `Learner.rehearse`.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def train(world: int, folder: Path, steps: int) -> None:
 
 
 def tensors(folder: Path, part: str) -> dict[str, torch.Tensor]:
-    """A part of the last checkpoint."""
+    """Weights of one part of the last checkpoint."""
     return safetensors.torch.load_file(folder / "tiny" / "checkpoints" / "step-00000006" / f"{part}.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""One streamed run on changing numbers of ranks: is it the same stream?
+"""Reproducibility of a streamed run across changing numbers of ranks.
 
     python -m tests.faults.stream_digests 'shards/*.parquet' [more sources ...]
 
@@ -38,7 +38,7 @@ def train(source: str, worlds: tuple[int, ...], workers: int, folder: Path) -> O
 
 
 def known_lengths(run: Path) -> int:
-    """How many shards' lengths the newest checkpoint holds."""
+    """Number of shard lengths in the newest checkpoint."""
     newest = max((run / "checkpoints").glob("step-????????"))
     return len(torch.load(newest / "progress.pt", weights_only=True)["stream"]["lengths"])
 

@@ -1,4 +1,4 @@
-"""What every rank reads or computes for itself, where it is not the same: named, before anything comes of it."""
+"""Values that each rank reads or computes for itself: a difference between ranks is reported before training."""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.launch
 
 
 def ended(folder: Path, work: Work, *settings: str) -> tuple[list[int] | None, str]:
-    """How two ranks end, and what they said."""
+    """Exit codes and output of two ranks that do `work`; the codes are None where one has not ended in time."""
     folder.mkdir(exist_ok=True)
     job = Job(2, folder / "log", [str(TINY), *SMALL, *settings], work)
     try:
@@ -34,7 +34,7 @@ def ended(folder: Path, work: Work, *settings: str) -> tuple[list[int] | None, s
 
 
 def test_nodes_with_another_learning_rate_are_told_before_they_train(tmp_path: Path) -> None:
-    """On two nodes with a network of their own, where that is permitted."""
+    """Two nodes with a network of their own, where that is permitted; else two ranks on this machine."""
     with network() as nodes:
         work = nodes.on_own_node(with_other_rate) if nodes else with_other_rate
         codes, said = ended(tmp_path, work, f"output_dir={tmp_path}")

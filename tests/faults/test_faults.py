@@ -21,7 +21,7 @@ def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happen
 
 
 def test_a_run_that_meets_all_that_a_machine_can_do_to_it_comes_out_as_if_nothing_had_happened() -> None:
-    """As a program, for it becomes the parent of orphans and changes what its children find of the hub."""
+    """Run as a program, because it adopts orphaned processes and changes the hub in its children's environment."""
     command = [sys.executable, "-m", "tests.faults.hunt", "--adversary", "--minutes", "0.7", "--runs", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)

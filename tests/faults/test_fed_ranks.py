@@ -1,4 +1,4 @@
-"""Pictures that a program feeds on several ranks, each its own part: one pool, and the weights of one rank."""
+"""Pictures fed by a program, a part on each rank: one pool, and the same weights as on one rank."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -21,12 +21,12 @@ PAIRS, STEPS = 2, 3
 
 
 def pictures(positions: range) -> dict[str, Tensor]:
-    """A picture for each position of the whole training."""
+    """One picture for each stream position of the training."""
     return {"gt": torch.stack([torch.rand(3, 48, 48, generator=torch.Generator().manual_seed(p)) for p in positions])}
 
 
 def by_hand(arguments: Sequence[str]) -> int:
-    """Train as a program of somebody's does, on this rank's part of the pictures; rank 0 leaves the weights."""
+    """Train as a user's program does, on this rank's part of the pictures; rank 0 saves the weights."""
     model = RealESRGANModel(load_config(RunConfig, TINY, [*SETTINGS, f"batch.per_device={PAIRS}"]))
     rank = model.accelerator.process_index
     assert model.pool is not None
@@ -78,7 +78,7 @@ def test_ranks_that_are_fed_or_load_other_things_say_so_together(tmp_path: Path)
 
 
 def weights_of(world: int, folder: Path) -> dict[str, dict[str, Any]]:
-    """What so many ranks come to."""
+    """State dicts after training on `world` ranks, as rank 0 saved them."""
     file = folder / f"{world}.pt"
     job = Job(world, folder / f"{world}.log", [str(file)], partial(by_hand))
     try:

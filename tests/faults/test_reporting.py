@@ -1,4 +1,4 @@
-"""What only reports ends no run: real pipes, terminals and disks that take nothing any more."""
+"""Failing outputs do not end a run: real pipes, terminals and disks that accept nothing any more."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_a_run_that_nobody_hears_goes_on(
 
 
 def spoil_metrics(folder: Path) -> None:
-    """Let no line be added to metrics.jsonl, as on a full disk, once the run has begun."""
+    """Make every write to metrics.jsonl fail, as on a full disk, once the run has begun."""
     deadline = time.monotonic() + 60
     while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -74,7 +74,7 @@ def spoil_metrics(folder: Path) -> None:
 
 @pytest.fixture
 def spoilt(tmp_path: Path) -> Iterator[Callable[..., tuple[list[int] | None, str]]]:
-    """The exit codes and the words of a run of two ranks whose metrics.jsonl cannot be written any more."""
+    """The exit codes and the output of a run of two ranks whose metrics.jsonl cannot be written any more."""
     started: list[Job] = []
 
     def run(*settings: str) -> tuple[list[int] | None, str]:

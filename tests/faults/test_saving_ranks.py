@@ -1,4 +1,4 @@
-"""Two ranks, of which one cannot write: its disk refuses every byte, the sentence that says so too."""
+"""Two ranks, one of which cannot write a byte to its disk, not even the error message."""
 
 import resource
 import signal

@@ -1,4 +1,4 @@
-"""What a run waits for and does not get: it is said, and the run ends saved, or goes on as if nothing had happened."""
+"""Stalled waits: the run reports the wait, and ends with a checkpoint or continues unchanged."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def pictures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def jobs() -> Iterator[list[Job]]:
-    """Whatever is left of these is killed."""
+    """Kill the processes that are left at the end."""
     started: list[Job] = []
     yield started
     for job in started:
@@ -35,7 +35,7 @@ def jobs() -> Iterator[list[Job]]:
 
 
 def start(world: int, folder: Path, pictures: Path, *settings: str) -> Job:
-    """Train on `pictures` in `folder`, with minutes and graces of a fraction of a second."""
+    """Train on `pictures` in `folder`, with minutes and grace periods of a fraction of a second."""
 
     def work(arguments: Sequence[str]) -> int:
         from trainer.images import loader, opened
@@ -70,7 +70,7 @@ def wait_for(text: str, folder: Path, seconds: float = 90) -> None:
 def test_a_batch_that_never_comes_ends_saved_on_a_stop_request_and_the_run_is_the_same(
     world: int, tmp_path: Path, pictures: Path, jobs: list[Job]
 ) -> None:
-    """One picture can be opened no more, as on a stalled mount; one SIGTERM to each rank, as a launcher sends it."""
+    """A picture whose open blocks, as on a stalled mount, and one SIGTERM to each rank, as a launcher sends it."""
     run = tmp_path / "run"
     jobs.append(start(world, run, pictures, "max_train_steps=100000"))
     wait_for("step 3/", run)

@@ -1,4 +1,4 @@
-"""Answers that only the ranks themselves can give.
+"""Programs of ranks that report their own weights and decisions.
 
 Every rank writes ANSWERS/rank-<r>.json: checksums of the weights of all ranks after a few steps, what they saw of a
 game (rank 0 leaves both networks in ANSWERS/game.pt), and with what status a run of the same overrides ends (its data
@@ -35,7 +35,7 @@ GAME_STEPS = 6
 
 
 def checksum(module: torch.nn.Module) -> float:
-    """Differs if any weight differs, however little: the sum of the bits of all."""
+    """Checksum of all weights: the sum of their bits, which differs if any weight differs."""
     return sum(p.detach().view(torch.int32).to(torch.int64).sum().item() for p in module.state_dict().values())
 
 
@@ -55,7 +55,7 @@ def weights_of_all_ranks() -> dict[str, list[float]]:
 
 
 def game(per_device: int) -> tuple[Experiment, dict[str, list[float]]]:
-    """Some steps of a game whose discriminator is held at some of them: what this rank saw, and all decided."""
+    """Train, with the discriminator held at some of the steps: this rank's observations and the joint decisions."""
     config = load_config(RunConfig, TINY, [*GAME, f"batch.per_device={per_device}"])
     x = assemble(config, make_accelerator(config))
     fill_pool(x)
@@ -71,7 +71,7 @@ def game(per_device: int) -> tuple[Experiment, dict[str, list[float]]]:
 
 
 def networks(x: Experiment) -> dict[str, dict[str, torch.Tensor]]:
-    """Both players' state dicts: the discriminator's has its power iterations too."""
+    """State dicts of both networks: the discriminator's has its power iterations too."""
     return {name: player.net.state_dict() for name, player in x.state.learners.items()}
 
 

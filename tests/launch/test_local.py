@@ -1,4 +1,4 @@
-"""launch/local.sh as a person uses it: what it says before and after a run, and the status that it ends with."""
+"""launch/local.sh as a user runs it: its output before and after a run, and its exit status."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Stopping on request, stopping because it makes no sense, and a rank that dies.
+"""Stops on request, stops of a run that cannot succeed, and the death of a rank.
 
 Through the true launcher where it has a part in that; elsewhere by forked ranks, which start in a second, not in ten.
 """
@@ -39,7 +39,7 @@ def said(running: subprocess.Popen[str], seconds: float = 60) -> str:
 
 
 def forked(processes: int, folder: Path, *overrides: str) -> tuple[Job, Path]:
-    """The same without the launcher, and where its ranks say what they say."""
+    """The same without the launcher, and the file of its ranks' output."""
     log = folder / "log"
     log.unlink(missing_ok=True)
     return Job(processes, log, [str(TINY), f"output_dir={folder}", *LONG, *overrides]), log

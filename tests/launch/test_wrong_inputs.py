@@ -139,7 +139,7 @@ def test_an_output_folder_that_cannot_be_written_is_found_before_training(place:
 
 
 def test_a_run_ends_says_so_and_keeps_its_folder_to_itself(run: Run, tmp_path: Path) -> None:
-    """One run met by everything that can come after it."""
+    """One run folder, met by every kind of later run."""
     status, said, stderr = run("max_train_steps=2")
     assert (status, stderr) == (0, "")
     folder = tmp_path / "outputs" / "tiny"

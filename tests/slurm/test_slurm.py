@@ -1,4 +1,4 @@
-"""The scripts of launch/slurm on a real Slurm of two nodes: whatever happens to a run, it ends as if nothing had.
+"""The scripts of launch/slurm on a real Slurm of two nodes: disturbed runs end with the undisturbed result.
 
 Every scenario's digests and weights are compared with those of the same configuration trained without Slurm.
 """

@@ -83,11 +83,10 @@ def translate(tree: Tree, name: str) -> tuple[Tree, list[str]]:
         "lr_scheduler": _schedule(options, "g", "training/loss"),
         "ema": _ema(options),
     }
-    rate = max(0.5 * ours["optimizer"]["learning_rate"], 1e-6)
     ours["adversarial"] = {
         "discriminator": discriminator(options),
         **adversarial,
-        "optimizer": _optimizer(options, "d", rate),
+        "optimizer": _optimizer(options, "d", max(0.5 * ours["optimizer"]["learning_rate"], 1e-6)),
         "lr_scheduler": _schedule(options, "d", "discriminator/loss"),
     }
     return ours | {"validation": validation, "telemetry": _reports(options)}, options.messages()

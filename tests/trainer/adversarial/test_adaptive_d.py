@@ -1,4 +1,4 @@
-"""`adaptive_d`: when the discriminator is held, in closed form; what it remembers and what is refused."""
+"""`adaptive_d`: the steps at which the discriminator is held, in closed form; its state and refused settings."""
 
 import math
 

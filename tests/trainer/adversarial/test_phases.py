@@ -1,4 +1,4 @@
-"""The phases of the game, in closed form over whole runs."""
+"""Phases of adversarial training, in closed form over whole runs."""
 
 import math
 

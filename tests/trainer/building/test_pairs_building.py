@@ -1,4 +1,4 @@
-"""All ranks degrade by one path, and a run says by which."""
+"""All ranks degrade by the same path, kernels or plain PyTorch, and the run reports it."""
 
 import os
 import socket
@@ -30,7 +30,7 @@ def broken() -> str:
 
 
 def told_by_ranks(folder: Path, *asks: Callable[[], str]) -> list[str]:
-    """What becomes of each of some forked ranks: why its kernels are off, or how it failed."""
+    """Result of each forked rank: the reason that its kernels are off, or its Failure."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Paths that nobody can ask about: one sentence that names the key or the option, never a traceback."""
+"""Paths that the system refuses to look up: one sentence that names the key or the option, never a traceback."""
 
 import os
 from collections.abc import Callable

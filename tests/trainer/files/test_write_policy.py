@@ -1,4 +1,4 @@
-"""One policy for the files of a run that are no checkpoints: said once, or the reason to stop."""
+"""Write errors of run files other than checkpoints: reported once, or a reason to stop."""
 
 from pathlib import Path
 

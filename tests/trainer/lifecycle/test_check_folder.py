@@ -1,4 +1,4 @@
-"""Whether a run may have its folder: its own yes, a stranger's no, and nothing is ever deleted."""
+"""Checks of the run folder: a run's own is accepted, another run's refused, and nothing is ever deleted."""
 
 import errno
 import fcntl
@@ -342,7 +342,7 @@ def trained_in(folder: RunFolder) -> Iterator[None]:
 
 
 def test_a_run_in_progress_is_not_looked_through(tiny: Tiny) -> None:
-    """Its newest checkpoint may be half deleted by then, for a newer one."""
+    """Its newest checkpoint may be half deleted meanwhile, for a newer one."""
     config = tiny("name=held")
     folder = folder_of(config)
     folder.checkpoints.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a run that diverges leaves: the pairs it was trained on last, and how those that were degraded were made."""
+"""Files left by a diverging run: the last training pairs, and the parameters of their degradations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def given(tmp_path: Path) -> str:
 
 @pytest.fixture
 def dumped(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Callable[..., tuple[Experiment, dict[str, Any]]]:  # noqa: ARG001
-    """An experiment, and what it leaves of its first micro-batch."""
+    """An experiment, and the files it leaves of its first micro-batch."""
 
     def leave(*overrides: str) -> tuple[Experiment, dict[str, Any]]:
         config = tiny(*SMALL, *overrides)

@@ -1,4 +1,4 @@
-"""What plateaus watch: means since the last validation, whatever is reported in between."""
+"""Metrics of plateau schedules: means since the last validation, independent of reports in between."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The fingerprint of what was trained on: equal for equal pairs in any grouping, and for nothing else."""
+"""The digest of training pairs: equal for equal pairs in any grouping, and for nothing else."""
 
 import torch
 

@@ -29,7 +29,7 @@ def x(tiny: Callable[..., RunConfig], fresh_accelerate: Any) -> Experiment:  # n
 
 
 class Cut(Iterator[ImageBatch]):
-    """Pictures of which only some come."""
+    """Batches of a source that ends with GivenUp after the first `count`."""
 
     def __init__(self, images: Iterator[ImageBatch], count: int) -> None:
         self.images, self.left = images, count

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def rows_of(positions: Tensor) -> Tensor:
-    """Rows that tell which stream position they were made at."""
+    """Pool rows whose values encode their stream positions."""
     count = len(positions)
     lq, gt = torch.zeros(count, *SHAPE.lq, dtype=torch.uint8), torch.zeros(count, *SHAPE.gt, dtype=torch.uint8)
     return SHAPE.rows(PairBatch(lq, gt, positions))
@@ -47,7 +47,7 @@ def exchange(pools: Sequence[Pool], fresh: Sequence[Tensor], step: int, micro: i
 
 
 def trained_positions(size: int, batch: int, world: int, per_device: int, steps: int) -> tuple[Tensor, Tensor]:
-    """What every place trains on at every step [steps, batch], and what lies in the pool after, as stream positions."""
+    """Stream positions of the rows in each batch [steps, batch], and of those in the pool afterwards."""
     per_process = batch // world
     pools = []
     for rank in range(world):

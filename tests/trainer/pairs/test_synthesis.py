@@ -73,7 +73,7 @@ def test_torchs_own_generator_does_not_matter(batch: PairBatch) -> None:
 
 
 def places(gt: Tensor, clean: Tensor) -> list[tuple[int, int]]:
-    """Where in the clean picture [3, CROP, CROP] the patch [3, SIDE, SIDE] was cut."""
+    """Positions in the clean picture [3, CROP, CROP] from which the patch [3, SIDE, SIDE] can have been cut."""
     windows = clean.unfold(1, SIDE, 1).unfold(2, SIDE, 1)  # [3, n, n, SIDE, SIDE]
     found = (windows == gt[:, None, None]).all(-1).all(-1).all(0).nonzero()
     return [(int(row), int(column)) for row, column in found]

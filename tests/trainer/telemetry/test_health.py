@@ -1,4 +1,4 @@
-"""Warnings from made-up reports: when they are told, how often, and with which figures."""
+"""Warnings from made-up reports: their conditions, frequency and values."""
 
 import pytest
 
@@ -123,7 +123,7 @@ def test_episodes_are_apart() -> None:
 
 
 def test_history_can_be_taken_up_in_the_middle() -> None:
-    """As a resumed run does: from its own records, without a word, it knows what was told."""
+    """As in a resumed run: warnings already given are restored from its records, without repeating them."""
     reports = [game(0.98, 0.01)] * 12 + [game(0.5, 0.5)] + [game(0.98, 0.01)] * 12
     whole = reported(reports)
     for cut in range(len(reports)):

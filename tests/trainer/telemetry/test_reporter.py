@@ -1,4 +1,4 @@
-"""What a run reports: means over steps, one line per step, and no line of a step that was taken back."""
+"""Reports of a run: means over steps, one line per step, and no line of a step that was taken back."""
 
 import json
 import math
@@ -129,7 +129,7 @@ def test_a_stopwatch_counts_by_name_and_starts_again() -> None:
 
 
 def test_a_mean_is_over_the_steps_that_had_the_figure(telemetry: Telemetry, folder: RunFolder) -> None:
-    """Not every step trains every player: a loss of every second step would be halved."""
+    """Not every step trains every network: a loss of every second step would be halved."""
     telemetry.begin(0)
     telemetry.add({"training/pretrain_phase": torch.tensor(1.0)})
     telemetry.add({"training/pretrain_phase": torch.tensor(0.0), "training/loss_pixel": torch.tensor(3.0)})

@@ -66,7 +66,7 @@ class Notebook(GeneralTracker):
 
 @pytest.fixture
 def notebook(monkeypatch: pytest.MonkeyPatch, accelerator: Accelerator) -> Iterator[type[Notebook]]:  # noqa: ARG001
-    """The class, registered with Accelerate, and with an id that can be gone on with."""
+    """The class, registered with Accelerate, and with an id under which a resumed run continues."""
     before = list(tracking._available_trackers)
     register_tracker_class(Notebook)
     Notebook.pages = {}
@@ -137,7 +137,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(
 
 
 def events(folder: Path, tag: str = "training/loss") -> Iterator[int]:
-    """The steps of a figure that TensorBoard shows."""
+    """The steps of a metric in TensorBoard's files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     yield from (event.step for event in EventAccumulator(str(folder / "tensorboard")).Reload().Scalars(tag))
