@@ -4,8 +4,10 @@ The first is Real-ESRGAN's page on its models, the second opensr-srgan's trainin
 """
 
 import ast
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -16,8 +18,9 @@ from degradations.operations.noise import quantise
 from degradations.second_order import SecondOrder
 from trainer.adversarial.phases import SOLO, Phase
 from trainer.building.accelerator import make_accelerator
-from trainer.config.loader import load_config
+from trainer.config.loader import load_config, read_tree, validated
 from trainer.config.schema import RunConfig
+from trainer.foreign_options.realesrgan import translate
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
 from trainer.losses import LossesConfig, PerceptualLoss
@@ -27,14 +30,16 @@ from trainer.losses.spectral import SpectralAngle
 from trainer.losses.variation import TotalVariation
 from trainer.networks import ShuffleRRDBNetConfig
 from trainer.objective import Objective, Targets, weighted_sum
+from trainer.optim.lr_schedules import Constant
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 MODELS, STEPS, RUNS = "trainer/test_models.py", "trainer/test_steps.py", "trainer/test_whole_runs.py"
 HERE, PHASES = "trainer/test_founding_documents.py", "trainer/adversarial/test_phases.py"
-LEARNER, PLATEAU, OPENSR = (
+LEARNER, PLATEAU, CRITERIA, OPENSR = (
     "trainer/optim/test_learner.py",
     "trainer/optim/test_lr_plateau.py",
+    "trainer/losses/test_losses_adversarial.py",
     "trainer/foreign_options/test_import_opensr.py",
 )
 OPTIONS, UPSTREAM = "trainer/foreign_options/test_import_options.py", "trainer/test_upstream_step.py"
@@ -42,9 +47,11 @@ OPTIONS, UPSTREAM = "trainer/foreign_options/test_import_options.py", "trainer/t
 SENTENCES = {
     # Real-ESRGAN
     "queue_size (int, default: 180): size of the training pair pool": [
+        f"{HERE}::test_the_pool_has_180_pairs_a_gpu_by_default",
         f"{OPTIONS}::test_realesrgan_x4", f"{MODELS}::test_options_without_a_number_of_gpus_are_those_of_each_process"],
     "high_order_degradation (bool): enable two-order degradation synthesis": [
-        f"{MODELS}::test_given_pairs_are_trained_on_as_they_are"],
+        f"{MODELS}::test_given_pairs_are_trained_on_as_they_are",
+        "degradations/test_realesrgan.py::test_feed_data_is_reproduced"],
     "scale, gt_size": [f"{MODELS}::test_pictures_that_are_fed_have_the_documents_names"],
     "l1_gt_usm, percep_gt_usm, gan_gt_usm": [
         f"{STEPS}::test_a_loss_aims_at_the_sharpened_truth_if_told_to",
@@ -58,8 +65,11 @@ SENTENCES = {
         f"{MODELS}::test_nondist_validation_measures_the_average_on_pairs_as_they_are"],
     "first and second degradation: blur, resize, noise, JPEG; optional blur, resize, noise, JPEG + sinc": [
         f"{HERE}::test_the_pipeline_is_the_documents_steps_with_either_end",
-        "degradations/test_second_order.py::test_each_order_has_options_of_its_own"],
+        "degradations/test_realesrgan.py::test_feed_data_is_reproduced",
+        "degradations/test_second_order.py::test_each_order_has_options_of_its_own",
+        f"{MODELS}::test_a_second_blur_that_is_not_drawn_is_not_made_by_a_given_kernel_either"],
     "random resize (up/down/keep), Gaussian or Poisson noise": [
+        "degradations/test_operations.py::test_scales_follow_the_options",
         "degradations/test_operations.py::test_noise_draws_follow_the_options",
         "degradations/test_operations.py::test_resize_equals_upstream"],
     "blur kernels": ["degradations/test_kernels.py::test_families_equal_upstream"],
@@ -74,13 +84,16 @@ SENTENCES = {
         f"{HERE}::test_the_generators_loss_is_the_weighted_sum_of_its_terms"],
     "the EMA's formula; the EMA is validated": [
         f"{RUNS}::test_the_average_begins_where_it_should_and_follows_its_decay",
-        "trainer/validation/test_validator.py::test_live_weights_the_average_and_torchs_generator_stay_as_they_are"],
-    "the learning rate slowly rises from 0; linear or cosine": [
-        "trainer/optim/test_lr_schedules.py::test_the_warm_up_rises_to_the_full_rate"],
+        f"{HERE}::test_every_validation_is_of_the_average_and_leaves_pictures"],
+    "the learning rate slowly rises from 0; linear or cosine; 0 steps turn it off": [
+        "trainer/optim/test_lr_schedules.py::test_the_warm_up_rises_to_the_full_rate",
+        f"{HERE}::test_a_warm_up_of_0_steps_is_none"],
     "pretraining: plain L1 alone, training/pretrain_phase, the discriminator sits idle": [
         f"{PHASES}::test_pretraining_lasts_exactly_its_steps",
         f"{STEPS}::test_the_discriminator_sits_idle_during_pretraining",
         f"{STEPS}::test_pretraining_minimises_what_it_is_told_to"],
+    "once pretraining ends, the configured mix is used": [
+        f"{HERE}::test_the_generators_loss_is_the_weighted_sum_of_its_terms"],
     "the adversarial weight rises from 0, and is logged": [
         f"{PHASES}::test_the_ramp_rises_from_nothing_to_all", f"{RUNS}::test_rates_phases_and_the_ramp"],
     "plateaus: patience, factor and metric, for G and D each": [
@@ -96,12 +109,17 @@ SENTENCES = {
         f"{LEARNER}::test_what_is_no_kernel_is_not_decayed_whatever_its_dimensions"],
     "gradient_clip_val: global norm clipping": [
         f"{LEARNER}::test_the_gradient_is_clipped_and_its_norm_reported_before_that"],
-    "Generator.use_icnr": ["trainer/networks/test_networks_generators.py::test_icnr_makes_blocks_of_one_value"],
+    "Generator.use_icnr": [
+        "trainer/networks/test_networks_generators.py::test_every_head_starts_under_icnr_unless_told_otherwise"],
     "optim_d_lr <= 0.5 * optim_g_lr; fixed_idx: [0, 1, 2]": [f"{HERE}::test_the_guides_recipe"],
     "VGG uses the bands of fixed_idx": [
-        "trainer/losses/test_losses_perceptual.py::test_other_numbers_of_bands_must_say_which_are_red_green_and_blue"],
-    "D(y) and D(G(x)) are monitored": [f"{STEPS}::test_the_discriminator_sits_idle_during_pretraining"],
-    "example images are logged at every validation": [f"{HERE}::test_every_validation_leaves_pictures"],
+        "trainer/losses/test_losses_perceptual.py::test_bands_are_chosen_and_never_guessed"],
+    "D(y) and D(G(x)) are monitored, as probabilities": [
+        f"{STEPS}::test_the_discriminator_sits_idle_during_pretraining",
+        f"{CRITERIA}::test_probabilities_are_what_each_loss_taught",
+        f"{CRITERIA}::test_the_best_discriminators_probability_is_the_share_of_real_pictures"],
+    "example images are logged at every validation": [
+        f"{HERE}::test_every_validation_is_of_the_average_and_leaves_pictures"],
 }  # fmt: skip
 
 
@@ -112,6 +130,14 @@ def test_each_sentence_has_its_tests(sentence: str) -> None:
         tree = ast.parse((TESTS / file).read_text())
         functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         assert test in functions, name
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_the_pool_has_180_pairs_a_gpu_by_default(gpus: int) -> None:
+    options = read_tree(TESTS / "trainer" / "foreign_options" / "realesrgan_options.yml")
+    del options["queue_size"]
+    ours, _ = translate({**options, "num_gpu": gpus}, gpus=gpus)
+    assert validated(RunConfig, ours, "the translation").queue_size == 180 * gpus
 
 
 def test_the_pipeline_is_the_documents_steps_with_either_end() -> None:
@@ -144,7 +170,7 @@ def test_the_generators_loss_is_the_weighted_sum_of_its_terms() -> None:
         pixel=PixelLoss(weight=2.0), perceptual=PerceptualLoss(weight=3.0), sam=SpectralAngle(weight=5.0),
         tv=TotalVariation(weight=7.0),
     )  # fmt: skip
-    objective = Objective(losses, lambda *_: {"perceptual": torch.tensor(0.25)}, AdversarialLoss(weight=11.0))
+    objective = Objective(losses, lambda *_: {"perceptual": torch.tensor(0.25)}, AdversarialLoss(weight=11.0), True)
     result, truth = torch.rand(2, 1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     phase = Phase(pretrain=False, train_generator=True, train_discriminator=True, adversarial=0.5)
     terms = objective.generator(result, Targets(truth, truth, truth), phase, lambda shown: shown.mean((1, 2, 3)))
@@ -153,6 +179,8 @@ def test_the_generators_loss_is_the_weighted_sum_of_its_terms() -> None:
     }  # fmt: skip
     assert weighted_sum(terms).item() == pytest.approx(sum(t.weight * t.value.item() for t in terms.values()), rel=1e-6)
     assert "adversarial" not in objective.generator(result, Targets(truth, truth, truth), SOLO, None)
+    pretraining = Phase(pretrain=True, train_generator=True, train_discriminator=False, adversarial=0.0)
+    assert list(objective.generator(result, Targets(truth, truth, truth), pretraining, None)) == ["pixel"]
 
 
 def test_the_discriminator_is_slower_by_default_whatever_else_is_set(tiny: Callable[..., RunConfig]) -> None:
@@ -179,10 +207,23 @@ def test_the_guides_recipe(name: str) -> None:
         assert config.images.bands == 4
 
 
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_a_warm_up_of_0_steps_is_none(kind: Literal["linear", "cosine"]) -> None:
+    schedule = Constant(lr_warmup_steps=0, lr_warmup_type=kind)
+    assert [schedule.multiple(step, 4) for step in range(4)] == [1.0] * 4
+
+
 @pytest.mark.usefixtures("fresh_accelerate")
-def test_every_validation_leaves_pictures(tiny: Callable[..., RunConfig]) -> None:
-    config = tiny("validation.validation_steps=2", "telemetry.report_to=none", "queue_size=0", "validation.draws=1")
+def test_every_validation_is_of_the_average_and_leaves_pictures(tiny: Callable[..., RunConfig]) -> None:
+    config = tiny(
+        "validation.validation_steps=2", "telemetry.report_to=none", "queue_size=0", "validation.draws=1",
+        "ema={decay: 0.9}", "optimizer.learning_rate=1e-2",
+    )  # fmt: skip
     run = assemble(config, make_accelerator(config))
     fit(run)
     sheets = sorted(file.name for file in run.folder.samples.iterdir())
     assert sheets == [f"step-{step:08d}.png" for step in (2, 4, 6)]
+    last = json.loads(run.folder.metrics.read_text().splitlines()[-1])
+    assert run.validator is not None
+    average, live = (run.validator(net, 6).metrics for net in (run.state.ema.ema_model, run.model.generator.net))
+    assert last["validation/psnr"] == average["validation/psnr"] != live["validation/psnr"]
