@@ -67,7 +67,7 @@ def test_without_arguments_the_configs_are_listed(settings: dict[str, str]) -> N
 
 @pytest.mark.parametrize("reachable", [True, False], ids=["index", "no index"])
 def test_without_a_gpu_the_build_for_cpus_is_tried_first(reachable: bool, tmp_path: Path) -> None:
-    """By a Python that notes what pip is asked for."""
+    """The script runs a stand-in for Python that records pip's arguments."""
     python, asked = tmp_path / "bin" / "python", tmp_path / "asked"
     python.parent.mkdir()
     refuse = "" if reachable else 'case "$*" in *whl/cpu*) exit 1 ;; esac'

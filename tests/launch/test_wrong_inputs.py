@@ -361,7 +361,7 @@ def test_another_package_of_this_name_over_ours_is_said_in_a_sentence(tmp_path: 
     ],
 )
 def test_help_and_explain_answer_at_once_and_without_torch(option: str, shown: str) -> None:
-    """Its time is the processor's, lest a busy machine fail it; where no import of torch can succeed there is none."""
+    """CPU time is measured, so a busy machine does not fail the test; and no import of torch could succeed here."""
     before = os.times()
     done = by_python(option)
     after = os.times()

@@ -61,7 +61,7 @@ def run(tiny: Tiny) -> Path:
 
 
 def test_no_local_path_is_in_the_metadata(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor a local path with the form of a hub id."""
+    """Including local paths with the form of a hub id."""
     monkeypatch.chdir(tmp_path)
     config = tiny(
         "images.source={type: folder, path: secret/place}",

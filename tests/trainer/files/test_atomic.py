@@ -72,7 +72,7 @@ def test_a_failure_keeps_the_old_content_and_leaves_nothing_aside(tmp_path: Path
 
 
 def test_no_link_is_followed_to_where_it_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where somebody guessed the name aside; nor is a link in the place of the file."""
+    """Neither a link in the place of the file, nor one at a guessed name of the temporary file."""
     (tmp_path / "precious").write_text("kept")
     (tmp_path / "DONE").symlink_to("precious")
     write_atomically(tmp_path / "DONE", "6\n")

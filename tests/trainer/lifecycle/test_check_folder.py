@@ -330,7 +330,7 @@ HOLD = (
 
 @contextmanager
 def trained_in(folder: RunFolder) -> Iterator[None]:
-    """Another process has the folder's lock meanwhile."""
+    """Hold the folder's lock in another process until the context ends."""
     lock = str(folder.path / RunFolder.LOCK)
     with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdin=-1, stdout=-1, text=True) as holder:
         try:
@@ -353,7 +353,7 @@ def test_a_run_in_progress_is_not_looked_through(tiny: Tiny) -> None:
 
 
 def test_a_run_in_progress_is_not_moved_aside(tiny: Tiny) -> None:
-    """Its next save would go to the new run's folder."""
+    """The next save of the run in progress would go to the new run's folder."""
     folder = folder_of(tiny())
     folder.path.mkdir()
     with (

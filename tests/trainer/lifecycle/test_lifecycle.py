@@ -111,7 +111,7 @@ def test_a_stop_before_the_start_trains_nothing_and_the_same_command_then_does(
 
 
 class TooMany(UnreadableImages):
-    """Finds too many of them at the third report."""
+    """Raises `ends`, by default for too many unreadable pictures, at the third report."""
 
     reports = 0
     ends: Exception = Mistake("images: 3 of 200 pictures (1.5 %) cannot be read")
@@ -143,7 +143,7 @@ def test_a_disk_that_is_away_ends_a_run_that_is_saved(start: Callable[..., Exper
 
 
 def test_a_validation_while_steps_are_skipped_is_no_best(start: Callable[..., Experiment]) -> None:
-    """For its step has no checkpoint to be kept."""
+    """The step of such a validation has no checkpoint to be kept."""
     validation = "validation={source: {type: package, package: skimage, folder: data, files: [chelsea.png]}}"
     x = start(validation, "validation.max_side=24", "validation.num_samples=0", "validation.draws=1")
     x.state.step = 1
@@ -177,7 +177,7 @@ def test_a_run_that_diverges_has_no_checkpoint_from_then_on(start: Callable[...,
 def test_only_a_run_that_was_asked_to_stop_is_marked_as_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By that mark a job is requeued, which a crash of a rank is not to be; a disk that refuses it is told."""
+    """The mark makes a job requeue, which a crash must not; a disk that refuses the mark is reported."""
     folder = RunFolder(tmp_path)
     folder.config.touch()
     assert last_words(folder).startswith("No checkpoint is in")

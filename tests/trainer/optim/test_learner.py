@@ -270,7 +270,7 @@ def test_a_skipped_step_is_divergence_at_the_lowest_scale_alone(half: Half) -> N
 
 
 def test_the_scale_moves_as_torchs_does() -> None:
-    """From the gradients that overflowed alone, over many steps; but a step that is held teaches it nothing."""
+    """The scale follows overflows as torch's GradScaler does over many steps, but ignores held steps."""
     ours, theirs = LossScale(torch.device("cpu")), torch.full((), 2.0**16)
     good, no, yes = torch.zeros((), dtype=torch.int32), torch.zeros(()), torch.ones(())
     for step in range(6000):

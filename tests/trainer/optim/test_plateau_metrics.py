@@ -98,7 +98,7 @@ def weights(x: Experiment) -> list[Tensor]:
 
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_what_is_reported_does_not_change_what_is_trained(tiny: Callable[..., RunConfig], tmp_path: Path) -> None:
-    """Nor does a stop between two validations, with reports of its own."""
+    """The same for a stop between two validations, which reports by itself."""
     loud = trained(tiny(*SHORT, "name=loud", "telemetry.report_steps=1"))
     assert loud.state.generator.plateau.multiple == 0.5  # one best, one fall
     for name, stops in (("quiet", ()), ("stopped", (3, 6))):

@@ -144,7 +144,7 @@ def events(folder: Path, tag: str = "training/loss") -> Iterator[int]:
 
 
 def test_the_report_of_the_step_that_a_run_resumes_at_stays(accelerator: Accelerator, tmp_path: Path) -> None:
-    """And those after it are there once."""
+    """Reports of later steps, written before the resume, are not there twice."""
     for begin, last in ((0, 8), (6, 12)):
         telemetry = Telemetry(
             accelerator, RunFolder(tmp_path), TelemetryConfig(), Stopwatch(accelerator.device), global_size=4, last=12
@@ -231,7 +231,7 @@ def test_tensorboards_files_are_the_disks_matter(
 
 
 def test_a_tracker_that_is_not_installed_is_a_mistake() -> None:
-    """Accelerate itself would be silent."""
+    """Accelerate itself would skip it without a message."""
     absent = sorted({*map(str, tracking.LOGGER_TYPE_TO_CLASS)} - {*map(str, get_available_trackers())})
     if not absent:
         pytest.skip("every tracker that Accelerate knows is installed")
@@ -244,19 +244,19 @@ def test_a_tracker_that_is_not_installed_is_a_mistake() -> None:
 
 
 class Answer(BaseHTTPRequestHandler):
-    """A server that wants a key."""
+    """An HTTP server that answers 401, as one that wants a key."""
 
     def do_GET(self) -> None:
         self.send_error(401)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def test_a_server_that_is_away_is_found_before_the_start(
     tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLflow's package is not needed for that, so the test says that it is there."""
+    """MLflow's package is not needed for that, so the test lists it as available."""
     monkeypatch.setattr(trainer.telemetry.trackers, "get_available_trackers", lambda: ["mlflow"])
     server = HTTPServer(("127.0.0.1", 0), Answer)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
