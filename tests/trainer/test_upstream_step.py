@@ -1,6 +1,7 @@
 """Real-ESRGAN's optimizer step, written by hand from its source, against the models of this trainer.
 
 `realesrgan/models/realesrgan_model.py` and `realesrnet_model.py`, `optimize_parameters`; `basicsr/losses/gan_loss.py`.
+The perceptual loss has tests of its own, in tests/trainer/losses.
 """
 
 from copy import deepcopy
@@ -59,7 +60,14 @@ def bce(logits: Tensor, real: bool) -> Tensor:
 
 def assert_same(ours: nn.Module, theirs: nn.Module) -> None:
     for (name, one), other in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def assert_same_moments(ours: torch.optim.Optimizer, theirs: torch.optim.Optimizer, pairs: Any) -> None:
+    """Adam's two moments of each parameter: `ours` groups parameters otherwise."""
+    for one, other in pairs:
+        for moment in ("exp_avg", "exp_avg_sq"):
+            torch.testing.assert_close(ours.state[one][moment], theirs.state[other][moment], rtol=0, atol=1e-6)
 
 
 def test_realesrgan_takes_upstreams_step() -> None:
@@ -104,6 +112,13 @@ def test_realesrgan_takes_upstreams_step() -> None:
         assert log["discriminator/loss_fake"].item() == pytest.approx(fake.item(), rel=1e-5)
         assert_same(model.net_g, net_g)
         assert_same(model.net_d, net_d)
+        assert model.discriminator is not None
+        for learner, net, optimizer in (
+            (model.generator, net_g, optimizer_g),
+            (model.discriminator, net_d, optimizer_d),
+        ):
+            together = zip(learner.net.parameters(), net.parameters(), strict=True)
+            assert_same_moments(learner.optimizer.optimizer, optimizer, together)
         assert_same(model.net_g_ema, average)
 
 
@@ -111,7 +126,7 @@ def test_realesrnet_takes_upstreams_step() -> None:
     """L1 alone, on the ground truth itself, which `gt_usm` has sharpened and rounded to 8 bits."""
     train = {"ema_decay": 0.9, "optim_g": ADAM, "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0}, "total_iter": 10}
     model = RealESRNetModel({**OPT, "gt_usm": True, "train": train})
-    net_g = deepcopy(model.net_g)
+    net_g, average = deepcopy(model.net_g), deepcopy(model.net_g)
     optimizer = adam(net_g)
     for step in range(1, STEPS + 1):
         data = batch(step)
@@ -124,4 +139,6 @@ def test_realesrnet_takes_upstreams_step() -> None:
         assert model.gt is not None
         torch.testing.assert_close(model.gt, sharpened)
         assert model.optimize_parameters(step)["training/loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+        follow(average, net_g, 0.9) if step > 1 else average.load_state_dict(net_g.state_dict())
         assert_same(model.net_g, net_g)
+        assert_same(model.net_g_ema, average)
