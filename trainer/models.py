@@ -26,9 +26,9 @@ from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.images.crops import ImageBatch
 from trainer.images.levels import unit
 from trainer.mistakes import Mistake
-from trainer.networks.given import GivenNetwork, bare
+from trainer.networks.given import module_of
 from trainer.networks.layers.noise import noise_inputs
-from trainer.networks.loading.initial import InitConfig, load_weights
+from trainer.networks.loading.initial import InitConfig, copy_weights, load_weights
 from trainer.pairs.fed import FedData, FedFormat
 from trainer.pairs.stream import Stream
 from trainer.steps import Report, train_step
@@ -186,7 +186,7 @@ class RealESRNetModel(BaseModel):
         if not isinstance(origin, nn.Module | str | Path):
             raise Mistake(f"load_network: got {type(origin).__name__}; must be a module, a path, or a name on the hub.")
         if isinstance(origin, nn.Module):
-            said = _copy(origin, learner.net, name)
+            said = copy_weights(origin, learner.net, f"load_network({name})")
         else:
             role: Any = "generator" if name == "net_g" else "discriminator"
             said = load_weights(learner.net, str(origin), f"load_network({name})", role, partial=partial)
@@ -206,12 +206,12 @@ class RealESRNetModel(BaseModel):
     @property
     def net_g(self) -> nn.Module:
         """The generator that learns."""
-        return _given_module(self.generator.net)
+        return module_of(self.generator.net)
 
     @property
     def net_d(self) -> nn.Module | None:
         """The discriminator."""
-        return _given_module(self.discriminator.net) if self.discriminator else None
+        return module_of(self.discriminator.net) if self.discriminator else None
 
     @property
     def net_g_ema(self) -> nn.Module:
@@ -293,22 +293,6 @@ class RealESRNetModel(BaseModel):
             return self.config.validation.metrics_for(self.config.scale)
         bands, scale = self.config.images.bands, self.config.scale
         return MultibandMetrics(scale, scale, bands) if self.config.images.radiometry else PhotoMetrics(scale, "y")
-
-
-def _given_module(net: nn.Module) -> nn.Module:
-    """The program's own module, where it gave one."""
-    return net.net if isinstance(net, GivenNetwork) else net
-
-
-def _copy(origin: nn.Module, net: nn.Module, name: str) -> list[str]:
-    """Copy a module's weights into a network of the same tensors; Mistake where they differ."""
-    theirs, ours = bare(origin).state_dict(), net.state_dict()
-    odd = [key for key in {**ours, **theirs} if key not in theirs or key not in ours]
-    odd += [key for key, value in ours.items() if key in theirs and theirs[key].shape != value.shape]
-    if odd:
-        raise Mistake(f"load_network: the module's tensors are not those of {name}; they differ in {odd[0]}.")
-    net.load_state_dict(theirs)
-    return [f"load_network({name}): {len(ours)} of {len(ours)} tensors from a module"]
 
 
 class RealESRGANModel(RealESRNetModel):

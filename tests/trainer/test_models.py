@@ -453,7 +453,9 @@ def test_other_mistakes_of_a_program_are_one_sentence(tiny: Callable[..., RunCon
         RealESRNetModel(SMALL, accelerator="cpu")  # type: ignore[arg-type]
     with pytest.raises(Mistake, match="accelerator: its mixed_precision is no, that of the options bf16"):
         RealESRNetModel(replace(net.config, mixed_precision="bf16"), accelerator=net.accelerator)
-    with pytest.raises(Mistake, match="load_network: the module's tensors are not those of net_g; they differ in "):
+    with pytest.raises(
+        Mistake, match=r"load_network\(net_g\): the module's tensors are not those of the network; they differ in "
+    ):
         net.load_network(Judge())
     pipeline = RealESRNetModel(
         tiny("degradation={type: pipeline, steps: [{type: fit}]}", "queue_size=0", "validation=null")

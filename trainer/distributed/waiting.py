@@ -50,7 +50,7 @@ class Stopped(GivenUp):
 
 
 @dataclass
-class Phase:
+class Wait:
     """A named piece of work of the main thread, with its start."""
 
     what: str
@@ -84,7 +84,7 @@ class Watch:
         self.request, self.reminder_seconds = request, reminder_seconds
         self.limit = 60 * DistributedConfig().timeout_minutes
         self.last_words: Callable[[], str] = str
-        self.phases: list[Phase] = []
+        self.phases: list[Wait] = []
         self.longest: dict[str, float] = {}
         self.failed_phase = ""  # the first phase that an exception ended, in words
         self.done = Event()
@@ -109,7 +109,7 @@ class Watch:
         now = time.monotonic()
         if grace is not None:
             grace = max(grace, 5 * self.longest.get(what, 0.0))
-        phase = Phase(what, detail, grace, now, now, now)
+        phase = Wait(what, detail, grace, now, now, now)
         self.phases.append(phase)
         try:
             yield

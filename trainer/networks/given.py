@@ -43,6 +43,11 @@ def bare(net: nn.Module) -> nn.Module:
     return inside
 
 
+def module_of(net: nn.Module) -> nn.Module:
+    """The program's own module in a `GivenNetwork`; any other network itself."""
+    return net.net if isinstance(net, GivenNetwork) else net
+
+
 def as_generator(net: nn.Module, side: int, scale: int, bands: int) -> Network:
     """A module as a generator; ValueError if it does not upscale a picture of `side`, as in training, by `scale`."""
     if isinstance(net, Network):

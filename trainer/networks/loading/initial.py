@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from trainer.files.paths import PathText
 from trainer.mistakes import Mistake
 from trainer.networks import ImportedNetwork
+from trainer.networks.given import bare
 from trainer.networks.loading.generators import generator_section
 from trainer.networks.loading.state_dicts import LoadedWeights, Role, check_finite, read_state_dict
 
@@ -68,6 +69,17 @@ def load_weights(
     if unused and (others := [name for name in unused if name not in own]):
         notes.append(f"{key}: the network has no {_listed(others)}")
     return notes
+
+
+def copy_weights(origin: nn.Module, net: nn.Module, key: str) -> list[str]:
+    """Copy a module's weights into a network of the same tensors; Mistake, beginning with `key`, if they differ."""
+    theirs, ours = bare(origin).state_dict(), net.state_dict()
+    odd = [name for name in {**ours, **theirs} if name not in theirs or name not in ours]
+    odd += [name for name, value in ours.items() if name in theirs and theirs[name].shape != value.shape]
+    if odd:
+        raise Mistake(f"{key}: the module's tensors are not those of the network; they differ in {odd[0]}.")
+    net.load_state_dict(theirs)
+    return [f"{key}: {len(ours)} of {len(ours)} tensors from a module"]
 
 
 def _compared(name: str, own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
