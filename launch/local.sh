@@ -3,8 +3,8 @@
 # or on your pictures:     ./launch/local.sh PHOTOS [--scale 2|4] [--minutes N] [--like photo|anime|text] [--from FILE]
 #
 # PHOTOS is a folder: settings are chosen for this machine, configs/my_photos.yaml filled in. One process per GPU, or
-# two on the CPU where there is none. PROCESSES=n overrides the number; CUDA_VISIBLE_DEVICES
-# chooses the GPUs. Running the same command again resumes the run.
+# two on the CPU where there is none. PROCESSES=n overrides the number; CUDA_VISIBLE_DEVICES chooses the GPUs. Running
+# the same command again resumes the run.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -17,6 +17,9 @@ ensure_environment quickstart
 export PATH="$VENV/bin:$PATH"
 
 for argument in "$@"; do
+    case "$argument" in
+    --help | -h) [ ! -d "$1" ] || exec python -P -m trainer.photos --help ;;
+    esac
     case "$argument" in
     --help | -h | --print | --explain*) exec python "$ROOT/trainer/run.py" "$@" ;;
     esac
@@ -38,6 +41,7 @@ else
 fi
 
 if [ -d "${1:-}" ]; then  # a folder of pictures: its configuration takes its place, and the options that chose it
+    # -P: a folder `trainer` where the command is typed is not ours
     chosen=() rest=()
     while [ $# -gt 0 ]; do
         case "$1" in
@@ -47,7 +51,7 @@ if [ -d "${1:-}" ]; then  # a folder of pictures: its configuration takes its pl
         [[ "$1" = *=* && "$1" != --* ]] && rest+=("$1")
         shift
     done
-    CONFIG="$(python -m trainer.photos "${chosen[@]}" --processes "$PROCESSES")"
+    CONFIG="$(python -P -m trainer.photos "${chosen[@]}" --processes "$PROCESSES")"
     set -- "$CONFIG" ${rest[@]+"${rest[@]}"}
 fi
 

@@ -115,7 +115,7 @@ def _plain(opt: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _with_images(tree: dict[str, Any]) -> dict[str, Any]:
     """`tree`, with pictures from the calling program if it has no `images`."""
-    if tree.get("images", {}) is None or "images" not in tree:
+    if tree.get("images") is None:
         tree["images"] = {"source": FROM_PROGRAM}
     return tree
 

@@ -12,11 +12,15 @@ from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from threading import Thread
 from types import ModuleType
 
 from trainer.distributed.signals import SIGNALS
+
+ROOT = str(Path(__file__).resolve().parents[2])
+"""The folder of the packages `trainer` and `degradations`."""
 
 
 def fork_server() -> ForkServerContext:
@@ -31,9 +35,30 @@ def fork_server() -> ForkServerContext:
     before = pthread_sigmask(SIG_BLOCK, SIGNALS)
     resource_tracker.ensure_running()
     pthread_sigmask(SIG_BLOCK, SIGNALS)  # again: starting the tracker unblocks two of them
-    forkserver.ensure_running()
+    with _own_modules():
+        forkserver.ensure_running()
     pthread_sigmask(SIG_SETMASK, before)
     return context
+
+
+@contextmanager
+def _own_modules() -> Iterator[None]:
+    """Let Python processes that start now import this program's modules, whatever lies where the command was typed.
+
+    A fork server is begun by `python -c`, which looks in the current folder first: a folder `trainer` there, as of
+    another checkout, would decode the pictures.
+    """
+    wanted = {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from trainer.config.redact import hub_names
 from trainer.distributed.ranks import on_main
@@ -79,12 +80,13 @@ def resume(run: Experiment, step: int) -> None:
     if wrong := gather_object(wrong):
         raise agreed(Mistake(wrong[0]))
     run.saver.resumed(step)
-    if run.model.pool is None:
+    if (pool := run.model.pool) is None:
         return
-    first = run.model.pool.first
-    rows = run.saver.checkpoints.load_pool(step, first, first + len(run.model.pool.rows))
-    if run.saver.checkpoints.pool_size(step) == run.model.pool.layout.size and rows is not None:
-        run.model.pool.put(first, rows)
+    rows: Tensor | None = pool.rows  # none, where there are more ranks than slots and this one owns none
+    if len(pool.rows):
+        rows = run.saver.checkpoints.load_pool(step, pool.first, pool.first + len(pool.rows))
+    if run.saver.checkpoints.pool_size(step) == pool.layout.size and rows is not None:
+        pool.put(pool.first, rows)
     else:
         run.telemetry.say(
             f"the pool has another size than in {path}: it is filled anew, from position {run.state.stream.position}"

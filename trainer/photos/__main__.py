@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from trainer.files.paths import path_option
+from trainer.photos.defaults import LIKE, MINUTES
 
 EPILOG = """\
 examples:
@@ -17,6 +18,7 @@ examples:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; nothing heavy is imported for it, so `--help` is at once."""
+    durations = ", ".join(f"{minutes:g} on {device}" for device, minutes in MINUTES.items())
     parser = argparse.ArgumentParser(
         prog="./launch/local.sh",
         description="Train on the pictures of a folder, with sizes for this machine; the same command resumes the run.",
@@ -26,8 +28,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("photos", type=path_option, metavar="PHOTOS", help="a folder of pictures")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace what is chosen")
     parser.add_argument("--scale", type=int, choices=(2, 4), help="how many times larger, per side (default: 4)")
-    parser.add_argument("--minutes", type=float, metavar="N", help="how long to train (10 on a CPU, 60 on a GPU)")
-    parser.add_argument("--like", choices=("anime", "photo", "text"), default="photo", help="what the pictures are")
+    parser.add_argument("--minutes", type=float, metavar="N", help=f"how long to train ({durations})")
+    parser.add_argument("--like", choices=sorted(LIKE), default="photo", help="what the pictures are")
     parser.add_argument("--from", dest="origin", metavar="FILE", help="begin with a trained network: .pth, run, hub id")
     parser.add_argument("--processes", type=int, default=1, help=argparse.SUPPRESS)
     return parser.parse_intermixed_args(arguments)

@@ -13,16 +13,11 @@ from trainer.images.listing import find_images
 from trainer.mistakes import Mistake
 from trainer.networks import GeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
+from trainer.photos.defaults import LIKE
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "configs" / "my_photos.yaml"
 ROOMY = 10.0
 """GiB of a GPU from which the larger network and patches fit."""
-LIKE: dict[str, dict[str, Any]] = {
-    "photo": {},
-    "anime": {"noise_prob": 0.3, "noise_prob2": 0.3, "jpeg_range": [60, 100], "second_blur_prob": 0.6},
-    "text": {"blur_sigma": [0.2, 2.0], "noise_range": [1, 8], "noise_range2": [1, 8], "resize_range": [0.7, 1.3]},
-}
-"""By kind of picture: the options of the degradation that differ from the template's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +56,11 @@ def settings(photos: str, machine: Machine, scale: int | None, like: str, origin
     """The template's tree with network, sizes, degradation and name; pictures and steps are still the template's.
 
     Raises:
-        Mistake: the weights at `origin` cannot be opened, or are of another scale than `scale`.
+        Mistake: the template is absent, as in a wheel; or the weights at `origin` cannot be opened, or are of
+            another scale than `scale`.
     """
+    if not TEMPLATE.is_file():
+        raise Mistake(f"{TEMPLATE} is not there: configs come with a checkout of the program, not with its wheel.")
     tree: dict[str, Any] = parsed(TEMPLATE.read_text())
     tree["scale"] = scale or 4
     tree["degradation"] |= LIKE[like]

@@ -9,10 +9,9 @@ from trainer.config.schema import RunConfig, folder_of
 from trainer.files.atomic import write_atomically
 from trainer.mistakes import Mistake
 from trainer.photos.choose import hold_out, machine_here, settings
+from trainer.photos.defaults import MINUTES
 from trainer.photos.timing import schedule
 
-MINUTES = {"cpu": 10.0, "cuda": 60.0}
-"""The time that is taken by default."""
 FEW = 20
 """Pictures below which a person is told that more would help."""
 

@@ -1,6 +1,7 @@
 """One folder of photographs: what is held out, what is chosen for a machine, and the file that it all is."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from trainer.config.schema import RunConfig
 from trainer.mistakes import Mistake
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.photos.__main__ import main, parse
-from trainer.photos.choose import LIKE, Machine, hold_out, settings, start_from
+from trainer.photos.choose import Machine, hold_out, settings, start_from
+from trainer.photos.defaults import LIKE
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerate")
 ROOT = Path(__file__).parents[3]
@@ -115,6 +117,12 @@ def test_mistakes_are_a_sentence_and_leave_no_configuration(
     assert not list(tmp_path.rglob("*.yaml"))
 
 
+def test_a_wheel_has_no_template(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.photos.choose.TEMPLATE", absent := photos / "my_photos.yaml")
+    with pytest.raises(Mistake, match=re.escape(f"{absent} is not there: configs come with a checkout")):
+        settings(str(photos), CPU, None, "photo", None)
+
+
 def test_other_scales_and_kinds_are_refused() -> None:
     for wrong in (["--scale", "3"], ["--like", "cats"]):
         with pytest.raises(SystemExit, match="2"):
@@ -124,6 +132,8 @@ def test_other_scales_and_kinds_are_refused() -> None:
 @pytest.mark.launch
 def test_a_folder_in_place_of_a_config_is_trained_on(photos: Path, tmp_path: Path) -> None:
     """Through launch/local.sh, with settings and options in any order."""
+    (tmp_path / "trainer").mkdir()  # a folder of that name, where the command is typed
+    (tmp_path / "trainer" / "__init__.py").touch()
     environment = {**os.environ, "PROCESSES": "1", "WILDSR_VENV": sys.prefix}
     settings = ("max_train_steps=2", "validation.validation_steps=2", "telemetry.report_to=none")
     command = [str(ROOT / "launch" / "local.sh"), str(photos), "batch.global_size=1", *TINY, "--minutes", "0.02",
