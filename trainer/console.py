@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from trainer.mistakes import Mistake
 
+CALLED = "WILDSR_CALLED"
+"""The environment variable that holds the console script as a person can type it; unset where it was not used."""
 LINES, PATIENCE = 10_000, 2.0
 """Writes that wait for a reader before more are dropped, and seconds that a flush waits for them."""
 
@@ -70,6 +72,12 @@ def say(text: str) -> None:
     """Print a line without tearing a progress bar, from any thread."""
     tqdm.write(text)
     sys.stdout.flush()
+
+
+def called(program: str) -> str:
+    """How a person starts one of the programs, such as `wildsr upscale`, by how this one was started."""
+    wildsr = os.environ.get(CALLED)
+    return f"{wildsr} {program}" if wildsr else f"python -m trainer.{program.replace('-', '_')}"
 
 
 def give(text: str) -> None:

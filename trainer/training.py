@@ -25,6 +25,7 @@ from trainer.images.program import ProgramImages, ProgramSource
 from trainer.lifecycle.assemble import assemble
 from trainer.lifecycle.check_folder import check_folder, stop_before_start
 from trainer.lifecycle.compare_ranks import compare_start
+from trainer.lifecycle.finish import results
 from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher, newest_and_best
 from trainer.loop import fit
 from trainer.mistakes import Mistake
@@ -92,8 +93,8 @@ def say_done(config: RunConfig, accelerator: Accelerator, done: int) -> None:
         return
     folder = folder_of(config)
     print(
-        f"{folder.path} is done at step {done}: its generator is in {folder.export}, its pictures in "
-        f"{folder.samples}. Raise max_train_steps to go on, or start anew with --fresh."
+        f"{folder.path} is done at step {done}: raise max_train_steps to go on, or start anew with --fresh. "
+        f"{results(config)}"
     )
     if pusher := make_pusher(config):
         pusher.finish(*newest_and_best(folder))

@@ -143,13 +143,16 @@ def test_a_run_ends_says_so_and_keeps_its_folder_to_itself(run: Run, tmp_path: P
     status, said, stderr = run("max_train_steps=2")
     assert (status, stderr) == (0, "")
     folder = tmp_path / "outputs" / "tiny"
-    assert f"done at step 2; best psnr " in said.splitlines()[-1]  # noqa: F541
+    done, use = said.splitlines()[-2:]
+    assert "done at step 2; best psnr " in done
+    assert f"Newest sheet: {folder / 'samples' / 'step-00000002.png'}." in done
+    assert use == f"To use it: python -m trainer.upscale --model {folder} --input PICTURES --output large"
     before = snapshot(folder)
 
     status, said, _ = run("max_train_steps=2")
     assert status == 0
-    assert said.startswith(f"{folder} is done at step 2: its generator is in {folder / 'export'}, its pictures in ")
-    assert said.count("\n") == 1
+    assert said.startswith(f"{folder} is done at step 2: raise max_train_steps to go on, or start anew with --fresh.")
+    assert said.splitlines()[1:] == [use]
 
     for stranger in (["seed=4", "max_train_steps=2"], ["seed=4"]):
         status, _, stderr = run(*stranger)

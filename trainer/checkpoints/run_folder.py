@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trainer.checkpoints.names import PARTIAL, STEP_NAMES
+from trainer.checkpoints.names import PARTIAL, STEP_NAMES, step_of
 from trainer.distributed.signals import BY_FILE
 from trainer.files import json_lines as lines
 from trainer.files.atomic import write_atomically
@@ -110,6 +110,11 @@ class RunFolder:
         write_atomically(self.stopped, f"step {step}: {reason}\n")
         if reason == BY_FILE:
             self.stop.unlink(missing_ok=True)
+
+    def newest_sheet(self) -> Path | None:
+        """The sample sheet of the latest validation that drew one."""
+        sheets = [sheet for sheet in self.samples.glob(f"{STEP_NAMES}.png") if step_of(sheet.stem) is not None]
+        return max(sheets, key=lambda sheet: step_of(sheet.stem) or 0, default=None)
 
     def steps_done(self) -> int | None:
         """The steps of a run that has ended, else None."""

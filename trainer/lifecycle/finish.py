@@ -1,5 +1,6 @@
 """The end of a run: at its last step, on request, or because it cannot go on."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,11 +13,15 @@ from torch import Tensor
 from degradations.keyed_random import Keys
 from trainer.checkpoints.names import step_name
 from trainer.checkpoints.store import reason as reason_of
+from trainer.config.schema import RunConfig, folder_of
+from trainer.console import called
 from trainer.distributed.agreement import DATA, DISK
 from trainer.experiment import Experiment
 from trainer.files.atomic import atomically
 from trainer.images.mixture import Mixture
 from trainer.mistakes import Failure, Mistake, agreed
+from trainer.networks.given import GivenGeneratorConfig
+from trainer.networks.imported import ImportedGeneratorConfig
 
 
 def end(run: Experiment, stop: str) -> None:
@@ -37,9 +42,7 @@ def finish(run: Experiment) -> None:
             run.folder.finish(run.state.step)
     best = run.state.best
     said = f"; best {best.metric} {best.value:.4f} at step {best.step}" if best else ""
-    run.telemetry.say(
-        f"done at step {run.state.step}{said}. Generator: {run.folder.export}. Pictures: {run.folder.samples}."
-    )
+    run.telemetry.say(f"done at step {run.state.step}{said}. {results(run.config)}")
     run.telemetry.end()
     problem = disk_problem(run)
     run.accelerator.end_training()
@@ -47,6 +50,21 @@ def finish(run: Experiment) -> None:
         run.pusher.finish(run.state.step, best.step if best else None)
     if problem:
         raise Failure(f"{problem}. The last step is saved.")
+
+
+def results(config: RunConfig) -> str:
+    """Where the results of a run are, and on a line of its own the command that uses them."""
+    folder, generator = folder_of(config), config.generator
+    sheet = folder.newest_sheet()
+    places = f"Generator: {folder.export}. {f'Newest sheet: {sheet}' if sheet else f'Pictures: {folder.samples}'}."
+    if isinstance(generator, GivenGeneratorConfig):  # which only the program that gave it can build
+        return places
+    command = [called("upscale"), "--model", shlex.quote(str(folder.path)), "--input PICTURES --output large"]
+    if isinstance(generator, ImportedGeneratorConfig):
+        command += ["--trust", shlex.quote(generator.path)]
+    if levels := config.images.radiometry:
+        command.append(f"--black {levels.black:g} --white {levels.white:g}")
+    return f"{places}\nTo use it: {' '.join(command)}"
 
 
 def interrupt(run: Experiment, reason: str) -> None:

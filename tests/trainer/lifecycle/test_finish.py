@@ -1,6 +1,8 @@
-"""Files left by a diverging run: the last training pairs, and the parameters of their degradations."""
+"""The closing lines of a run, and the files left by a diverging one: its last training pairs and their degradations."""
 
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ from PIL import Image
 
 from degradations.keyed_random import Keys
 from trainer.building.accelerator import make_accelerator
-from trainer.config.schema import RunConfig
+from trainer.config.schema import RunConfig, folder_of
+from trainer.console import CALLED
 from trainer.experiment import Experiment
 from trainer.lifecycle.assemble import assemble
-from trainer.lifecycle.finish import dump, interrupt
+from trainer.lifecycle.finish import dump, interrupt, results
 from trainer.mistakes import Failure
+from trainer.networks.given import GivenGeneratorConfig
+from trainer.upscale.__main__ import parse
 
 SMALL = ("validation=null", "queue_size=0", "telemetry.report_to=none", "batch.global_size=8", "batch.per_device=8")
 
@@ -97,3 +102,23 @@ def test_a_mark_that_cannot_be_written_when_a_run_stops_is_said(
     with pytest.raises(Failure, match=r"^STOPPED could not be written: .*\. The run is saved at step 0"):
         interrupt(x, "signal")
     assert x.saver.checkpoints.steps() == [0]
+
+
+def test_a_finished_run_ends_with_its_newest_sheet_and_the_command_that_uses_it(
+    tiny: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CALLED, raising=False)
+    config = tiny("name=my photos")
+    folder = folder_of(config)
+    assert f"Pictures: {folder.samples}." in results(config)
+    (folder.samples / "step-00000004").mkdir(parents=True)  # whole results, if asked
+    for name in ("step-00000004", "step-00000020", "step-100000000"):
+        (folder.samples / f"{name}.png").touch()
+    places, use = results(config).splitlines()
+    assert places == f"Generator: {folder.export}. Newest sheet: {folder.samples / 'step-100000000.png'}."
+    before, _, command = use.partition(": python -m trainer.upscale ")
+    assert before == "To use it"
+    assert parse(shlex.split(command)).model == str(folder.path)
+    monkeypatch.setenv(CALLED, "wildsr")
+    assert "\nTo use it: wildsr upscale --model " in results(config)
+    assert "To use" not in results(replace(config, generator=GivenGeneratorConfig(given="Mine of 3 parameters")))
