@@ -11,6 +11,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from trainer.run import main as train
 rasterio = pytest.importorskip("rasterio", reason="a recipe is of rasters: pip install 'wildsr[geo]'")
 
 PAGE = Path(__file__).parents[1] / "configs" / "recipes.md"
+FRONT = PAGE.parents[1] / "README.md"
 TRAINED = {"Own photographs", "Fine-tuning a released network", "Textures after L1", "Given pairs", "Remote sensing",
            "Video frames"}  # fmt: skip
 ELSEWHERE = {"curl", "ffmpeg", "git", "pip", "%cd", "from"}
@@ -141,10 +143,7 @@ class Page:
 
     def program(self, module: str, arguments: list[str]) -> str:
         """`python -m MODULE`, whose output is returned."""
-        found = importlib.import_module(module)
-        if not hasattr(found, "main"):
-            found = importlib.import_module(f"{module}.__main__")
-        return self.run(found.main, arguments)
+        return self.run(program_of(module).main, arguments)
 
     def run(self, work: Callable[[Sequence[str]], int], arguments: list[str]) -> str:
         """Do `work` in a process of its own, and return what it printed."""
@@ -155,6 +154,12 @@ class Page:
         printed = self.log.read_text()
         assert codes == [0], f"{arguments}\n{printed}"
         return printed
+
+
+def program_of(module: str) -> Any:
+    """The Python module that `python -m MODULE` runs."""
+    found = importlib.import_module(module)
+    return found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")
 
 
 def as_words(settings: dict[str, str], but: list[str]) -> list[str]:
@@ -218,6 +223,24 @@ def test_the_page_is_what_this_version_takes(tmp_path: Path, monkeypatch: pytest
     for large, small, scale in (("large/0.png", "my/photos/0.png", 4), ("frames_x2/0.png", "frames/0.png", 2)):
         with Image.open(tmp_path / large) as result, Image.open(tmp_path / small) as given:
             assert result.size == (scale * given.width, scale * given.height)
+
+
+def test_the_commands_of_the_front_page_are_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configurations load with the settings behind them, and programs know their options; nothing is opened."""
+    monkeypatch.chdir(FRONT.parent)
+    blocks, seen = re.findall(r"^```\n(.*?)^```", FRONT.read_text(), flags=re.MULTILINE | re.DOTALL), 0
+    for words in (words for block in blocks if "launch" in block or "-m" in block for words in commands(block)):
+        match [word for word in words if word != "..."]:
+            case ["./launch/local.sh", target, *settings] if target.startswith("configs/"):
+                load_config(RunConfig, Path(target), settings)
+            case ["./launch/local.sh", target, *options]:
+                importlib.import_module("trainer.photos.__main__").parse([target, *options])
+            case ["python", "-m", module, *options] if hasattr(program_of(module), "parse"):
+                program_of(module).parse(options)
+            case _:
+                continue
+        seen += 1
+    assert seen >= 10
 
 
 @pytest.mark.parametrize(
