@@ -35,7 +35,8 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
 
 def test_the_newest_changes_are_those_of_this_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[0] == version
+    sections = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert next(section for section in sections if section != "Unreleased") == version
 
 
 def test_where_is_names_files_that_hold_what_it_says() -> None:
