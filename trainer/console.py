@@ -96,6 +96,8 @@ class Unfailing:
         self.stream = stream
         try:
             self.descriptor: int | None = stream.fileno()
+            if sys.platform == "win32":  # bytes would be shown by the console's code page, not by its encoding
+                self.descriptor = None
             stream.flush()
         except OSError:  # one that is no file, or one that nobody reads
             self.descriptor = None

@@ -27,6 +27,7 @@ from trainer.lifecycle.check_folder import check_folder, stop_before_start
 from trainer.lifecycle.compare_ranks import compare_start
 from trainer.lifecycle.finish import results
 from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher, newest_and_best
+from trainer.lifecycle.system import check_system
 from trainer.loop import fit
 from trainer.mistakes import Mistake
 from trainer.models import RealESRNetModel
@@ -64,7 +65,8 @@ def train(
 
 
 def prepare(config: RunConfig) -> None:
-    """Check the run folder's path, and tell the watch over waits how long they may last."""
+    """Check the system and the run folder's path, and set the limit of waits."""
+    check_system()
     check_path(folder_of(config).path, "output_dir")
     WATCH.limit, WATCH.last_words = 60 * config.distributed.timeout_minutes, partial(last_words, folder_of(config))
 

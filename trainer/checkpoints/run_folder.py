@@ -16,10 +16,10 @@ outputs/<name>/
     STOP              a file of this name, made by anyone, asks the run to do that; obeyed, it is removed
 """
 
-import fcntl
 import os
 import re
 import struct
+import sys
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +28,16 @@ from typing import Any
 from trainer.checkpoints.names import PARTIAL, STEP_NAMES, step_of
 from trainer.distributed.signals import BY_FILE
 from trainer.files import json_lines as lines
-from trainer.files.atomic import write_atomically
+from trainer.files.atomic import NO_LINK, NOT_INHERITED, write_atomically
 from trainer.mistakes import Mistake
 
-FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, process
+try:
+    import fcntl
+except ImportError:  # Windows, where runs are listed and used, and none is trained
+    HAS_LOCKS = False
+else:
+    HAS_LOCKS = True
+
 _LOCKS: dict[Path, int] = {}  # descriptors: to close one would give the lock up
 
 
@@ -59,7 +65,7 @@ class RunFolder:
         """Keep other processes from training here until this one ends, however it ends; Mistake if one does."""
         if self.path in _LOCKS:
             return
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC  # a link of this name could empty any file
+        flags = os.O_RDWR | os.O_CREAT | NO_LINK | NOT_INHERITED  # a link of this name could empty any file
         descriptor = os.open(self.path / self.LOCK, flags, 0o666)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,10 +81,8 @@ class RunFolder:
     def locked(self) -> bool:
         """True if another process trains here, on any node whose locks the file system shares. Takes no lock."""
         try:
-            with (self.path / self.LOCK).open() as handle:
-                query = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-                answer: int = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, query))[0]
-                return answer != fcntl.F_UNLCK
+            with (self.path / self.LOCK).open("rb") as handle:
+                return HAS_LOCKS and _is_locked(handle.fileno())
         except OSError:
             return False
 
@@ -136,9 +140,21 @@ class RunFolder:
         return f"{saved[-1]} is there" if saved else None
 
 
+def _is_locked(descriptor: int) -> bool:
+    """True if another process holds a lock on a file; asked by `struct flock`, whose fields each system orders anew."""
+    if sys.platform == "darwin":  # start, length, process, type, whence
+        layout, kind = "qqihh", 3
+        query = struct.pack(layout, 0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET)
+    else:  # 64-bit Linux: type, whence, start, length, process
+        layout, kind = "hhqqi4x", 0
+        query = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    answer: int = struct.unpack(layout, fcntl.fcntl(descriptor, fcntl.F_GETLK, query))[kind]
+    return answer != fcntl.F_UNLCK
+
+
 def text_of(file: Path) -> str:
     """The text of a file; empty if there is none."""
-    return file.read_text(errors="replace") if file.is_file() else ""
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def slurm_job(environment: Mapping[str, str]) -> dict[str, str | int]:

@@ -276,7 +276,7 @@ def _read_report(report: Path, given_up: Callable[[float], str]) -> dict[str, An
         if why := given_up(time.monotonic() - begin):
             raise OSError(f"{report} is not there: {why}")
         time.sleep(0.01)
-    outcome: dict[str, Any] = json.loads(report.read_text())
+    outcome: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return outcome
 
 

@@ -185,7 +185,7 @@ def _file(path: Path) -> str:
     """The line of a shipped file: its first comment."""
     if path.suffix not in (".yaml", ".txt"):
         return ""
-    name, first = path.relative_to(CONFIGS), path.read_text().partition("\n")[0].removeprefix("# ")
+    name, first = path.relative_to(CONFIGS), path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
     return f"| [{name}]({name}) | {_cell(first)} |\n"
 
 

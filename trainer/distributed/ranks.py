@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -127,7 +128,8 @@ def close_connections() -> None:
     gloo closes them only with the last reference to a group, and DDP keeps one.
     """
     store = int(os.environ["MASTER_PORT"])
-    for link in list(Path("/proc/self/fd").iterdir()):
+    descriptors = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+    for link in list(descriptors.iterdir()):
         try:
             handle = socket.socket(fileno=os.dup(int(link.name)))
         except OSError:  # no socket, or closed since the listing

@@ -10,7 +10,9 @@ from types import FrameType
 
 BY_FILE = "STOP file"
 """Reason of a stop that a file STOP in the run folder asked for."""
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(signal.Signals[name] for name in NAMES if name in signal.Signals.__members__)
+"""Signals that ask to stop; Windows has the first two."""
 ECHO_SECONDS = 5.0
 """Seconds in which another signal counts as the same request: Slurm, the launcher and a terminal's Ctrl-C all signal
 every process, and the launcher forwards its own."""
@@ -34,7 +36,7 @@ class StopRequest:
     def listen(self) -> None:
         """Handle the stop signals from now on, except a SIGHUP that the parent had ignored, as nohup does."""
         for number in SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._received)
         reader, writer = socket.socketpair()
         writer.setblocking(False)

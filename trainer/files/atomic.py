@@ -14,6 +14,10 @@ from pathlib import Path
 
 ASIDE = ".aside-"
 """Prefix of files and folders that are being written, or were when their process died."""
+NO_LINK, NOT_INHERITED = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_CLOEXEC", 0)
+"""Flags of `os.open`; Windows has neither, and its files are not inherited."""
+FLUSHED_BY = os.O_RDONLY | NOT_INHERITED if hasattr(os, "O_DIRECTORY") else os.O_RDWR
+"""Flags with which a file is opened to be flushed: Windows flushes what is open for writing, and no folders."""
 
 
 def aside_of(path: Path) -> Path:
@@ -29,7 +33,7 @@ def atomically(path: Path) -> Iterator[Path]:
     within.
     """
     aside = aside_of(path)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | NOT_INHERITED, 0o666)
     try:
         mode = os.fstat(descriptor).st_mode & 0o777
         os.close(descriptor)
@@ -103,7 +107,9 @@ def sweep(folder: Path) -> None:
 
 def flush(path: Path) -> None:
     """Wait until `path` (a file, or a folder's entries) is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if FLUSHED_BY == os.O_RDWR and path.is_dir():
+        return
+    descriptor = os.open(path, FLUSHED_BY)
     try:
         os.fsync(descriptor)
     finally:

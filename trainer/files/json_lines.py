@@ -14,8 +14,8 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
     """Add a line. OSError where it cannot be written, and then nothing of it is left, as far as the disk lets."""
     with path.open("a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        if size and _last_byte(file.fileno(), size) != b"\n":  # what a death cut short is a line of its own
-            file.write(b"\n")
+        if size and file.seek(size - 1) and file.read(1) != b"\n":
+            file.write(b"\n")  # what a death cut short is a line of its own
         data = json.dumps(line).encode() + b"\n"
         try:
             while data:  # a disk that fills up takes a part first
@@ -73,7 +73,3 @@ def _object(text: bytes) -> Line | None:
     except (ValueError, RecursionError):  # bytes that are no text are a ValueError too
         return None
     return line if isinstance(line, dict) else None
-
-
-def _last_byte(descriptor: int, size: int) -> bytes:
-    return os.pread(descriptor, 1, size - 1)

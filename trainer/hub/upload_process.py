@@ -119,9 +119,11 @@ def exit_with_sender() -> None:
 
 def main() -> None:
     """Run the request from stdin and print its result, whatever happens."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole job; the sender decides when this process ends
-    os.nice(NICENESS)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"):  # Windows has the first two, and no niceness
+        if name in signal.Signals.__members__:  # sent to the whole job; the sender decides when this process ends
+            signal.signal(signal.Signals[name], signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=exit_with_sender, daemon=True).start()
     action = ACTIONS[request.pop("action")]

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from trainer.images.opened import Unreadable
 
-TRANSIENT_ERRNOS = frozenset(
-    {
-        *(errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ENETDOWN),
-        *(errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EREMOTEIO, errno.ESHUTDOWN, errno.ENXIO),
-    }
+_NAMES = (
+    *("ESTALE", "ENOTCONN", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN"),
+    *("EHOSTUNREACH", "EREMOTEIO", "ESHUTDOWN", "ENXIO"),
 )
-"""Errors of reading from a network disk while that is unavailable; a bad file does not cause them."""
+TRANSIENT_ERRNOS = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
+"""Errors of reading from a network disk while that is unavailable; a bad file does not cause them. macOS has no
+EREMOTEIO."""
 
 
 HTTP_CLIENTS = frozenset({"aiohttp", "httpcore", "httpx", "httpx2", "requests", "urllib3"})

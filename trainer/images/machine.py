@@ -1,6 +1,7 @@
 """Resources of this machine for the processes that decode pictures: cores, and shared memory."""
 
 import os
+import sys
 from pathlib import Path
 
 from trainer.mistakes import Mistake
@@ -46,7 +47,7 @@ def check_shared_memory(batch: int, workers: int, local: int, folder: Path = SHA
     Raises:
         Mistake: too little is free, or there is none that can be written to.
     """
-    if not workers or not folder.parent.is_dir():
+    if not workers or sys.platform != "linux" or not folder.parent.is_dir():  # macOS has it without a folder
         return
     if not os.access(folder, os.W_OK):
         state = "cannot be written to" if folder.exists() else "is not there"

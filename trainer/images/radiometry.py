@@ -140,7 +140,7 @@ def raster_library(key: str = "radiometry") -> Any:
     """Import rasterio; Mistake, naming the `key` that needs it, if it is not installed."""
     try:
         import rasterio  # only runs on rasters need it
-        import rasterio.errors
+        import rasterio.errors  # noqa: F401
     except ImportError:
         raise Mistake(f"{key}: rasters are read by rasterio; `pip install 'wildsr[geo]'` brings it.") from None
     return rasterio

@@ -6,24 +6,27 @@ tracker, pinned memory) and a CUDA context, can leave a child waiting for a lock
 
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask
 from threading import Thread
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from trainer.distributed.signals import SIGNALS
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext  # Windows has none
 
 ROOT = str(Path(__file__).resolve().parents[2])
 """The folder of the packages `trainer` and `degradations`."""
 
 
-def fork_server() -> ForkServerContext:
+def fork_server() -> "ForkServerContext":
     """The multiprocessing context for workers that stop signals do not reach, with torch loaded before they are forked.
 
     Launchers and Slurm send stop signals to every process of the job; only the training process answers, with a last
@@ -32,12 +35,12 @@ def fork_server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.images.crops"])
     # Blocked signals stay blocked in children, across exec too. In this process a signal is only delayed, never lost.
-    before = pthread_sigmask(SIG_BLOCK, SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     resource_tracker.ensure_running()
-    pthread_sigmask(SIG_BLOCK, SIGNALS)  # again: starting the tracker unblocks two of them
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # again: starting the tracker unblocks two of them
     with _own_modules():
         forkserver.ensure_running()
-    pthread_sigmask(SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

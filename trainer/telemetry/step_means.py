@@ -1,6 +1,5 @@
 """Means of what steps report, summed on the device and over the ranks, with speeds and memory."""
 
-import resource
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -65,5 +64,7 @@ def peak_memory(device: torch.device) -> float:
     """GiB that this process has held at most: of the GPU where there is one, else of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource  # Windows has none, where this is imported and nothing is trained
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -121,7 +121,7 @@ def _note(target: Path, written: Path) -> str:
 def _noted_in(folder: Path) -> set[str]:
     """The entries of results in a folder."""
     notes = folder / RESULT_LIST
-    return set(notes.read_text(errors="replace").splitlines()) if notes.is_file() else set()
+    return set(notes.read_text(encoding="utf-8", errors="replace").splitlines()) if notes.is_file() else set()
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
@@ -193,7 +193,7 @@ def write_result(path: Path, picture: Picture, note: bool = False) -> None:
         with atomically(path) as aside:
             _write(aside, path.suffix.lower(), picture)
             if note:
-                with (path.parent / RESULT_LIST).open("a") as notes:
+                with (path.parent / RESULT_LIST).open("a", encoding="utf-8") as notes:
                     notes.write(_note(path, aside) + "\n")
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
