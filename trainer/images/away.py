@@ -82,7 +82,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def reason_away(folder: Path, error: BaseException | None = None) -> str:
     """Reason why a folder counts as unavailable after a read that failed with `error`; empty if the folder is there."""
-    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+    if isinstance(error, OSError) and error.errno is not None and error.errno in TRANSIENT_ERRNOS:
         return os.strerror(error.errno)
     try:
         with os.scandir(folder) as entries:

@@ -42,7 +42,7 @@ class LossScale:
 
         Args:
             bad: 1 where the gradient was not finite, else 0.
-            hold: 1 where the step was thrown away for another reason, from which the scale learns nothing, else 0.
+            pause: 1 where the step was thrown away for another reason, from which the scale learns nothing, else 0.
         """
         self.diverging = (self.diverging + 1) * bad * (self.value <= LOWEST)
         good = (self.good + 1) * (1 - bad)
