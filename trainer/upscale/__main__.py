@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,23 +114,38 @@ def execute(options: argparse.Namespace) -> int:
     check_options(options)
     plan = find_jobs(options.input, options.output, options.suffix, options.format)
     fresh = [job for job in plan.jobs if options.overwrite or not job.is_made]
-    there, made = len(plan.jobs) - len(fresh), list[Path]()
+    there, outcome = len(plan.jobs) - len(fresh), Outcome()
     try:
-        failed = upscale_files(replace(plan, jobs=fresh), options, made) if fresh else {}
+        if fresh:
+            upscale_files(replace(plan, jobs=fresh), options, outcome)
     except KeyboardInterrupt:
         goes_on = "without --overwrite the same command goes on" if options.overwrite else "the same command goes on"
-        print(f"stopped; {there + len(made)} of {len(plan.jobs)} made; {goes_on}.", file=sys.stderr)
+        print(f"stopped; {there + len(outcome.made)} of {len(plan.jobs)} made; {goes_on}.", file=sys.stderr)
         return INTERRUPTED
     already = f", {there} were there already" if there else ""
-    print(f"{len(made)} of {len(plan.jobs)} files upscaled into {printable(str(options.output))}{already}")
+    print(f"{len(outcome.made)} of {len(plan.jobs)} files upscaled into {printable(str(options.output))}{already}")
     if plan.left_out:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(plan.left_out.items()))
         print(f"left out, for what they are or how their names end: {printable(endings)}")
-    if failed:
-        print(f"error: {len(failed)} failed:", file=sys.stderr)
-        for name, reason in failed.items():
+    if outcome.lost:
+        kinds = ", ".join(f"{kind} of {count}" for kind, count in sorted(outcome.lost.items()))
+        print(f"not carried over: {kinds}")
+    if outcome.failed:
+        print(f"error: {len(outcome.failed)} failed:", file=sys.stderr)
+        for name, reason in outcome.failed.items():
             print(f"  {name}: {reason}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if outcome.failed else 0
+
+
+@dataclass
+class Outcome:
+    """The results so far."""
+
+    made: list[Path] = field(default_factory=list)
+    failed: dict[Path, str] = field(default_factory=dict)
+    """Files that failed, with the reason."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Number of files by the kinds of their metadata that are not in the results."""
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -179,8 +195,8 @@ def make_folder(path: Path) -> None:
         raise Mistake(f"--output: folder {path} cannot be written to: {error.strerror}.") from error
 
 
-def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -> dict[Path, str]:
-    """Upscale each file, adding each that is written to `made`; return those that failed, with the reason."""
+def upscale_files(plan: "Plan", options: argparse.Namespace, outcome: Outcome) -> None:
+    """Upscale each file, entering each in `outcome` once it is written or has failed."""
     import torch
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -204,8 +220,9 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
     make_folder(options.output)
 
     def write(job: "Job", picture: "Picture") -> None:
-        write_result(job.target, picture, plan.among_inputs)
-        made.append(job.target)
+        lost = write_result(job.target, picture, plan.among_inputs)
+        outcome.lost.update(lost)
+        outcome.made.append(job.target)
 
     budget = Budget(options.max_picture_mib, "--max-picture-mib")
     settled = pipelined(
@@ -215,7 +232,6 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
         write=write,
         caught=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
-    failed: dict[Path, str] = {}
     with (
         logging_redirect_tqdm(),
         tqdm(settled, total=len(plan.jobs), unit="file", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar,
@@ -223,8 +239,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, made: list[Path]) -
         for job, error in bar:
             if error is not None:
                 reason = error.reason if isinstance(error, Unreadable) else str(error) or "no memory"
-                failed[job.source] = reason.splitlines()[0]
-    return failed
+                outcome.failed[job.source] = reason.splitlines()[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -183,26 +183,29 @@ def read_input(path: Path, bands: int, black: float | None, white: float | None,
     return read_photograph(path, budget)
 
 
-def write_result(path: Path, picture: Picture, note: bool = False) -> None:
+def write_result(path: Path, picture: Picture, note: bool = False) -> list[str]:
     """Write aside, then rename: the file is complete or absent. With `note` it is entered in `RESULT_LIST`.
+
+    Returns the kinds of metadata that are left out.
 
     Raises ValueError if its format cannot hold the picture, and Failure if the disk does not take it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomically(path) as aside:
-            _write(aside, path.suffix.lower(), picture)
+            left_out = _write(aside, path.suffix.lower(), picture)
             if note:
                 with (path.parent / RESULT_LIST).open("a", encoding="utf-8") as notes:
                     notes.write(_note(path, aside) + "\n")
     except OSError as error:
         raise Failure(f"{path} cannot be written: {error.strerror or error}") from error
+    return left_out
 
 
-def _write(path: Path, suffix: str, picture: Picture) -> None:
+def _write(path: Path, suffix: str, picture: Picture) -> list[str]:
     if picture.georeference is None:
-        write_photograph(path, suffix, picture)
-    elif suffix in SUFFIXES:
-        write_raster(path, picture)
-    else:
+        return write_photograph(path, suffix, picture)
+    if suffix not in SUFFIXES:
         raise ValueError("a raster keeps its bands and its place as .tif only")
+    write_raster(path, picture)
+    return []

@@ -1,9 +1,10 @@
-"""Read and write photographs with their bit depth, gray or colour, transparency, orientation and colour profile.
+"""Read and write photographs with their bit depth, gray or colour, transparency, EXIF and colour profile; upright.
 
 `decode` is for training and makes 8-bit RGB of anything; here a picture is read to be written again.
 """
 
 import logging
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from trainer.images.opened import BUDGET, Budget, Unreadable, load, opened, reason_of
 from trainer.upscale import png16
+from trainer.upscale.exif import MOST_IN_JPEG, append_to_tiff, block, carried, is_turned, left_out, sized
 from trainer.upscale.picture import Numbers, Picture
 
 log = logging.getLogger(__name__)
@@ -36,14 +38,17 @@ MOST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 
 
 def from_pillow(image: Image.Image) -> Picture:
-    """Convert a picture that Pillow has opened: to 8 bits, or 16 if it is gray. Its EXIF orientation is ignored.
+    """Convert a picture that Pillow has opened: upright, to 8 bits, or 16 if it is gray; with its EXIF.
 
     A palette is looked up. CMYK becomes sRGB by its own profile, or without one as Pillow does it.
     ValueError for floats and 32 bits, which have no agreed white.
     """
+    about: dict[str, Any] = {"exif": carried(image), "left_out": left_out(image)}
+    if is_turned(image):
+        image = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile")
     if image.mode.startswith(("I", "F")):
-        return Picture(numbers=_gray_16(image)[None], white=65535, icc=icc)
+        return Picture(numbers=_gray_16(image)[None], white=65535, icc=icc, **about)
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image, icc = _to_srgb(image, icc), None  # the profile describes the colours before the conversion
     is_gray, has_alpha = image.mode in ("1", "L", "LA", "La"), image.has_transparency_data
@@ -51,8 +56,8 @@ def from_pillow(image: Image.Image) -> Picture:
     samples = np.asarray(image if image.mode == mode else image.convert(mode))
     planes = rearrange(np.atleast_3d(samples), "row column channel -> channel row column")
     if has_alpha:
-        return Picture(numbers=planes[:-1], alpha=planes[-1], white=255, icc=icc)
-    return Picture(numbers=planes, white=255, icc=icc)
+        return Picture(numbers=planes[:-1], alpha=planes[-1], white=255, icc=icc, **about)
+    return Picture(numbers=planes, white=255, icc=icc, **about)
 
 
 def _gray_16(image: Image.Image) -> Numbers:
@@ -81,6 +86,8 @@ def to_pillow(picture: Picture) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if picture.icc:
         image.info["icc_profile"] = picture.icc
+    if picture.exif and (written := block(sized(picture.exif, *image.size))):
+        image.info["exif"] = written  # where `getexif` looks
     return image
 
 
@@ -95,11 +102,11 @@ def read_photograph(path: Path, budget: Budget = BUDGET) -> Picture:
             if image.format in SEQUENCES and (frames := getattr(image, "n_frames", 1)) > 1:
                 log.warning("%s: of its %d frames or pages only the first is taken", path, frames)
             if png16.is_16_bit(image):
-                return _of_16_bits(png16.read(path.read_bytes(), str(path), budget), image.info)
+                planes = png16.read(path.read_bytes(), str(path), budget)
+                return replace(_of_16_bits(planes, image.info), exif=carried(image), left_out=left_out(image))
             if image.format == "TIFF" and image.mode in ("RGB", "RGBA", "CMYK") and ";16" in png16.unpacking(image):
                 raise ValueError("Pillow would read its 16 bits as 8; with --white 65535 it is read as a raster")
             load(image, path)
-            ImageOps.exif_transpose(image, in_place=True)
             return from_pillow(image)
     except Unreadable:
         raise
@@ -117,18 +124,30 @@ def _of_16_bits(planes: Numbers, info: dict[Any, Any]) -> Picture:
     return Picture(numbers=planes, alpha=np.where(is_key, 0, 65535).astype(np.uint16), white=65535, icc=icc)
 
 
-def write_photograph(path: Path, suffix: str, picture: Picture) -> None:
-    """Write a picture in the format of `suffix`, whatever `path` is called; ValueError if that cannot hold it."""
-    options, planes = WRITE_OPTIONS[suffix], picture.planes()
-    name = options["format"]
+def write_photograph(path: Path, suffix: str, picture: Picture) -> list[str]:
+    """Write a picture in the format of `suffix`, whatever `path` is called; the kinds of metadata that are left out.
+
+    Raises ValueError if the format cannot hold the picture.
+    """
+    options, planes, lost = dict(WRITE_OPTIONS[suffix]), picture.planes(), list(picture.left_out)
+    name, (height, width) = options["format"], planes.shape[1:]
+    exif = sized(picture.exif, width, height) if picture.exif else None
+    written = block(exif) if exif else None
+    if exif and (written is None or (name == "JPEG" and len(written) > MOST_IN_JPEG)):
+        lost.append("EXIF")
+        written = None
     if name == "PNG" and planes.dtype == np.uint16:
-        png16.write(path, planes, picture.icc)
-        return
+        png16.write(path, planes, picture.icc, written)
+        return lost
     if name == "JPEG" and picture.alpha is not None:
         raise ValueError("JPEG has no transparency, and the picture has; PNG keeps it")
     if planes.dtype == np.uint16 and (name != "TIFF" or len(planes) > 1):
         raise ValueError(f"{name} would have 8 bits, and the picture has 16; PNG keeps them")
-    if (side := max(planes.shape[1:])) > (limit := MOST_SIDE.get(name, side)):
+    if (side := max(height, width)) > (limit := MOST_SIDE.get(name, side)):
         raise ValueError(f"{name} holds at most {limit} pixels per side, and the picture has {side}; PNG holds more")
-    image = to_pillow(picture)
-    image.save(path, icc_profile=picture.icc, **options)
+    if written and name != "TIFF":
+        options["exif"] = written
+    to_pillow(replace(picture, exif=None)).save(path, icc_profile=picture.icc, **options)
+    if exif and written and name == "TIFF":
+        append_to_tiff(path, exif)
+    return lost

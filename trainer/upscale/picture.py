@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 Numbers = np.ndarray[Any, Any]
@@ -40,6 +41,10 @@ class Picture:
     """[H, W] of the same type and range: 0 is transparent."""
     icc: bytes | None = None
     """The colour profile, as the file holds it."""
+    exif: Image.Exif | None = None
+    """The photograph's EXIF, as `exif.carried` has it."""
+    left_out: tuple[str, ...] = ()
+    """Kinds of the file's metadata that are not carried over, such as "XMP"."""
     georeference: Georeference | None = None
     """Georeference and metadata of a raster; None for photographs."""
 

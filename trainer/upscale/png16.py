@@ -65,14 +65,16 @@ def _unpacked(data: bytes, name: str, way: str, budget: Budget) -> Numbers:
         return np.asarray(image)
 
 
-def write(path: Path, numbers: Numbers, icc: bytes | None) -> None:
-    """Write L, LA, RGB or RGBA samples, uint16 [C, H, W], with a colour profile if there is one."""
+def write(path: Path, numbers: Numbers, icc: bytes | None, exif: bytes | None = None) -> None:
+    """Write L, LA, RGB or RGBA samples, uint16 [C, H, W], with a colour profile and EXIF if there are."""
     channels, height, width = numbers.shape
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPES[channels], 0, 0, 0)
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header))
         if icc:
             file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+        if exif:
+            file.write(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
         packer, rows = zlib.compressobj(), max(1, BLOCK // (2 * channels * width))
         above = np.zeros((1, 2 * channels * width), np.uint8)
         for begin in range(0, height, rows):

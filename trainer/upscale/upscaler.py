@@ -101,8 +101,10 @@ class Upscaler:
     def __call__(self, picture: PictureLike, outscale: float | None = None) -> PictureLike:
         """Enlarge by the network's scale, then by Lanczos to `outscale` times the first size if that is given.
 
-        A PIL image may be gray, RGB, CMYK, a palette, or gray of 16 bits, with or without transparency; its EXIF
-        orientation is ignored. A tensor is float in [0, 1], [C, H, W] or [B, C, H, W], and stays where it is.
+        A PIL image may be gray, RGB, CMYK, a palette, or gray of 16 bits, with or without transparency. The result is
+        upright, as EXIF says, and has the EXIF: `large.save("large.jpg", exif=large.getexif())`.
+
+        A tensor is float in [0, 1], [C, H, W] or [B, C, H, W], and stays where it is.
         """
         if isinstance(picture, Image.Image):
             return to_pillow(self.enlarged(from_pillow(picture), outscale))

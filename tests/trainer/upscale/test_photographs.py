@@ -1,5 +1,6 @@
 """Bit depth, transparency, orientation and colour profile are kept by reading and writing."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -159,3 +160,56 @@ def test_gray_of_16_bits_is_kept_as_tiff(tmp_path: Path) -> None:
     numbers = levels(1, 4, 5, kind=np.uint16)
     write_photograph(tmp_path / "a", ".tif", Picture(numbers=numbers, white=65535))
     assert np.array_equal(read_photograph(tmp_path / "a").numbers, numbers)
+
+
+def phone_exif() -> Image.Exif:
+    """EXIF as a phone writes it for a picture of 9x3 pixels: camera, date, place, orientation, maker's own notes."""
+    exif = Image.Exif()
+    exif.update({0x010F: "Maker", 0x0110: "Phone", 0x0132: "2026:11:26 10:00:00", 0x0112: 6, 0x0213: 1})
+    exif[0x8769] = {
+        0x9003: "2026:11:26 10:00:00",
+        0x829A: 0.01,
+        0x927C: b"notes",
+        0xA002: 9,
+        0xA003: 3,
+        0xA005: {1: "R"},
+    }
+    exif[0x8825] = {1: "N", 2: (48.0, 8.0, 30.0), 3: "E", 4: (11.0, 34.0, 0.0)}
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "webp", "tif", "16 bits.png"])
+def test_exif_is_kept_upright_and_with_the_new_size(kind: str, tmp_path: Path) -> None:
+    source, written = tmp_path / f"a.{kind}", phone_exif().tobytes()
+    if kind == "16 bits.png":
+        png16.write(source, levels(3, 3, 9, kind=np.uint16), None, written)
+    else:
+        Image.fromarray(levels(3, 9, 3)).save(source, exif=written)
+    picture = read_photograph(source)
+    assert picture.numbers.shape == (3, 9, 3)
+    large = replace(picture, numbers=picture.numbers.repeat(2, axis=1).repeat(2, axis=2))
+    assert write_photograph(tmp_path / "b", source.suffix, large) == []
+    with Image.open(tmp_path / "b") as result:
+        assert result.size == (6, 18)
+        exif = result.getexif()
+        kept = [exif.get(tag) for tag in (0x010F, 0x0110, 0x0132, 0x0112, 0x0213)]
+        upright = None if kind == "tif" else 1  # Pillow turns a TIFF by itself, and takes the tag away
+        assert kept == ["Maker", "Phone", "2026:11:26 10:00:00", upright, None]
+        camera = exif.get_ifd(0x8769)
+        assert (camera[0x9003], camera[0x829A], camera[0x927C]) == ("2026:11:26 10:00:00", 0.01, b"notes")
+        assert (camera[0xA002], camera[0xA003], 0xA005 in camera) == (6, 18, False)
+        assert exif.get_ifd(0x8825)[2] == (48.0, 8.0, 30.0)
+
+
+def test_exif_that_a_jpeg_cannot_hold_is_named(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x8769] = {0x927C: b"n" * 70_000}
+    picture = Picture(numbers=levels(3, 4, 4), white=255, exif=exif, left_out=("XMP",))
+    assert write_photograph(tmp_path / "a", ".jpg", picture) == ["XMP", "EXIF"]
+    assert write_photograph(tmp_path / "b", ".png", picture) == ["XMP"]
+
+
+def test_damaged_exif_is_left_out_and_named(tmp_path: Path) -> None:
+    Image.fromarray(levels(9, 3)).save(tmp_path / "a.jpg", exif=b"Exif\0\0no directory", comment="by hand")
+    picture = read_photograph(tmp_path / "a.jpg")
+    assert (picture.exif, picture.left_out) == (None, ("EXIF", "comments"))

@@ -193,6 +193,23 @@ def test_what_is_left_out_is_counted_by_its_ending(
     )
 
 
+def test_exif_is_carried_over_and_other_metadata_named(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif.update({0x0110: "Phone", 0x0112: 6})
+    for name in "ab":
+        Image.new("RGB", (9, 7)).save(tmp_path / f"{name}.jpg", exif=exif, comment=b"by hand")
+    files = [str(tmp_path / f"{name}.jpg") for name in "ab"]
+    assert main(["--model", model, "--input", *files, "--output", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.endswith(f"into {tmp_path / 'out'}\nnot carried over: comments of 2\n")
+    with Image.open(tmp_path / "out" / "a.jpg") as result, Image.open(files[0]) as image:
+        assert (result.size, dict(result.getexif())) == ((14, 18), {0x0110: "Phone", 0x0112: 1})
+        large = Upscaler.from_pretrained(model)(image)
+        assert (large.size, dict(large.getexif())) == ((14, 18), {0x0110: "Phone", 0x0112: 1})
+        assert image.size == (9, 7)
+
+
 class Interrupting(nn.Upsample):
     """A network at whose second picture, the only one of 5 pixels, Ctrl-C is pressed."""
 
