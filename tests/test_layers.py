@@ -21,7 +21,7 @@ LAYERS = {
         {"losses", "pairs", "upscale"},
         {"adversarial", "validation", "upscaler"},
         {"config", "objective", "state"},
-        {"building", "export", "hub", "import_options", "runs"},
+        {"building", "configs", "export", "hub", "import_options", "runs"},
         {"base_model", "saving"},
         {"steps"},
         {"models"},
@@ -31,6 +31,7 @@ LAYERS = {
         {"photos", "training"},
         {"command"},
         {"run"},
+        {"launcher"},
     ),
     "degradations": (
         {"checks", "constants", "formats", "precision", "values"},

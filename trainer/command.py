@@ -1,5 +1,6 @@
 """The actions of the command line: print, check, dry run, train."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import dump_config, load_config
 from trainer.config.schema import RunConfig, folder_of
 from trainer.console import give
-from trainer.distributed.batch import plan_batch
+from trainer.distributed.batch import most_processes, plan_batch
 from trainer.distributed.ranks import on_main
 from trainer.distributed.waiting import WATCH
 from trainer.dry_run import dry_run
@@ -40,6 +41,9 @@ def execute(options: Namespace) -> None:
             print(note)
         give(f"{folder_of(config).path}\n")
         return
+    if options.fit is not None:
+        give(f"{fit(config, options.fit, options.fresh)}\n")
+        return
     WATCH.start()
     accelerator = make_accelerator(config)
     compare_start(accelerator, config, {"dry-run": options.dry_run, "fresh": options.fresh})
@@ -49,6 +53,23 @@ def execute(options: Namespace) -> None:
     if options.fresh:
         set_aside(config, accelerator)
     run_to_end(config, accelerator)
+
+
+def fit(config: RunConfig, processes: int, fresh: bool) -> int:
+    """The largest number of processes that the batch divides by, for which all is checked; says so if it is smaller."""
+    number = most_processes(config.batch, processes)
+    check(config, number, fresh)
+    if number < processes:
+        size = config.batch.global_size
+        others = " or ".join(
+            str(other) for other in (size // processes * processes, -(-size // processes) * processes) if other
+        )
+        print(
+            f"batch.global_size: {size} pairs a step do not divide by {processes} processes, so {number} train; "
+            f"{others} would divide.",
+            file=sys.stderr,
+        )
+    return number
 
 
 def set_aside(config: RunConfig, accelerator: Accelerator) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from trainer.mistakes import Mistake
 
 CALLED = "WILDSR_CALLED"
-"""The environment variable that holds the console script as a person can type it; unset where it was not used."""
+"""The environment variable that holds the console script as a shell takes it; unset where it was not used."""
 LINES, PATIENCE = 10_000, 2.0
 """Writes that wait for a reader before more are dropped, and seconds that a flush waits for them."""
 

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainer.console import give
+from trainer.console import called, give
 from trainer.files.paths import check_path, path_option
 
 EPILOG = """\
 examples:
-  python -m trainer.import_options options/train_realesrgan_x4plus.yml > configs/mine.yaml
-  python -m trainer.import_options options/finetune_realesrgan_x4plus.yml --num-gpu 1 --out configs/mine.yaml
-  python -m trainer.import_options opensr_srgan/configs/config_10m.yaml --out configs/mine.yaml
+  {prog} options/train_realesrgan_x4plus.yml > configs/mine.yaml
+  {prog} options/finetune_realesrgan_x4plus.yml --num-gpu 1 --out configs/mine.yaml
+  {prog} opensr_srgan/configs/config_10m.yaml --out configs/mine.yaml
 
 What has no counterpart is named on stderr, a line each, with the reason.
 """
@@ -32,9 +32,9 @@ NO_VALIDATION = """\
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; nothing heavy is imported for it, so `--help` is at once."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.import_options",
+        prog=called("import-options"),
         description="Print the configuration that the options of Real-ESRGAN or opensr-srgan come to.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(prog=called("import-options")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(

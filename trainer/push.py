@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainer.console import guard
+from trainer.console import called, guard
 from trainer.files.paths import check_path, path_option
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line; nothing heavy is imported for it."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.push",
+        prog=called("push"),
         description="Push what a run has come to: its smoothed generator, a sheet of samples and a model card. The "
         "token is that of HF_TOKEN or of `hf auth login`.",
     )

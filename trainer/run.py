@@ -11,27 +11,18 @@ from pathlib import Path
 from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
-# Python put trainer/ on the path, where its modules would shadow others; the folder above it belongs there.
-sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
+if __name__ != "trainer.run":
+    # Started by its path: Python put trainer/ on sys.path, where its modules would shadow others; the folder above it
+    # belongs there.
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry).resolve() != HERE)]
 
-
-def is_ours() -> bool:
-    """True if `import trainer` finds this package: PyPI has another of that name, whose files may lie over ours."""
-    try:
-        import trainer
-    except ImportError:  # of a module that the other package's beginning wants
-        return False
-    return "Upscaler" in getattr(trainer, "__all__", ())
-
+from wildsr import is_ours, not_ours  # noqa: E402
 
 if not is_ours():
-    print(
-        f"error: the package 'trainer' in {HERE.parent} is another one, such as PyPI's 'trainer' (of coqui-tts), "
-        "whose folder has the same name; use an environment without it.",
-        file=sys.stderr,
-    )
+    print(not_ours(HERE.parent), file=sys.stderr)
     sys.exit(2)
 
+from trainer.configs import runnable  # noqa: E402
 from trainer.distributed.signals import REQUEST  # noqa: E402
 from trainer.files.paths import path_option  # noqa: E402
 
@@ -54,27 +45,44 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=path_option, nargs="?", metavar="CONFIG", help="such as configs/quickstart.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of CONFIG")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
-    parser.add_argument(
+    add_options(parser, "CONFIG", "such as configs/quickstart.yaml")
+    checks = parser.add_mutually_exclusive_group()
+    checks.add_argument(
         "--check",
         type=count,
         metavar="N",
         help="check configuration, data and folders for N processes, name the run folder, and exit",
     )
-    what.add_argument(
+    checks.add_argument(
+        "--fit",
+        type=count,
+        metavar="N",
+        help="the same for the largest number of processes up to N that the batch divides by; print that number",
+    )
+    return parsed(parser, arguments)
+
+
+def add_options(parser: argparse.ArgumentParser, what: str, example: str) -> None:
+    """Add to a parser the configuration, its overrides, and what is to be done with them."""
+    parser.add_argument("config", type=path_option, nargs="?", metavar=what, help=example)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="settings that replace those of CONFIG")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--print", action="store_true", help="print the resolved configuration and exit")
+    action.add_argument(
         "--dry-run", action="store_true", help="build everything, take a step of each phase, write nothing, and exit"
     )
-    what.add_argument(
+    action.add_argument(
         "--explain",
         nargs="?",
         const="",
         metavar="KEY",
         help="what the configuration's keys mean, all or those below KEY: their values and defaults; and exit",
     )
-    what.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
+    action.add_argument("--fresh", action="store_true", help="move an earlier run of this name aside and start anew")
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options of a command line; exits with status 2 and a sentence where they do not go together."""
     options, unknown = parser.parse_known_intermixed_args(arguments)  # overrides may come before and after options
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
@@ -86,14 +94,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--explain takes one key and no CONFIG, got {options.config} too")
         return options
     if options.config is None:
-        parser.error(f"CONFIG must be given; there are {shipped()}")
-    options.shipped = shipped()
+        parser.error(f"CONFIG must be given; there are {runnable()}")
+    options.shipped = runnable()
     return options
-
-
-def shipped() -> str:
-    """The configs that come with this program, as a person names them from the root of its checkout."""
-    return ", ".join(f"configs/{file.name}" for file in sorted((HERE.parent / "configs").glob("*.yaml")))
 
 
 def count(text: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from trainer.checkpoints.names import MANIFEST, saved_steps, step_name
 from trainer.checkpoints.run_folder import RunFolder, text_of
 from trainer.config.loader import read_tree
-from trainer.console import give
+from trainer.console import called, give
 from trainer.files.paths import check_path, path_option
 from trainer.mistakes import Mistake
 from trainer.telemetry.metrics_file import read_reports
@@ -170,7 +170,7 @@ def show(root: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, once or again and again; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m trainer.runs", description="A table of all runs below a folder.")
+    parser = argparse.ArgumentParser(prog=called("runs"), description="A table of all runs below a folder.")
     parser.add_argument("root", type=path_option, metavar="OUTPUT_DIR", help="outputs, a sweep's, or one run's folder")
     parser.add_argument("--watch", action="store_true", help=f"show it anew every {REFRESH_SECONDS} seconds")
     options = parser.parse_args(arguments)

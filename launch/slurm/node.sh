@@ -17,7 +17,7 @@ export TORCH_ELASTIC_SHUTDOWN_TIMEOUT="${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-600}"
 RUN=(python trainer/run.py "$@")
 # Static: rank 0 is certainly on the first node, and nothing races for the port. SLURM_NODEID differs between nodes, so
 # it must not be expanded before this script runs. Without the last two options accelerate warns that it guesses.
-[ "$PROCESSES" -eq 1 ] || RUN=(python launch/start.py --multi_gpu --num_processes "$PROCESSES"
+[ "$PROCESSES" -eq 1 ] || RUN=(python -m trainer.launcher.start --multi_gpu --num_processes "$PROCESSES"
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --rdzv_backend static
     --main_process_ip "$MASTER_ADDR" --main_process_port "$LAUNCH_PORT" --mixed_precision no --dynamo_backend no
     trainer/run.py "$@")

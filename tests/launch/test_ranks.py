@@ -95,9 +95,9 @@ def test_both_ranks_stop_together_when_too_many_pictures_are_bad(said: tuple[lis
 
 
 def test_a_mistake_of_all_ranks_is_said_once(tmp_path: Path) -> None:
-    arguments = command(2, RUN, str(TINY), f"output_dir={tmp_path}", "batch.per_device=3")
+    arguments = command(2, RUN, str(TINY), f"output_dir={tmp_path}", "batch.global_size=5")
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=100)
     assert done.returncode != 0
-    assert done.stderr.count("error: batch: global_size 4 does not divide by 2 processes x per_device 3;") == 1
+    assert done.stderr.count("error: batch: global_size 5 does not divide by 2 processes;") == 1
     assert done.stderr.count("exitcode  : 2 ") == 2
     assert list(tmp_path.iterdir()) == []

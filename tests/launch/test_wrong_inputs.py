@@ -56,11 +56,6 @@ WRONG = {
     "an unknown key": ("optimzer=1", "1 thing is wrong:\n  optimzer: no such key; did you mean 'optimizer'?"),
     "a wrong type": ("seed=many", '1 thing is wrong:\n  seed: got "many"; must be a whole number'),
     "a scale that does not divide": ("gt_size=30", "gt_size: got 30; must be a multiple of 4 for SRVGGNetCompact x4"),
-    "a batch that does not divide": (
-        "batch.per_device=3",
-        "batch: global_size 4 does not divide by 1 process x per_device 3; each process has 4 of them, so per_device "
-        "may be 1, 2, 4.",
-    ),
     "a folder that is missing": (
         "images.source={type: folder, path: nowhere}",
         "images.source.path: folder 'nowhere' does not exist (seen from ",
@@ -234,6 +229,12 @@ def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> 
     status, _, stderr = run("--check", "3")
     assert status == 2
     assert "global_size 4 does not divide by 3 processes" in stderr
+    assert run("--fit", "2") == (0, "2\n", "")
+    status, number, stderr = run("--fit", "3")
+    assert (status, number) == (0, "2\n")
+    assert (
+        stderr == "batch.global_size: 4 pairs a step do not divide by 3 processes, so 2 train; 3 or 6 would divide.\n"
+    )
     for override, sentence in BEFORE_THE_FIRST_STEP.items():
         status, _, stderr = run("--check", "2", override)
         assert status == 2
@@ -248,14 +249,14 @@ def test_all_that_is_missing_is_told_at_once(run: Run) -> None:
         "images.source": ("nowhere", "images.source.path: folder 'nowhere' does not exist"),
         "validation.source": ("nor/here", "validation.source.path: folder 'nor/here' does not exist"),
         "init.generator": ("outputs/absent", "init.generator: outputs/absent does not exist."),
-        "batch.per_device": ("3", "batch: global_size 4 does not divide by 1 process x per_device 3"),
+        "batch.global_size": ("5", "batch: global_size 5 does not divide by 2 processes"),
         "losses.perceptual": (
             "{type: vgg, weights: datasets/vgg.x}",
             "losses.perceptual.weights: datasets/vgg.x does not",
         ),
         "telemetry.report_to": ("trackio", "telemetry.report_to: got trackio, whose package is not installed"),
     }
-    status, stdout, stderr = run("--check", "1", *(f"{key}={value}" for key, (value, _) in missing.items()))
+    status, stdout, stderr = run("--check", "2", *(f"{key}={value}" for key, (value, _) in missing.items()))
     assert (status, stdout) == (2, "")
     head, *lines = stderr.splitlines()
     assert head == "error: 6 things are wrong:"
@@ -348,11 +349,14 @@ def test_another_package_of_this_name_over_ours_is_said_in_a_sentence(tmp_path: 
     package.mkdir()
     (package / "run.py").write_text(RUN.read_text())
     (package / "__init__.py").write_text(beginning)
-    done = subprocess.run([sys.executable, str(package / "run.py"), "--help"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        f"error: the package 'trainer' in {tmp_path} is another one, such as PyPI's 'trainer'"
-    )
+    script = tmp_path / "wildsr.py"
+    script.write_text((ROOT / "wildsr.py").read_text())
+    for program in (package / "run.py", script):
+        done = subprocess.run([sys.executable, str(program), "--help"], capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (2, "")
+        sentence = f"error: the package 'trainer' in {tmp_path} is another one, such as PyPI's 'trainer'"
+        assert done.stderr.startswith(sentence)
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.launch

@@ -120,7 +120,7 @@ def test_a_crash_is_not_requeued_though_the_other_ranks_were_asked_to_stop(
         command = ["bash", "launch/slurm/train.sbatch", "config.yaml"]
         subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, stdout=log, timeout=60, check=False)
     said = (tmp_path / "log.out").read_text()
-    assert f"started: {'trainer/run.py' if processes == 1 else 'launch/start.py'}\n" in said
+    assert f"started: {'trainer/run.py' if processes == 1 else '-m'}\n" in said
     assert ("scontrol requeue 7\n" in said) == requeued, said
     assert f"ended with status {status}{', stopped by signal' if requeued else ''}\n" in said
     assert not (tmp_path / "log.crashed").exists()

@@ -1,4 +1,11 @@
-"""Batch arithmetic: global size = processes x per_device x accumulation."""
+"""Batch arithmetic: global size = processes x per_device x accumulation.
+
+The global batch is the configuration's on any number of processes, and each process has an equal share of it: gradients
+are averaged over processes, so unequal shares would weigh some pictures more. `per_device` is what may yield: where it
+does not divide a share, the largest divisor below it is used, so that the memory that it was chosen for suffices. A
+number of processes that does not divide the global batch is a mistake; `wildsr train`, which chooses the number itself,
+takes the largest that does.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +19,8 @@ class BatchConfig:
     global_size: int = 48
     """Pairs per optimizer step over all processes; it does not depend on the number of processes."""
     per_device: int = 12
-    """Pairs in a forward pass of one process; gradients are accumulated up to `global_size`."""
+    """Pairs in a forward pass of one process, at most: the largest number up to it that divides the process's share of
+    `global_size`; gradients are accumulated over the share."""
 
     def __post_init__(self) -> None:
         for name in ("global_size", "per_device"):
@@ -45,19 +53,32 @@ class BatchPlan:
 
 
 def plan_batch(config: BatchConfig, processes: int) -> BatchPlan:
-    """Derive the accumulation from the number of processes; Mistake, with values that work, if it is no integer."""
-    accumulation, rest = divmod(config.global_size, processes * config.per_device)
-    if not rest:
-        return BatchPlan(config.global_size, config.per_device, processes, accumulation)
+    """Derive the pairs at a time and the accumulation; Mistake, with values that work, if ranks had unequal shares."""
     share, uneven = divmod(config.global_size, processes)
     if uneven:
         lower = config.global_size - uneven
         sizes = " or ".join(str(size) for size in (lower, lower + processes) if size)
-        fix = f"global_size must be a multiple of the {processes} processes: {sizes} would do"
-    else:
-        fits = [n for n in range(1, share + 1) if share % n == 0]
-        fix = f"each process has {share} of them, so per_device may be {', '.join(map(str, fits))}"
-    raise Mistake(
-        f"batch: global_size {config.global_size} does not divide by {processes} process{'es' * (processes > 1)} "
-        f"x per_device {config.per_device}; {fix}."
+        raise Mistake(
+            f"batch: global_size {config.global_size} does not divide by {processes} processes; {sizes} would do, "
+            f"or {most_processes(config, processes)} process{'es' * (most_processes(config, processes) > 1)}."
+        )
+    accumulation = next(
+        parts for parts in range(1, share + 1) if not share % parts and share <= parts * config.per_device
     )
+    return BatchPlan(config.global_size, share // accumulation, processes, accumulation)
+
+
+def most_processes(config: BatchConfig, processes: int) -> int:
+    """The largest number of processes, `processes` at most, by which the global batch divides."""
+    return next(number for number in range(processes, 0, -1) if not config.global_size % number)
+
+
+def notes_on_batch(config: BatchConfig, processes: int) -> list[str]:
+    """A sentence where fewer pairs at a time are taken than `per_device`, though each process has more in a step."""
+    plan = plan_batch(config, processes)
+    if plan.per_device == config.per_device:
+        return []
+    return [
+        f"batch.per_device: got {config.per_device}; {plan.per_device} are used, as each process has "
+        f"{plan.per_process} pairs of a step (the sum of their gradients is the same)"
+    ]

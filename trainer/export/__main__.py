@@ -4,14 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.console import guard
+from trainer.console import called, guard
 from trainer.files.paths import expanded
 
 EPILOG = """\
 examples:
-  python -m trainer.export outputs/realesrgan_x4plus --to safetensors,pth
-  python -m trainer.export outputs/realesrgan_x4plus/checkpoints/step-00400000 --to onnx --dtype float16 --out files
-  python -m trainer.export RealESRGAN_x4plus.pth --to diffusers --out files
+  {prog} outputs/realesrgan_x4plus --to safetensors,pth
+  {prog} outputs/realesrgan_x4plus/checkpoints/step-00400000 --to onnx --dtype float16 --out files
+  {prog} RealESRGAN_x4plus.pth --to diffusers --out files
 
 Each file is opened again and compared with torch before it gets its name; an entry for OpenModelDB lies beside them.
 """
@@ -20,9 +20,9 @@ Each file is opened again and compared with torch before it gets its name; an en
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line, without heavy imports, so that `--help` is quick."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.export",
+        prog=called("export"),
         description="Write the averaged generator of a run as files that other programs open.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(prog=called("export")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=expanded, metavar="RUN", help="a run, a checkpoint, an export, a file or a hub id")

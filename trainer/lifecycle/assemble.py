@@ -10,7 +10,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.agreement import AsyncScalar, StopConsensus
-from trainer.distributed.batch import plan_batch
+from trainer.distributed.batch import notes_on_batch
 from trainer.distributed.ranks import on_main, once_per_machine
 from trainer.experiment import Experiment
 from trainer.files.write_policy import Disk
@@ -60,18 +60,19 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         opened = open_images(config)
         return opened, check_small_source(opened[0])
 
-    changes, notes, ((source, pictures), bad), (net, _, loaded), *_ = gather(
+    changes, notes, ((source, pictures), bad), (net, _, loaded), shares, _ = gather(
         check_places,
         lambda: check_machine(config, processes),
         check_pictures,
         lambda: make_networks(config, config.init if fresh else initial_weights(config)),
-        lambda: plan_batch(config.batch, processes),
+        lambda: notes_on_batch(config.batch, processes),
         lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
     )
     return [
         *(f"resuming with another setting: {change}" for change in changes),
         *notes_on_start(source, pictures, bad, config, processes, torch.cuda.is_available()),
         *notes,
+        *shares,
         *loaded,
         *notes_on_statistics(net, processes),
     ]
@@ -114,7 +115,7 @@ def assemble(
 
     Collective. Raises Mistake, on every rank alike, for anything a person can put right.
     """
-    plan_batch(config.batch, accelerator.num_processes)  # before anything that takes long
+    shares = notes_on_batch(config.batch, accelerator.num_processes)  # before anything that takes long
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
     (source, pictures), bad = open_everywhere(accelerator, config, images)
@@ -148,7 +149,7 @@ def assemble(
         unreadable=unreadable,
         validator=Validator(accelerator, pictures, model.synthesis, settings) if settings and pictures else None,
         intervals=intervals_of(config),
-        notes=notes + model.notes,
+        notes=notes + shares + model.notes,
     )
 
 

@@ -1,1 +1,1 @@
-"""From a folder of photographs to a configuration for this machine, as `./launch/local.sh PHOTOS` trains by."""
+"""From a folder of photographs to a configuration for this machine, as `wildsr train PHOTOS` trains by."""

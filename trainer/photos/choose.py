@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import torch
 
+from trainer.configs import FOLDER
 from trainer.files.bounded_yaml import parsed
 from trainer.images.listing import find_images
 from trainer.mistakes import Mistake
@@ -15,7 +16,7 @@ from trainer.networks import GeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
 from trainer.photos.defaults import LIKE
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "configs" / "my_photos.yaml"
+TEMPLATE = FOLDER / "my_photos.yaml"
 ROOMY = 10.0
 """GiB of a GPU from which the larger network and patches fit."""
 
@@ -56,11 +57,8 @@ def settings(photos: str, machine: Machine, scale: int | None, like: str, origin
     """The template's tree with network, sizes, degradation and name; pictures and steps are still the template's.
 
     Raises:
-        Mistake: the template is absent, as in a wheel; or the weights at `origin` cannot be opened, or are of
-            another scale than `scale`.
+        Mistake: the weights at `origin` cannot be opened, or are of another scale than `scale`.
     """
-    if not TEMPLATE.is_file():
-        raise Mistake(f"{TEMPLATE} is not there: configs come with a checkout of the program, not with its wheel.")
     tree: dict[str, Any] = parsed(TEMPLATE.read_text())
     tree["scale"] = scale or 4
     tree["degradation"] |= LIKE[like]

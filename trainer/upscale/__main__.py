@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.console import guard
+from trainer.console import called, guard
 from trainer.files.paths import expanded, path_option
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  python -m trainer.upscale --model outputs/quickstart --input photo.jpg --output large
-  python -m trainer.upscale --model RealESRGAN_x4plus.pth --input 'photos/**/*.png' --output large --outscale 2
-  python -m trainer.upscale --model realesr-general-x4v3.pth --denoise-model realesr-general-wdn-x4v3.pth \\
+  {prog} --model outputs/quickstart --input photo.jpg --output large
+  {prog} --model RealESRGAN_x4plus.pth --input 'photos/**/*.png' --output large --outscale 2
+  {prog} --model realesr-general-x4v3.pth --denoise-model realesr-general-wdn-x4v3.pth \\
       --denoise-strength 0.5 --input photos --output large
-  python -m trainer.upscale --model outputs/srgan_rs_10m --input scene.tif --output large --white 10000
+  {prog} --model outputs/srgan_rs_10m --input scene.tif --output large --white 10000
 
 What is there is skipped, so the same command goes on where it was stopped. The exit status is 1 if a file failed, and
 130 after Ctrl-C.
@@ -49,9 +49,9 @@ def _number(kind: Callable[[str], float], least: float, above: bool = False) -> 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line, without heavy imports, so that `--help` answers at once."""
     parser = argparse.ArgumentParser(
-        prog="python -m trainer.upscale",
+        prog=called("upscale"),
         description="Enlarge picture files by a trained network, tile by tile without seams.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(prog=called("upscale")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

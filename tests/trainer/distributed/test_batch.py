@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainer.distributed.batch import BatchConfig, plan_batch
+from trainer.distributed.batch import BatchConfig, most_processes, notes_on_batch, plan_batch
 from trainer.mistakes import Mistake
 
 
@@ -28,41 +28,36 @@ def test_the_plan_reads_as_a_product() -> None:
 
 
 @pytest.mark.parametrize(
-    ("global_size", "per_device", "processes", "sentence"),
+    ("global_size", "per_device", "processes", "taken"),
+    [(48, 20, 2, 12), (48, 12, 3, 8), (34, 12, 2, 1), (4, 8, 1, 4), (48, 12, 4, 12)],
+)
+def test_fewer_at_a_time_are_taken_where_per_device_does_not_divide_a_share(
+    global_size: int, per_device: int, processes: int, taken: int
+) -> None:
+    config = BatchConfig(global_size=global_size, per_device=per_device)
+    plan = plan_batch(config, processes)
+    assert plan.per_device == taken
+    assert plan.per_process * processes == global_size
+    expected = [] if taken == per_device else [
+        f"batch.per_device: got {per_device}; {taken} are used, as each process has {global_size // processes} pairs "
+        "of a step (the sum of their gradients is the same)"
+    ]  # fmt: skip
+    assert notes_on_batch(config, processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("global_size", "processes", "fits", "sentence"),
     [
-        (
-            48,
-            20,
-            2,
-            "batch: global_size 48 does not divide by 2 processes x per_device 20; each process has 24 of them, so "
-            "per_device may be 1, 2, 3, 4, 6, 8, 12, 24.",
-        ),
-        (
-            48,
-            12,
-            5,
-            "batch: global_size 48 does not divide by 5 processes x per_device 12; global_size must be a multiple of "
-            "the 5 processes: 45 or 50 would do.",
-        ),
-        (
-            2,
-            1,
-            3,
-            "batch: global_size 2 does not divide by 3 processes x per_device 1; global_size must be a multiple of "
-            "the 3 processes: 3 would do.",
-        ),
-        (
-            4,
-            8,
-            1,
-            "batch: global_size 4 does not divide by 1 process x per_device 8; each process has 4 of them, so "
-            "per_device may be 1, 2, 4.",
-        ),
+        (48, 5, 4, "batch: global_size 48 does not divide by 5 processes; 45 or 50 would do, or 4 processes."),
+        (2, 3, 2, "batch: global_size 2 does not divide by 3 processes; 3 would do, or 2 processes."),
+        (7, 4, 1, "batch: global_size 7 does not divide by 4 processes; 4 or 8 would do, or 1 process."),
     ],
 )
-def test_what_does_not_divide_lists_what_would(
-    global_size: int, per_device: int, processes: int, sentence: str
+def test_unequal_shares_are_refused_with_what_would_do(
+    global_size: int, processes: int, fits: int, sentence: str
 ) -> None:
+    config = BatchConfig(global_size=global_size, per_device=1)
     with pytest.raises(Mistake) as caught:
-        plan_batch(BatchConfig(global_size=global_size, per_device=per_device), processes)
+        plan_batch(config, processes)
     assert str(caught.value) == sentence
+    assert most_processes(config, processes) == fits

@@ -1,7 +1,6 @@
 """One folder of photographs: what is held out, what is chosen for a machine, and the file that it all is."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -115,12 +114,6 @@ def test_mistakes_are_a_sentence_and_leave_no_configuration(
     assert main(arguments if arguments == ["absent"] else [str(photos), *arguments]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.yaml"))
-
-
-def test_a_wheel_has_no_template(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.photos.choose.TEMPLATE", absent := photos / "my_photos.yaml")
-    with pytest.raises(Mistake, match=re.escape(f"{absent} is not there: configs come with a checkout")):
-        settings(str(photos), CPU, None, "photo", None)
 
 
 def test_other_scales_and_kinds_are_refused() -> None:

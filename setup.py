@@ -1,0 +1,15 @@
+"""The parts of the wheel: packages as they lie here, and the folder configs/, which lies within one of them there."""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[*find_packages(include=["degradations*", "trainer*"]), "trainer.config.shipped"],
+    package_dir={"trainer.config.shipped": "configs"},
+    package_data={
+        "trainer.config.shipped": ["*.yaml", "degradations/*.yaml", "sweeps/*.txt"],
+        "trainer.config": ["reference.json"],
+        "trainer": ["py.typed"],
+        "degradations": ["py.typed"],
+    },
+    py_modules=["wildsr"],
+)
