@@ -65,8 +65,7 @@ def fit(config: RunConfig, processes: int, fresh: bool) -> int:
             str(other) for other in (size // processes * processes, -(-size // processes) * processes) if other
         )
         print(
-            f"batch.global_size: {size} pairs a step do not divide by {processes} processes, so {number} train; "
-            f"{others} would divide.",
+            f"batch.global_size: {size} does not divide by {processes} processes, so {number} of them train; {others} would.",
             file=sys.stderr,
         )
     return number

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from launcher import ROOT, TINY, environment
+from PIL import Image
 
 pytestmark = pytest.mark.launch
 
@@ -57,6 +59,29 @@ def test_ctrl_c_ends_in_the_runs_own_sentence(settings: dict[str, str], tmp_path
     assert "and saved; the same command resumes the run." in stdout.splitlines()[-1]
     assert stderr == ""
     assert running.returncode == 128 + signal.SIGINT
+
+
+def test_a_folder_in_place_of_a_config_is_trained_on(settings: dict[str, str], tmp_path: Path) -> None:
+    """With settings and options in any order; the last line is the command that uses the result."""
+    (tmp_path / "trainer").mkdir()  # a folder of that name, where the command is typed
+    (tmp_path / "trainer" / "__init__.py").touch()
+    photos = tmp_path / "my photos"
+    photos.mkdir()
+    for number in range(3):
+        noise = torch.rand(60, 64, 3, generator=torch.Generator().manual_seed(number))
+        Image.fromarray((noise * 255).byte().numpy()).save(photos / f"{number}.png")
+    sizes = ("generator.num_feat=4", "generator.num_conv=1", "images.crop_size=48", "gt_size=32", "batch.per_device=1")
+    rest = ("max_train_steps=2", "validation.validation_steps=2", "telemetry.report_to=none", "batch.global_size=1")
+    running = subprocess.Popen(
+        [str(ROOT / "launch/local.sh"), str(photos), *sizes, "--minutes", "0.02", "--scale", "2", *rest],
+        cwd=tmp_path, env={**settings, "PROCESSES": ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    stdout, stderr = running.communicate(timeout=120)
+    assert running.returncode == 0, stderr
+    assert "batch.global_size: 1 does not divide by 2 processes, so 1 of them train; 2 would." in stderr
+    done, use = stdout.splitlines()[-2:]
+    assert done.startswith("done at step 2")
+    assert use == "To use it: venv/bin/wildsr upscale --model outputs/my_photos_x2 --input PICTURES --output large"
 
 
 def test_without_arguments_the_configs_are_listed(settings: dict[str, str]) -> None:

@@ -166,7 +166,7 @@ def test_a_run_ends_says_so_and_keeps_its_folder_to_itself(run: Run, tmp_path: P
     assert "; best ssim 0." in said  # a PSNR is no figure to compare it with
 
     before = snapshot(folder)
-    assert run("batch.per_device=3", "--fresh")[0] == 2
+    assert run("images.source=nowhere", "--fresh")[0] == 2
     assert snapshot(folder) == before  # what cannot begin moves nothing aside
 
     status, said, _ = run("max_train_steps=2", "seed=4", "--fresh")
@@ -232,9 +232,7 @@ def test_a_check_for_some_processes_trains_nothing(run: Run, tmp_path: Path) -> 
     assert run("--fit", "2") == (0, "2\n", "")
     status, number, stderr = run("--fit", "3")
     assert (status, number) == (0, "2\n")
-    assert (
-        stderr == "batch.global_size: 4 pairs a step do not divide by 3 processes, so 2 train; 3 or 6 would divide.\n"
-    )
+    assert stderr == "batch.global_size: 4 does not divide by 3 processes, so 2 of them train; 3 or 6 would.\n"
     for override, sentence in BEFORE_THE_FIRST_STEP.items():
         status, _, stderr = run("--check", "2", override)
         assert status == 2

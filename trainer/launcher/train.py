@@ -10,6 +10,7 @@ from trainer import run
 from trainer.launcher.processes import note_on_unused_gpu, prepare_environment, processes_here
 from trainer.launcher.programs import Ended, become, first
 from trainer.launcher.start import main as launch
+from trainer.lifecycle.system import check_system
 from trainer.photos.options import choices_given
 
 RUN = str(Path(run.__file__).resolve())
@@ -19,8 +20,9 @@ def train(options: argparse.Namespace) -> int:
     """Choose settings, check them, and train, to the end; the exit status.
 
     Raises:
-        Mistake: PROCESSES is wrong.
+        Mistake: PROCESSES is wrong, or this system cannot train.
     """
+    check_system()
     processes = processes_here(torch.cuda.device_count(), os.environ)  # by CUDA_VISIBLE_DEVICES too
     if not processes.gpus:
         note_on_unused_gpu()

@@ -1,8 +1,5 @@
 """One folder of photographs: what is held out, what is chosen for a machine, and the file that it all is."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -120,18 +117,3 @@ def test_other_scales_and_kinds_are_refused() -> None:
     for wrong in (["--scale", "3"], ["--like", "cats"]):
         with pytest.raises(SystemExit, match="2"):
             parse(["photos", *wrong])
-
-
-@pytest.mark.launch
-def test_a_folder_in_place_of_a_config_is_trained_on(photos: Path, tmp_path: Path) -> None:
-    """Through launch/local.sh, with settings and options in any order."""
-    (tmp_path / "trainer").mkdir()  # a folder of that name, where the command is typed
-    (tmp_path / "trainer" / "__init__.py").touch()
-    environment = {**os.environ, "PROCESSES": "1", "WILDSR_VENV": sys.prefix}
-    settings = ("max_train_steps=2", "validation.validation_steps=2", "telemetry.report_to=none")
-    command = [str(ROOT / "launch" / "local.sh"), str(photos), "batch.global_size=1", *TINY, "--minutes", "0.02",
-               "--scale", "2", *settings]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "done at step 2" in done.stdout
-    assert (tmp_path / "outputs" / "my_photos_x2" / "DONE").is_file()
