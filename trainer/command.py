@@ -10,7 +10,7 @@ from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import dump_config, load_config
 from trainer.config.schema import RunConfig, folder_of
 from trainer.console import give
-from trainer.distributed.batch import most_processes, plan_batch
+from trainer.distributed.batch import most_processes, plan_batch, sizes_that_divide
 from trainer.distributed.ranks import on_main
 from trainer.distributed.waiting import WATCH
 from trainer.dry_run import dry_run
@@ -60,12 +60,9 @@ def fit(config: RunConfig, processes: int, fresh: bool) -> int:
     number = most_processes(config.batch, processes)
     check(config, number, fresh)
     if number < processes:
-        size = config.batch.global_size
-        others = " or ".join(
-            str(other) for other in (size // processes * processes, -(-size // processes) * processes) if other
-        )
         print(
-            f"batch.global_size: {size} does not divide by {processes} processes, so {number} of them train; {others} would.",
+            f"batch.global_size: {config.batch.global_size} does not divide by {processes} processes, so {number} "
+            f"of them train; {sizes_that_divide(config.batch, processes)} would.",
             file=sys.stderr,
         )
     return number

@@ -56,16 +56,21 @@ def plan_batch(config: BatchConfig, processes: int) -> BatchPlan:
     """Derive the pairs at a time and the accumulation; Mistake, with values that work, if ranks had unequal shares."""
     share, uneven = divmod(config.global_size, processes)
     if uneven:
-        lower = config.global_size - uneven
-        sizes = " or ".join(str(size) for size in (lower, lower + processes) if size)
+        fewer = most_processes(config, processes)
         raise Mistake(
-            f"batch: global_size {config.global_size} does not divide by {processes} processes; {sizes} would do, "
-            f"or {most_processes(config, processes)} process{'es' * (most_processes(config, processes) > 1)}."
+            f"batch: global_size {config.global_size} does not divide by {processes} processes; "
+            f"{sizes_that_divide(config, processes)} would do, or {fewer} process{'es' * (fewer > 1)}."
         )
     accumulation = next(
         parts for parts in range(1, share + 1) if not share % parts and share <= parts * config.per_device
     )
     return BatchPlan(config.global_size, share // accumulation, processes, accumulation)
+
+
+def sizes_that_divide(config: BatchConfig, processes: int) -> str:
+    """The nearest global batches that divide by a number of processes, as words."""
+    lower = config.global_size // processes * processes
+    return " or ".join(str(size) for size in (lower, lower + processes) if size)
 
 
 def most_processes(config: BatchConfig, processes: int) -> int:
