@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.commands.launch import launch_command_parser
 from PIL import Image
 
 from tests.faults.forked import Job
@@ -25,6 +24,7 @@ from trainer.config.schema import RunConfig
 from trainer.losses.vgg import STAGES
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
 from trainer.run import main as train
+from wildsr import PROGRAMS
 
 rasterio = pytest.importorskip("rasterio", reason="a recipe is of rasters: pip install 'wildsr[geo]'")
 
@@ -91,18 +91,12 @@ class Page:
     def enter(self, words: list[str], trains: bool) -> None:
         """Do what a command does."""
         match words:
-            case ["./launch/local.sh", target, *rest] if Path(target).is_dir():
+            case ["./launch/local.sh", target, *rest] | ["wildsr", "train", target, *rest] if Path(target).is_dir():
                 self.photos([target, *rest], trains)
-            case ["./launch/local.sh", target, *rest]:
+            case ["./launch/local.sh", target, *rest] | ["wildsr", "train", target, *rest]:
                 self.train(target, rest, trains)
-            case ["python", "trainer/run.py", target, *rest]:
-                self.train(target, rest, trains)
-            case ["accelerate", "launch", *rest]:
-                options = launch_command_parser().parse_args(rest)
-                assert options.training_script == "trainer/run.py"
-                self.train(options.training_script_args[0], options.training_script_args[1:], trains)
-            case ["python", "-m", "trainer.photos", *rest]:
-                self.photos(rest, None)
+            case ["wildsr", command, *rest]:
+                self.program(PROGRAMS[command][0], rest)
             case ["python", "-m", module, *rest]:
                 self.program(module, rest)
             case ["python", "-c", code]:
@@ -114,19 +108,18 @@ class Page:
                 if words[0] == "curl":
                     assert Path(words[-1]).name in {file.name for file in self.folder.iterdir()}
 
-    def photos(self, arguments: list[str], trains: bool | None) -> None:
-        """`./launch/local.sh PHOTOS`: a configuration is chosen and, unless `trains` is None, checked or trained."""
+    def photos(self, arguments: list[str], trains: bool) -> None:
+        """`./launch/local.sh PHOTOS`: a configuration is chosen, then checked or trained."""
         settings = [word for word in arguments if "=" in word]
         tiny = {"images.crop_size": "48", "gt_size": "32", "batch.global_size": "1", "batch.per_device": "1"}
         if "--from" not in arguments:
             tiny |= {"generator.num_feat": "4", "generator.num_conv": "1"}
         self.program("trainer.photos", [*arguments, *as_words(tiny, settings)])
-        if trains is not None:
-            newest = max(self.folder.rglob("my_photos.yaml"), key=lambda file: file.stat().st_mtime_ns)
-            self.train(str(newest), settings, trains)
+        newest = max(self.folder.rglob("my_photos.yaml"), key=lambda file: file.stat().st_mtime_ns)
+        self.train(str(newest), settings, trains)
 
     def train(self, target: str, settings: list[str], trains: bool) -> None:
-        """`trainer/run.py CONFIG key=value ...`: loaded as it is, then checked or trained with tiny sizes."""
+        """`./launch/local.sh CONFIG key=value ...`: loaded as it is, then checked or trained with tiny sizes."""
         path = Path(target)
         config = load_config(RunConfig, path, settings)
         kind = type(config.generator).__name__.removesuffix("Config")
@@ -229,14 +222,14 @@ def test_the_commands_of_the_front_page_are_understood(monkeypatch: pytest.Monke
     """Configurations load with the settings behind them, and programs know their options; nothing is opened."""
     monkeypatch.chdir(FRONT.parent)
     blocks, seen = re.findall(r"^```\n(.*?)^```", FRONT.read_text(), flags=re.MULTILINE | re.DOTALL), 0
-    for words in (words for block in blocks if "launch" in block or "-m" in block for words in commands(block)):
+    for words in (words for block in blocks if "launch" in block or "wildsr" in block for words in commands(block)):
         match [word for word in words if word != "..."]:
             case ["./launch/local.sh", target, *settings] if target.startswith("configs/"):
                 load_config(RunConfig, Path(target), settings)
             case ["./launch/local.sh", target, *options]:
                 importlib.import_module("trainer.photos.__main__").parse([target, *options])
-            case ["python", "-m", module, *options] if hasattr(program_of(module), "parse"):
-                program_of(module).parse(options)
+            case ["wildsr", command, *options] if hasattr(program_of(PROGRAMS[command][0]), "parse"):
+                program_of(PROGRAMS[command][0]).parse(options)
             case _:
                 continue
         seen += 1
