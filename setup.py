@@ -8,6 +8,7 @@ setup(
     package_data={
         "trainer.config.shipped": ["*.yaml", "degradations/*.yaml", "sweeps/*.txt"],
         "trainer.config": ["reference.json"],
+        "trainer.report": ["page.html", "page.css", "page.js"],
         "trainer": ["py.typed"],
         "degradations": ["py.typed"],
     },

@@ -19,6 +19,7 @@ PROGRAMS = {
     "export": ("trainer.export.__main__", "write a trained network for other programs"),
     "push": ("trainer.push", "push a run to the model hub"),
     "runs": ("trainer.runs", "a table of all runs below a folder"),
+    "report": ("trainer.report.__main__", "write a page of a run, with its curves and pictures"),
     "import-options": ("trainer.import_options", "translate options of Real-ESRGAN or opensr-srgan"),
     "configs": ("trainer.configs", "list or copy the configurations that come with the program"),
 }

@@ -20,7 +20,8 @@ from trainer.pairs.feed import Feed
 from trainer.state import IN_PRETRAINING, Best
 from trainer.telemetry.intervals import Due
 from trainer.validation.sample_sheet import save_png
-from trainer.validation.validator import better
+from trainer.validation.validator import Validated, better
+from trainer.validation.views import Views, prune_views, save_views
 
 
 def fit(run: Experiment) -> None:
@@ -86,15 +87,30 @@ def validate(run: Experiment) -> bool:
     """Measure the averaged generator, show it, and step the plateaus; True if it is to be kept as the best so far."""
     assert run.validator is not None, "validation is due without anything to validate on"
     with run.telemetry.stopwatch.host("validation"), WATCH.phase("validating", grace=SLOW_GRACE):
-        outcome = run.validator(run.state.ema.ema_model, run.state.step, save_result=partial(keep_result, run))
+        outcome = run.validator(
+            run.state.ema.ema_model,
+            run.state.step,
+            save_result=partial(keep_result, run),
+            save_views=partial(keep_views, run),
+        )
     pictures = {} if outcome.sheet is None else {"validation/samples": outcome.sheet}
     if outcome.sheet is not None:
         with run.disk.writing("the sheet of samples"):
             save_png(outcome.sheet, run.folder.samples / f"{step_name(run.state.step)}.png")
     for why in outcome.drawing_errors:
         run.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
-    run.telemetry.note(outcome.metrics, pictures)
+    run.telemetry.note(outcome.metrics, pictures, outcome.strips)
     run.model.step_plateaus(outcome.metrics)
+    improved = is_best(run, outcome)
+    if run.accelerator.is_main_process:
+        with run.disk.writing("the views of a validation"):
+            prune_views(run.folder.views, [run.state.step, *([run.state.best.step] if run.state.best else [])])
+    return improved
+
+
+def is_best(run: Experiment, outcome: Validated) -> bool:
+    """Note a validation that is the best so far; True if it is, and its save is to be kept."""
+    assert run.validator is not None
     metric, measured = run.validator.config.best_by, run.validator.fingerprint
     if metric is None:
         return False
@@ -113,3 +129,9 @@ def keep_result(run: Experiment, name: str, picture: Tensor) -> None:
     folder = run.folder.samples / step_name(run.state.step)
     with run.disk.writing("the results of a validation"):
         save_png(picture, folder / f"{name}.png")
+
+
+def keep_views(run: Experiment, views: Views) -> None:
+    """Save the views of a validation picture for the page of the run: on the rank that made them."""
+    with run.disk.writing("the views of a validation"):
+        save_views(views, run.folder.views, run.state.step)

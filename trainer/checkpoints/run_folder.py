@@ -7,6 +7,8 @@ outputs/<name>/
     trackers.json     what the servers of trackers call the run, to go on under it
     tensorboard/      the same as curves, and images
     samples/          step-*.png: bicubic | result | ground truth; step-*/: every result, if asked
+    samples/views/    step-*/: input, bicubic, result and ground truth one by one, of the newest and best validation
+    report.html       the page of the run, written at its end and by `python -m trainer.report`
     checkpoints/      step-*/, complete or absent
     export/           the newest smoothed generator, `from_pretrained` opens it
     release/          what `python -m trainer.export` made of it
@@ -53,6 +55,8 @@ class RunFolder:
         self.starts = path / "starts.jsonl"
         self.trackers = path / "trackers.json"
         self.samples = path / "samples"
+        self.views = self.samples / "views"
+        self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
         self.release = path / "release"

@@ -1,5 +1,7 @@
 """From a configuration to the parts of a run."""
 
+from dataclasses import asdict
+
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -9,6 +11,7 @@ from trainer.building.learners import make_networks, notes_on_statistics
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
+from trainer.config.settings import hyper_parameters
 from trainer.distributed.agreement import AsyncScalar, StopConsensus
 from trainer.distributed.batch import notes_on_batch
 from trainer.distributed.ranks import on_main, once_per_machine
@@ -189,6 +192,7 @@ def telemetry_of(model: BaseModel, folder: RunFolder, disk: Disk) -> Telemetry:
         config.max_train_steps,
         health_of(config),
         disk,
+        hyper_parameters(asdict(config)),
     )
 
 

@@ -1,13 +1,14 @@
 """Reports of a run: means on the device, one exchange and one wait per report; then everything goes out.
 
-`metrics.jsonl` gets one line per report, always. Trackers (TensorBoard by default) get the same numbers under the same
-names. A terminal gets a progress bar, a log file plain lines.
+`metrics.jsonl` gets one line per report, always. Trackers get the same numbers under the same names, TensorBoard under
+those of `tensorboard_tags`. A terminal gets a progress bar, a log file plain lines.
 """
 
 import math
 import sys
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -41,17 +42,19 @@ class Telemetry:
         last: int,
         health: Health | None = None,
         disk: Disk | None = None,
+        hyper_parameters: Mapping[str, bool | float | str] = MappingProxyType({}),
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
         self.stopwatch = stopwatch
         self.health, self.disk = health or Health(), disk or Disk()
         self.metrics = lines.Appender(folder.metrics)
-        self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk)
+        self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk, hyper_parameters)
         self.means = StepMeans(accelerator, stopwatch)
         self.digest = torch.zeros((), dtype=torch.int64, device=accelerator.device)
         self.noted: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
+        self.strips: dict[str, Tensor] = {}
         self.bar: tqdm[Any] | None = None
         self.said: set[str] = set()
 
@@ -96,10 +99,16 @@ class Telemetry:
             self.digest.zero_()
         self.note({**means, **rates})
 
-    def note(self, figures: Mapping[str, float], pictures: Mapping[str, Tensor] | None = None) -> None:
-        """Add figures, and pictures uint8 [3, H, W], to what `publish` will send."""
+    def note(
+        self,
+        figures: Mapping[str, float],
+        pictures: Mapping[str, Tensor] | None = None,
+        strips: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Add figures, pictures uint8 [3, H, W], and the strips that they are made of, to what `publish` will send."""
         self.noted.update(figures)
         self.pictures.update(pictures or {})
+        self.strips.update(strips or {})
 
     def publish(self, step: int) -> None:
         """Send what was noted at this step, if anything, to file, trackers and person: one line per step."""
@@ -109,11 +118,11 @@ class Telemetry:
             entry = {"warnings": warnings} if warnings else {}
             with self.disk.writing(self.folder.metrics.name):
                 self.metrics.add({"step": step, **known, **entry})  # JSON has no NaN
-            self.trackers.send(partial(send_report, step, known, warnings, self.pictures))
+            self.trackers.send(partial(send_report, step, known, warnings, self.pictures, self.strips))
             self.say(report_line(step, self.last, self.noted))
             for warning in warnings:
                 self.say(f"warning: at step {step} {warning}")
-        self.noted, self.pictures = {}, {}
+        self.noted, self.pictures, self.strips = {}, {}, {}
 
     def end(self) -> None:
         """Close the records; what a full disk refused of metrics.jsonl is tried once more."""

@@ -15,18 +15,20 @@ from functools import partial
 from http.client import HTTPException
 from queue import Full, Queue
 from threading import Event, Thread
+from types import MappingProxyType
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 from einops import rearrange
 from torch import Tensor
 
-from trainer.checkpoints.run_folder import RunFolder
+from trainer.checkpoints.run_folder import RunFolder, text_of
 from trainer.console import say
 from trainer.distributed.waiting import WATCH
 from trainer.files.atomic import write_atomically
 from trainer.files.write_policy import Disk
 from trainer.mistakes import Mistake
+from trainer.telemetry.tensorboard_tags import begin_run, send_to_tensorboard
 
 PATIENCE = {"start": 120.0, "end": 60.0}  # seconds that a run waits for a tracker
 WAITING = 1000  # calls that may wait for a tracker, before it is given up
@@ -38,8 +40,8 @@ IDENTITIES: dict[str, tuple[Callable[[Any], str], Callable[[str], dict[str, Any]
     "comet_ml": (lambda tracker: tracker.writer.get_key(), lambda name: {"experiment_key": name}),
 }
 """By tracker: what its server calls the run, and the options that go on with it."""
-READING = ("tensorboard", "wandb", "comet_ml")
-"""Trackers that take text."""
+READING = ("wandb", "comet_ml")
+"""Trackers that take text, besides TensorBoard."""
 TITLES = {"wandb": "name", "mlflow": "run_name"}
 """By tracker: the option that takes a name for people."""
 
@@ -99,15 +101,21 @@ def send_report(
     figures: Mapping[str, float | None],
     warnings: list[str],
     pictures: Mapping[str, Tensor],
+    strips: Mapping[str, Tensor],
     tracker: GeneralTracker,
 ) -> None:
-    """Send a report, its warnings and its pictures, uint8 [3, H, W], to a tracker."""
-    tracker.log({name: value for name, value in figures.items() if value is not None}, step=step)
+    """Send a report, its warnings and its pictures to a tracker: TensorBoard gets `strips`, the others `pictures`, all
+    uint8 [3, H, W]."""
+    known = {name: value for name, value in figures.items() if value is not None}
+    if tracker.name == "tensorboard":
+        send_to_tensorboard(tracker.tracker, step, known, warnings, strips)
+        return
+    tracker.log(known, step=step)
     if warnings and tracker.name in READING:
         tracker.log({"health/warning": "  \n".join(warnings)}, step=step)
     if pictures and hasattr(tracker, "log_images"):
         arrays = {name: rearrange(image, "c h w -> 1 h w c").numpy() for name, image in pictures.items()}
-        tracker.log_images(arrays, step=step, **({"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}))
+        tracker.log_images(arrays, step=step)
 
 
 class Trackers:
@@ -117,12 +125,19 @@ class Trackers:
     ----------
     names : of Accelerate's trackers
     options : what they are made with, by name; `project` among them is where a server lists the run
+    hyper_parameters : the settings by which TensorBoard compares runs
     """
 
     def __init__(
-        self, names: list[str], options: Mapping[str, Mapping[str, Any]], folder: RunFolder, disk: Disk
+        self,
+        names: list[str],
+        options: Mapping[str, Mapping[str, Any]],
+        folder: RunFolder,
+        disk: Disk,
+        hyper_parameters: Mapping[str, bool | float | str] = MappingProxyType({}),
     ) -> None:
         self.names, self.options, self.folder, self.disk = names, options, folder, disk
+        self.hyper_parameters = hyper_parameters
         self.running: list[Running] = []
 
     def start(self, step: int) -> None:
@@ -137,7 +152,7 @@ class Trackers:
                     raise Mistake(f"telemetry.report_to: {problem}.")
                 say(f"telemetry.report_to: {problem}; metrics.jsonl goes on without it.")
                 continue
-            running = Running(name, partial(self._make, name, options, known), self.disk)
+            running = Running(name, partial(self._make, name, options, known, step), self.disk)
             if running.error is None:
                 self.running.append(running)
             elif step == 0 and not running.is_the_disks_matter():
@@ -175,13 +190,15 @@ class Trackers:
             options.setdefault(title, self.folder.path.name)
         return options | (IDENTITIES[name][1](known) if known and name in IDENTITIES else {})
 
-    def _make(self, name: str, options: dict[str, Any], known: dict[str, str]) -> GeneralTracker:
-        """The tracker, started, in its thread; what its server calls the run goes into `known`."""
+    def _make(self, name: str, options: dict[str, Any], known: dict[str, str], step: int) -> GeneralTracker:
+        """The tracker, started at `step`, in its thread; what its server calls the run goes into `known`."""
         kind, options = LOGGER_TYPE_TO_CLASS[name], dict(options)
         project = options.pop("project", "tensorboard" if name == "tensorboard" else "wildsr")
         place = [str(self.folder.path)] if kind.requires_logging_directory else []
         tracker: GeneralTracker = kind(project, *place, **options)
         tracker.start()
+        if name == "tensorboard":
+            begin_run(tracker.tracker, step, text_of(self.folder.config), self.hyper_parameters)
         if name in IDENTITIES:
             known[name] = IDENTITIES[name][0](tracker)
         return tracker

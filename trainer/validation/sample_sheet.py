@@ -110,12 +110,12 @@ def save_png(picture: Tensor, path: Path) -> None:
     """Write uint8 [3, H, W] as a PNG that is complete or absent; its folder is made if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as aside:
-        _to_image(picture).save(aside, format="PNG")
+        image_of(picture).save(aside, format="PNG")
 
 
 def _fitted(picture: Tensor) -> Image.Image:
     """The picture at a width between `NARROWEST` and `WIDEST`."""
-    image = _to_image(picture)
+    image = image_of(picture)
     if image.width > WIDEST:
         height = max(1, round(image.height * WIDEST / image.width))
         return image.resize((WIDEST, height), Image.Resampling.LANCZOS)
@@ -155,7 +155,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _to_image(picture: Tensor) -> Image.Image:
+def image_of(picture: Tensor) -> Image.Image:
+    """uint8 [3, H, W] as an image."""
     return Image.fromarray(rearrange(picture, "rgb row column -> row column rgb").contiguous().numpy())
 
 

@@ -21,9 +21,12 @@ from trainer.pairs.synthesis import Synthesis
 from trainer.validation.metrics import Metrics, MultibandMetrics, PhotoMetrics
 from trainer.validation.psnr_ssim import band_shift
 from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
+from trainer.validation.views import Views, views_of
 
 SaveResult = Callable[[str, Tensor], None]
 """Called with the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
+SaveViews = Callable[[Views], None]
+"""Called with the views of a picture that is in the sheet, on the rank that made them."""
 BandShifts = tuple[int, list[float], list[float] | None]
 """A picture's number, and the shift of each band from the LQ: of its result, and of its ground truth if there is
 one."""
@@ -56,7 +59,7 @@ class ValidationConfig:
     best_metric: Literal["psnr", "ssim"] | None = None
     """The metric by which the best checkpoint is chosen; null is psnr, or none if there is no ground truth."""
     num_samples: int = 4
-    """Strips in the sample sheet."""
+    """Pictures in the sample sheet, in TensorBoard, and on the page of `python -m trainer.report`."""
     save_images: bool = False
     """Also save every result, whole, as samples/step-*/NAME.png (upstream's `save_img`)."""
 
@@ -124,6 +127,8 @@ class Validated:
 
     metrics: dict[str, float]
     sheet: Tensor | None
+    strips: dict[str, Tensor] = field(default_factory=dict)
+    """The parts of the sheet, uint8 [3, h, w], by the name of their picture; on rank 0."""
     drawing_errors: list[str] = field(default_factory=list)
     """Reasons why strips of it are missing."""
 
@@ -163,12 +168,17 @@ class Validator:
 
     @torch.no_grad()
     def __call__(
-        self, generator: nn.Module, step: int, pairs: int | None = None, save_result: SaveResult | None = None
+        self,
+        generator: nn.Module,
+        step: int,
+        pairs: int | None = None,
+        save_result: SaveResult | None = None,
+        save_views: SaveViews | None = None,
     ) -> Validated:
         """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks.
 
         `pairs` measures the first few only, for a trial. `save_result` is called with each result of this rank, if
-        `save_images` is on.
+        `save_images` is on, `save_views` for each picture of this rank that is in the sheet.
         """
         count = len(self) if pairs is None else min(pairs, len(self))
         measure = self.measure
@@ -191,6 +201,9 @@ class Validator:
                 values = dict(zip(names, row, strict=True))
                 try:
                     strips.append((number, self._strip(number, step, values, caption, (plain, result, gt))))
+                    if save_views:
+                        for views in self._views(number, values, caption, (lq, plain, result, gt)):
+                            save_views(views)
                 except Exception as error:  # a failed drawing must not leave the other ranks waiting
                     drawing_errors.append(f"{type(error).__name__}: {error}")
         if names:
@@ -198,9 +211,11 @@ class Validator:
         figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
         figures |= colour_drift(sorted(gather_object(shifts)))
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
-        pictures = [picture for _, picture in sorted(everyone, key=lambda item: item[0])]
-        shown = sheet(pictures) if pictures and self.accelerator.is_main_process else None
-        return Validated(figures, shown, sorted(set(gather_object(drawing_errors))))
+        errors = sorted(set(gather_object(drawing_errors)))
+        if not everyone or not self.accelerator.is_main_process:
+            return Validated(figures, None, drawing_errors=errors)
+        parts = {self._title(number): picture for number, picture in sorted(everyone, key=lambda item: item[0])}
+        return Validated(figures, sheet(list(parts.values())), parts, errors)
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """LQ and GT uint8 on the device, and the degradation's caption; the first draw of every picture comes first."""
@@ -224,17 +239,42 @@ class Validator:
         pictures = [picture for picture in shown if picture is not None]
         captions = _figure_caption("bicubic", values, "_bicubic"), _figure_caption(f"step {step}", values, "")
         texts = [*captions, "ground truth"][: len(pictures)]
-        title = self.images.name(number % len(self.images))
+        title = self._title(number)
         if pictures[0].dtype == torch.uint8:
             return strip([Column(text, part.cpu()) for text, part in zip(texts, pictures, strict=True)], title, caption)
         rows = []
-        whole: dict[str, Bands] = {"": None}
-        composites: Mapping[str, Bands] = self.config.composites or whole
-        for name, bands in composites.items():
+        for name, bands in self._composites.items():
             parts = composite([picture.cpu() for picture in pictures], bands, reference=-1 if self.config.has_gt else 0)
             columns = [Column(text, part) for text, part in zip(texts, parts, strict=True)]
             rows.append(strip(columns, f"{title} · {name}" if name else title, caption))
         return sheet(rows)
+
+    def _views(
+        self, number: int, values: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
+    ) -> Iterator[Views]:
+        """The views of a picture, or of each composite of a multi-band one."""
+        pictures = {
+            name: part for name, part in zip(("lq", "bicubic", "result", "gt"), shown, strict=True) if part is not None
+        }
+        composites = None if pictures["lq"].dtype == torch.uint8 else self._composites
+        title = self._title(number)
+        for order, (name, parts) in enumerate(views_of(pictures, self.synthesis.scale, composites)):
+            yield Views(f"{number:02d}-{order}", f"{title} · {name}" if name else title, caption, values, parts)
+
+    @property
+    def _composites(self) -> Mapping[str, Bands]:
+        """How multi-band pictures are shown, by name."""
+        whole: dict[str, Bands] = {"": None}
+        return self.config.composites or whole
+
+    def _title(self, number: int) -> str:
+        """The name of a sheet's picture, and which draw or which picture of this name it is where there are several."""
+        count = len(self.images)
+        names = [self.images.name(index) for index in range(min(count, self.config.num_samples))]
+        draw, index = divmod(number, count)
+        times = names[:index].count(names[index]) + 1
+        parts = [names[index], f"({times})" if times > 1 else "", f"draw {draw + 1}" if draw else ""]
+        return " ".join(filter(None, parts))
 
 
 def column_names(measure: Metrics) -> list[str]:

@@ -200,9 +200,7 @@ def test_tensorboard_gets_the_warning_as_text(folder: RunFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
-    (tag,) = events.Tags()["tensors"]
-    assert tag == "health/warning/text_summary"
-    (event,) = events.Tensors(tag)
+    (event,) = events.Tensors("health/warning/text_summary")
     assert event.step == 5
     assert event.tensor_proto.string_val[0].startswith(b"the discriminator is winning")
 

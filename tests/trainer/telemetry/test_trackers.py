@@ -136,7 +136,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_others_go_on(
     assert list(events(tmp_path)) == [1, 2, 3, 4]
 
 
-def events(folder: Path, tag: str = "training/loss") -> Iterator[int]:
+def events(folder: Path, tag: str = "2-losses/loss") -> Iterator[int]:
     """The steps of a metric in TensorBoard's files."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -222,7 +222,7 @@ def test_tensorboards_files_are_the_disks_matter(
         disk=disk,
     )
     telemetry.begin(0)
-    telemetry.note({"training/loss": 0.5}, {"samples": torch.zeros(3, 4, 4, dtype=torch.uint8)})
+    telemetry.note({"training/loss": 0.5}, {}, {"a.png": torch.zeros(3, 4, 4, dtype=torch.uint8)})
     telemetry.publish(1)
     telemetry.end()
     assert disk.problem.startswith("tensorboard could not be written: ") == stop_on_error
