@@ -275,6 +275,8 @@ def test_a_run_on_pictures_without_truth_shows_and_saves_every_result(
     ] * 2
     files = [str(path.relative_to(x.folder.samples)) for path in sorted(x.folder.samples.rglob("*.png"))]
     wanted = [f"step-{step:08d}{name}.png" for step in (1, 2) for name in ("", "/0", "/1", "/2")]
+    shown = [f"0{number}-0/{view}" for number in range(3) for view in ("lq", "bicubic", "result")]
+    wanted += [f"views/step-00000002/{view}.png" for view in shown]  # of the newest validation: none is best
     assert sorted(files) == sorted(wanted)
     with Image.open(x.folder.samples / "step-00000002" / "1.png") as image:
         assert image.size == tuple(config.scale * side // SCALE for side in SIZE)
