@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = {
     "trainer": (
         {"mistakes"},
-        {"console", "foreign_options", "optim"},
+        {"console", "memory", "foreign_options", "optim"},
         {"files"},
         {"distributed"},
         {"checkpoints", "images"},

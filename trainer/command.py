@@ -20,6 +20,7 @@ from trainer.lifecycle.check_folder import move_aside
 from trainer.lifecycle.compare_ranks import compare_start
 from trainer.lifecycle.open_images import check_small_source, open_images
 from trainer.lifecycle.publishing import ensure_repo_or_fail
+from trainer.lifecycle.short_memory import naming_shortage
 from trainer.mistakes import Mistake
 from trainer.training import prepare, run_to_end
 
@@ -48,7 +49,8 @@ def execute(options: Namespace) -> None:
     accelerator = make_accelerator(config)
     compare_start(accelerator, config, {"dry-run": options.dry_run, "fresh": options.fresh})
     if options.dry_run:
-        dry_run(assemble(config, accelerator))
+        with naming_shortage(config, accelerator):
+            dry_run(assemble(config, accelerator))
         return
     if options.fresh:
         set_aside(config, accelerator)

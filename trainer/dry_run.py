@@ -5,6 +5,7 @@ from itertools import count
 
 import torch
 
+from trainer.distributed.waiting import WATCH
 from trainer.experiment import Experiment
 from trainer.lifecycle.banner import banner
 from trainer.mistakes import Failure
@@ -23,7 +24,8 @@ def dry_run(run: Experiment) -> None:
         model.pool.put(model.pool.first, row.expand(len(model.pool.rows), -1))
     rows = [trial(run, step, feed) for step in first_steps(run)]
     if run.validator:
-        measured = run.validator(run.state.ema.ema_model, 1, pairs=run.accelerator.num_processes).metrics
+        with WATCH.phase("validating"):
+            measured = run.validator(run.state.ema.ema_model, 1, pairs=run.accelerator.num_processes).metrics
         rows.append(
             "validation of a picture per process: "
             + ", ".join(f"{name.removeprefix('validation/')} {value:.4g}" for name, value in measured.items())
@@ -48,10 +50,11 @@ def trial(run: Experiment, step: int, feed: Feed) -> str:
     """Take optimizer step `step`, and say what came of it."""
     begin, phase = time.perf_counter(), run.model.phase(step)
     run.state.step = step
-    for pictures in feed.take_step():
-        run.model.feed_data(pictures)
-    report = run.model.optimize_parameters(step + 1, measure_update=run.intervals.due(step + 1).report)
-    check_losses(run, report, step)
+    with WATCH.phase("taking a step", lambda: f"step {step + 1}"):
+        for pictures in feed.take_step():
+            run.model.feed_data(pictures)
+        report = run.model.optimize_parameters(step + 1, measure_update=run.intervals.due(step + 1).report)
+        check_losses(run, report, step)
     figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
     seconds = time.perf_counter() - begin
     learns = "both learn" if phase.train_generator else "the discriminator learns"

@@ -63,3 +63,5 @@ class Failure(Exception):
     """
 
     everywhere = False
+    prints: bool | None = None
+    """If this rank prints the sentence, where the ranks have settled that."""

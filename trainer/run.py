@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.explain is not None:
             return print_reference(options.explain)
         from trainer.command import execute  # imports torch, so not before the arguments are known to be good
-        from trainer.distributed.ranks import leave_group, naming_lost_ranks, stop_together
+        from trainer.distributed.ranks import end_together, leave_group, naming_lost_ranks
         from trainer.distributed.waiting import WATCH, Stopped
         from trainer.mistakes import Failure, Mistake
     except ModuleNotFoundError as absent:
@@ -150,17 +150,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.freeze()  # what was imported stays: no later collection, during a step, looks through it
         gc.enable()
 
+    # The run itself is saved when it is asked to stop; the rest has nothing to lose.
+    trains = not (options.print or options.check or options.dry_run)
+    nothing_lost = "stopped; nothing was written." if reports_error(everywhere=True) else ""
+    REQUEST.end_at_once(None if trains else nothing_lost)
     status = 0
     try:
         with naming_lost_ranks():
             execute(options)
     except Stopped as stopped:  # before the first step: later ones are saved
-        stop_together(stopped)
+        end_together(str(stopped))
+        REQUEST.obeyed = True
         if os.environ.get("RANK", "0") == "0":
             print(f"stopped before the first step: {stopped} {WATCH.ask_last_words()}", flush=True)
     except (Mistake, Failure) as mistake:
-        if reports_error(mistake.everywhere):
+        prints = mistake.prints if isinstance(mistake, Failure) else None
+        if reports_error(mistake.everywhere) if prints is None else prints:
             print(f"error: {mistake}", file=sys.stderr, flush=True)
+        if prints is not None:
+            end_together()
         status = 2 if isinstance(mistake, Mistake) else 1
     leave_group()
     WATCH.stop()
@@ -196,4 +204,4 @@ def exit_process(status: int) -> NoReturn:
 if __name__ == "__main__":
     REQUEST.listen()  # before the imports, which take seconds
     gc.disable()  # until they are done: to look for garbage among their objects is a sixth of that time
-    exit_process(main())
+    exit_process(main() or REQUEST.status)

@@ -27,6 +27,7 @@ from trainer.lifecycle.check_folder import check_folder, stop_before_start
 from trainer.lifecycle.compare_ranks import compare_start
 from trainer.lifecycle.finish import results
 from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher, newest_and_best
+from trainer.lifecycle.short_memory import naming_shortage
 from trainer.lifecycle.system import check_system
 from trainer.loop import fit
 from trainer.mistakes import Mistake
@@ -84,7 +85,8 @@ def run_to_end(
             print(told, flush=True)
         return None
     on_main(accelerator, lambda: ensure_repo_or_fail(config), "asking the hub")
-    fit(run := build(config, accelerator))
+    with naming_shortage(config, accelerator):
+        fit(run := build(config, accelerator))
     return run
 
 
@@ -116,7 +118,7 @@ def last_words(folder: RunFolder) -> str:
     except OSError as error:
         return f"{folder.path} cannot be read or written now: {error}."
     if not steps:
-        return f"No checkpoint is in {folder.checkpoints} yet."
+        return f"No checkpoint is in {folder.checkpoints} yet; the same command begins the run."
     return f"The newest checkpoint is {folder.checkpoints}/{step_name(steps[-1])}; the same command resumes the run."
 
 

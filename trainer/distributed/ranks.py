@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 STOP_KEY = "wildsr/stops"
 """The store's key for the reason of a rank that ends before the first step, on request."""
+END_KEY = "wildsr/ends"
+"""The store's key for the number of ranks that ended the run by an error of their own, which the first prints."""
 STORE_LINGER = 60.0
 """Seconds for which rank 0, which hosts the store, waits for the others to read it."""
 START_GRACE = 5.0
@@ -95,19 +97,24 @@ def naming_lost_ranks() -> Iterator[None]:
             raise
         if (stopped := _read_store(STOP_KEY)) is not None:
             raise Stopped(stopped) from error
+        if _read_store(END_KEY) is not None:
+            failure = Failure(f"{WATCH.rank}: another rank has ended the run.")
+            failure.prints = False
+            raise failure from error
         while_ = f" while {WATCH.failed_phase}" if WATCH.failed_phase else ""
         reason = str(error).splitlines()[0]
         raise Failure(f"{WATCH.rank}: another rank is gone{while_}: {reason}. {WATCH.ask_last_words()}") from error
 
 
-def stop_together(stopped: Stopped) -> None:
-    """End every rank as this one, which was asked to stop before the first step; there is nothing to save."""
+def end_together(stopped: str = "") -> None:
+    """End every rank as this one: for the reason `stopped` before the first step, or as `is_first_to_end` has noted."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return
     store, rank = _store(), torch.distributed.get_rank()
-    everyone = [f"{STOP_KEY}/{one}" for one in range(torch.distributed.get_world_size())]
+    everyone = [f"{END_KEY}/{one}" for one in range(torch.distributed.get_world_size())]
     try:
-        store.set(STOP_KEY, str(stopped))
+        if stopped:
+            store.set(STOP_KEY, stopped)
         store.set(everyone[rank], "")
         close_connections()  # so that ranks in an exchange with this one read the store
         deadline = time.monotonic() + (STORE_LINGER if rank == 0 else 0.0)  # the store dies with rank 0
@@ -115,6 +122,16 @@ def stop_together(stopped: Stopped) -> None:
             time.sleep(0.02)
     except torch.distributed.DistError:
         say_on_stderr(f"{WATCH.rank}: rank 0 is gone already.")
+
+
+def is_first_to_end() -> bool:
+    """True on the first rank that calls this, before it ends the run by an error that others may not meet."""
+    if not torch.distributed.is_initialized():
+        return True
+    try:
+        return _store().add(END_KEY, 1) == 1
+    except torch.distributed.DistError:  # rank 0, which hosts it, is gone, perhaps for another reason
+        return True
 
 
 def is_exchange_error(error: Exception) -> bool:

@@ -7,6 +7,7 @@ import socket
 import time
 from threading import Thread
 from types import FrameType
+from typing import NoReturn
 
 BY_FILE = "STOP file"
 """Reason of a stop that a file STOP in the run folder asked for."""
@@ -32,6 +33,10 @@ class StopRequest:
         self.name: str | None = None
         self.since = 0.0
         self.thread: Thread | None = None
+        self.farewell: str | None = None
+        """Printed when the first signal ends the process at once; None where the first is recorded only."""
+        self.obeyed = False
+        """True if the program ends before its time because it was asked to."""
 
     def listen(self) -> None:
         """Handle the stop signals from now on, except a SIGHUP that the parent had ignored, as nohup does."""
@@ -44,6 +49,23 @@ class StopRequest:
         launcher = os.getppid() if any(name in os.environ for name in LAUNCHERS) else None
         self.thread = Thread(target=self._read, args=(reader, writer, launcher), name="stop requests", daemon=True)
         self.thread.start()
+
+    def end_at_once(self, farewell: str | None) -> None:
+        """Let a signal, one that came already too, end the process, with a line or ""; None records the first again."""
+        self.farewell = farewell
+        asked = signal.Signals.__members__.get(self.name or "")
+        if farewell is not None and self.thread is not None and asked:
+            _end(farewell, asked)
+
+    @property
+    def status(self) -> int:
+        """The exit status of a program that obeyed: 130 after Ctrl-C, else 0.
+
+        Schedulers and the launcher, which send other signals or look at the statuses of several processes, take it for
+        a success that the run saved itself.
+        """
+        by_launcher = any(name in os.environ for name in LAUNCHERS)
+        return 128 + signal.SIGINT if self.obeyed and self.name == "SIGINT" and not by_launcher else 0
 
     def record(self, what: str) -> bool:
         """Record a request, `what` being its reason, if it is the first; False for another one after ECHO_SECONDS."""
@@ -59,16 +81,25 @@ class StopRequest:
         while True:
             if select.select([signals], [], [], POLL_SECONDS)[0]:
                 for number in signals.recv(64):
-                    if number in SIGNALS and not self.record(signal.Signals(number).name):
-                        text = f"second signal ({signal.Signals(number).name}): ending at once\n"
-                        try:
-                            if select.select([], [2], [], 0)[1]:  # a full pipe would block it
-                                os.write(2, text.encode())
-                        finally:  # also if nobody reads it
-                            os._exit(128 + number)
+                    if number not in SIGNALS:
+                        continue
+                    is_first = self.record(signal.Signals(number).name)
+                    if self.farewell is not None:
+                        _end(self.farewell, number)
+                    if not is_first:
+                        _end(f"second signal ({signal.Signals(number).name}): ending at once", number)
             if launcher is not None and os.getppid() != launcher:
                 self.record("the launcher's death")
                 launcher = None
+
+
+def _end(farewell: str, number: int) -> NoReturn:
+    """Print a line on stderr, unless a full pipe would block that, and exit as after signal `number`."""
+    try:
+        if farewell and select.select([], [2], [], 0)[1]:
+            os.write(2, f"{farewell}\n".encode())
+    finally:  # also if nobody reads it
+        os._exit(128 + number)
 
 
 REQUEST = StopRequest()

@@ -142,8 +142,8 @@ class Watch:
             begin = time.monotonic()
             while (found := poll()) is None:
                 waited = time.monotonic() - begin
-                if self.request.name is not None and waited >= grace:
-                    raise Stopped(f"{self.rank}: {self.request.name} while {self.in_words()}.")
+                if waited >= grace:
+                    self.raise_if_asked()
                 if waited > self.limit:
                     raise GivenUp(
                         f"{self.rank}: {self.in_words()}: longer than distributed.timeout_minutes, {self.limit / 60:g}."
@@ -151,6 +151,11 @@ class Watch:
                 self.remind()
                 time.sleep(pause)
             return found
+
+    def raise_if_asked(self) -> None:
+        """Raise Stopped, naming the innermost phase, if the run was asked to stop: in work that has nothing to save."""
+        if self.request.name is not None:
+            raise Stopped(f"{self.rank}: {self.request.name} while {self.in_words()}.")
 
     def in_words(self) -> str:
         """Description of the innermost phase."""

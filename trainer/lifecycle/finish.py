@@ -15,7 +15,7 @@ from trainer.checkpoints.names import step_name
 from trainer.checkpoints.store import reason as reason_of
 from trainer.config.schema import RunConfig, folder_of
 from trainer.console import called
-from trainer.distributed.agreement import DATA, DISK
+from trainer.distributed.agreement import DATA, DISK, SIGNAL
 from trainer.experiment import Experiment
 from trainer.files.atomic import atomically
 from trainer.images.mixture import Mixture
@@ -76,7 +76,13 @@ def interrupt(run: Experiment, reason: str) -> None:
     if run.accelerator.is_main_process:
         with run.disk.writing("STOPPED"):
             run.folder.interrupt(run.state.step, reason)
-    run.telemetry.say(f"stopped at step {run.state.step} ({reason}) and saved; the same command resumes the run.")
+    run.control.request.obeyed = reason == SIGNAL
+    best = run.state.best
+    so_far = f" Best so far: {best.metric} {best.value:.4f} at step {best.step}." if best else ""
+    run.telemetry.say(
+        f"stopped at step {run.state.step} ({reason}) and saved; the same command resumes the run.{so_far} "
+        f"Generator: {run.folder.export}."
+    )
     if problem := close(run):
         raise Failure(f"{problem}. The run is saved at step {run.state.step}; the same command resumes it.")
 

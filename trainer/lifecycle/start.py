@@ -1,5 +1,6 @@
 """The start of a run: at its newest checkpoint, or at step 0."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,11 +10,14 @@ from torch import Tensor
 
 from trainer.config.redact import hub_names
 from trainer.distributed.ranks import on_main
+from trainer.distributed.waiting import WATCH
 from trainer.experiment import Experiment
+from trainer.images.crops import ImageBatch
 from trainer.images.streaming.dataset import Shards
 from trainer.lifecycle.check_folder import check_folder, take_over
 from trainer.lifecycle.compare_ranks import check_shared
 from trainer.lifecycle.open_images import names_of_old
+from trainer.memory import is_shortage
 from trainer.mistakes import Mistake, agreed
 from trainer.networks.loading.initial import InitConfig
 from trainer.objective import logits_of
@@ -49,7 +53,16 @@ def fill_pool(run: Experiment) -> None:
     if (pool := run.model.pool) is None:
         return
     first = run.state.stream.position + pool.first
-    run.model.fill_pool(run.open_feed().at(range(first, first + len(pool.rows))))
+    batches = run.open_feed().at(range(first, first + len(pool.rows)))
+    with WATCH.phase("filling the pool", lambda: f"of {len(pool.rows)} pairs"):
+        run.model.fill_pool(until_asked(batches))
+
+
+def until_asked(batches: Iterable[ImageBatch]) -> Iterator[ImageBatch]:
+    """The batches; Stopped, between two of them, if the run is asked to stop."""
+    for batch in batches:
+        WATCH.raise_if_asked()
+        yield batch
 
 
 def warm_up_ddp(run: Experiment) -> None:
@@ -76,6 +89,8 @@ def resume(run: Experiment, step: int) -> None:
     except Mistake as mistake:
         wrong = [str(mistake)]
     except Exception as error:  # whatever torch, safetensors or a part of another shape raises
+        if is_shortage(error):
+            raise
         wrong = [f"the checkpoint {path} does not fit this run: {error}."]
     if wrong := gather_object(wrong):
         raise agreed(Mistake(wrong[0]))

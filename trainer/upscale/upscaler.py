@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer.images.crops import reflected_indices
+from trainer.memory import is_shortage
 from trainer.mistakes import Failure, Mistake
 from trainer.networks import Generator
 from trainer.networks.loading.generators import bands_of, multiple_of, open_generator, scale_of
@@ -127,7 +128,7 @@ class Upscaler:
         try:
             return self._enlarge_to(picture, size)
         except (RuntimeError, MemoryError) as error:
-            if not _is_shortage(error):
+            if not is_shortage(error):
                 raise
         raise Failure(f"memory is too short for a result of {size[1]}x{size[0]} pixels")
 
@@ -197,7 +198,7 @@ class Upscaler:
         try:
             return self._network(values)
         except RuntimeError as error:
-            if not _is_shortage(error):
+            if not is_shortage(error):
                 raise
         # here the exception is gone, which kept alive the tensors that are to be freed
         if self.device.type == "cuda":
@@ -257,9 +258,3 @@ def _resized(picture: Picture, numbers: Numbers, size: tuple[int, int]) -> Numbe
         Image.fromarray(picture.unit(band).numpy()).resize(size[::-1], Image.Resampling.LANCZOS) for band in numbers
     )
     return np.stack([picture.numbered(torch.from_numpy(np.array(band))) for band in bands])
-
-
-def _is_shortage(error: Exception) -> bool:
-    """True if memory was short. torch has an exception for that on a GPU; on a CPU only its allocator's name shows
-    it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
