@@ -326,3 +326,23 @@ def test_fp16_goes_on_exactly_while_the_loss_scale_falls(run: Run) -> None:
     assert 6 < fallen < 16
     assert skipped == [1.0] * fallen + [0.0] * (STEPS - fallen)
     assert [line["generator/loss_scale"] for line in lines] == [2.0 ** (16 - min(t, fallen)) for t in range(STEPS)]
+
+
+def test_both_players_scales_fall_by_themselves_and_go_on_exactly(run: Run) -> None:
+    """The generator's overflows from the beginning, the discriminator's once there is a game; stopped amid both."""
+    penalty = "adversarial.r1={gamma: 1e36, interval: 1}"
+    settings = ("mixed_precision=fp16", "losses.pixel.weight=1e5", penalty, "telemetry.digest=true", "validation=null")
+    lines = run("whole", *settings, "max_skipped=20")
+    assert timeless(lines) == timeless(run("pieces", *settings, "max_skipped=20", stops=(5, PRETRAIN + 3)))
+    fallen = dict.fromkeys(("generator", "discriminator"), 0)
+    for t, line in enumerate(lines):
+        for player in fallen:
+            if t < PRETRAIN and player == "discriminator":
+                assert "discriminator/loss_scale" not in line
+                continue
+            assert line[f"{player}/loss_scale"] == 2.0 ** (16 - fallen[player])
+            norm = line["training/grad_norm" if player == "generator" else "discriminator/grad_norm"]
+            fallen[player] += norm is None
+    assert fallen["generator"] > 5
+    assert fallen["discriminator"] > 2
+    assert fallen["generator"] != fallen["discriminator"]

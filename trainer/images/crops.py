@@ -11,6 +11,7 @@ from degradations.keyed_random import words
 from trainer.images.away import Away
 from trainer.images.hub_dataset import HubDataset
 from trainer.images.levels import bits
+from trainer.images.machine import WORKERS
 from trainer.images.opened import Budget, Unreadable
 from trainer.images.pairs import TrainingPairs
 from trainer.images.positions import DataPurpose, image_at
@@ -42,9 +43,9 @@ class TrainingImagesConfig:
     """Mirror half of the crops left to right."""
     use_rot: bool = False
     """Also turn half of the crops upside down and transpose half: with `use_hflip`, all 8 orientations."""
-    dataloader_num_workers: int = 4
+    dataloader_num_workers: int = WORKERS
     """Processes per rank that decode pictures; 0 decodes in the training process. A streamed dataset is read by one
-    process, so there it is threads."""
+    process, so there it is threads. No more are used than a process has cores."""
     cache_mib: int = 64
     """Decoded pictures that each worker keeps, in MiB, so that a small set is decoded once. 0 keeps none, and of a
     streamed dataset none are kept."""

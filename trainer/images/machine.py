@@ -8,6 +8,8 @@ from trainer.mistakes import Mistake
 
 PREFETCHED = 2
 """Batches that each worker prepares ahead: DataLoader's default."""
+WORKERS = 4
+"""The default of `images.dataloader_num_workers`."""
 SHARED = Path("/dev/shm")
 REMEDY = "`docker run --shm-size`, or whoever mounts it, can give more; images.dataloader_num_workers=0 needs none"
 
@@ -26,12 +28,12 @@ def cores_of_a_process(local: int | None = None) -> int:
 
 
 def note_on_workers(wanted: int, local: int) -> list[str]:
-    """A note if more decoding processes are asked for than there are cores."""
-    if wanted <= (most := cores_of_a_process(local)):
+    """A note if more decoding processes are asked for than there are cores; nobody asked for the default's."""
+    if wanted <= max(WORKERS, most := cores_of_a_process(local)):
         return []
     return [
-        f"images.dataloader_num_workers: got {wanted}; {most} are used, as each of the {local} processes on this "
-        "machine has so many cores (the pictures are the same)"
+        f"images.dataloader_num_workers: got {wanted}; as many as a process has cores here are used, {most} (the "
+        "pictures are the same)"
     ]
 
 

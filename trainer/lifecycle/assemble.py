@@ -198,7 +198,7 @@ def telemetry_of(model: BaseModel, folder: RunFolder, disk: Disk) -> Telemetry:
 
 def health_of(config: RunConfig) -> Health:
     """The health monitor for this run's metrics."""
-    adversarial, settled = config.adversarial, config.lr_scheduler.lr_warmup_steps
+    adversarial, settled = config.adversarial, max(config.lr_scheduler.lr_warmup_steps, config.ema.settled())
     if adversarial is None:
         return Health(real_label=None, settled=settled)
     settled = max(settled, adversarial.g_pretrain_steps)

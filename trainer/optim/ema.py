@@ -24,6 +24,10 @@ class EMAConfig:
         if self.warmup_power < 0 or self.update_after_step < 0:
             raise ValueError("warmup_power and update_after_step must not be negative")
 
+    def settled(self) -> int:
+        """The step from which on the average holds less than 5 % of the initial weights."""
+        return self.update_after_step + (0 if self.warmup_power else round(3 / (1 - self.decay)))
+
 
 def smoothed(net: nn.Module, config: EMAConfig) -> EMA:
     """The average of `net`, a bare module already on its device; call `.update()` after every optimizer step.

@@ -12,6 +12,15 @@ from statistics import median
 Figures = Mapping[str, float | None]
 """A report: figures by their names in metrics.jsonl; None where one was not finite."""
 
+
+def below_bicubic(figures: Figures) -> float:
+    """The PSNR, in dB, that a validation lacks to bicubic's; 0 with an adversarial loss, which trades it for detail."""
+    psnr, plain = figures.get("validation/psnr"), figures.get("validation/psnr_bicubic")
+    if psnr is None or plain is None or figures.get("training/adv_loss_weight"):
+        return 0.0
+    return max(0.0, plain - psnr)
+
+
 RELIEF = 0.8  # of what is bad: less ends an episode
 WINDOW = 5  # reports over whose median the pixel loss is judged, for one batch may be hard
 
@@ -52,12 +61,15 @@ class Health:
     Parameters
     ----------
     real_label : what the discriminator is taught to say of real pictures; None where what it says is no probability
-    settled : the step after which colours are judged: in a warm-up or a pretraining they are not there yet
+    settled : the step after which colours are judged: in a warm-up or a pretraining they are not there yet, nor in a
+        run without an adversarial loss that has not been above bicubic once
     """
 
     real_label: float | None = 1.0
     settled: int = 0
     streaks: Mapping[str, Streak] = field(default_factory=dict)
+    reached: bool = False
+    """A validation was not below bicubic."""
     losses: tuple[float, ...] = ()
     """The last pixel losses."""
     lowest: float = math.inf
@@ -66,6 +78,8 @@ class Health:
     def observed(self, figures: Figures) -> tuple["Health", list[str]]:
         """The state after one more report, and the warnings that are due now."""
         after = self._with_loss(figures.get("training/loss_pixel"))
+        if figures.get("validation/colour_drift") is not None and not below_bicubic(figures):
+            after = replace(after, reached=True)
         streaks, sentences = dict(self.streaks), []
         for symptom in after.symptoms(figures):
             before = streaks.get(symptom.name, Streak())
@@ -88,7 +102,8 @@ class Health:
         if share is not None and truth is not None:
             yield saturating(share, truth)
         drift, truth = figures.get("validation/colour_drift"), figures.get("validation/colour_drift_gt")
-        if drift is not None and truth is not None and (figures.get("step") or math.inf) > self.settled:
+        settled = self.reached and (figures.get("step") or math.inf) > self.settled
+        if settled and drift is not None and truth is not None:
             yield drifting(drift, truth)
 
     def _with_loss(self, loss: float | None) -> "Health":

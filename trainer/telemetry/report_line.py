@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import timedelta
 
+from trainer.telemetry.health import below_bicubic
 from trainer.telemetry.step_means import SHARES
 
 
@@ -29,12 +30,22 @@ def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
     ]
     if measured:
         parts.append(f"validation {', '.join(measured)}")
-    if "validation/colour_drift" in values:
+    if "validation/colour_drift" in values and not below_bicubic(values):  # else it has no colours yet to be off
         parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
     return " | ".join(parts)
 
 
 def _behind(name: str, values: Mapping[str, float]) -> str:
     """Words for a result that has not reached bicubic's PSNR, as at the beginning of every run."""
-    key = f"validation/{name}"
-    return ", not reached yet" if name == "psnr" and values[key] < values[f"{key}_bicubic"] else ""
+    return ", not reached yet" if name == "psnr" and below_bicubic(values) else ""
+
+
+def advice(step: int, values: Mapping[str, float]) -> str:
+    """A sentence about a run whose last validation, after `step` steps, is below bicubic; empty for others."""
+    if not (gap := below_bicubic(values)):
+        return ""
+    return (
+        f"at step {step} the results are {gap:.2f} dB below bicubic upsampling on the validation pictures. What "
+        "usually helps: more steps (max_train_steps), another optimizer.learning_rate, weights to begin with (init.generator), "
+        "or a network that starts from its input, as SRVGGNetCompact does."
+    )

@@ -23,7 +23,7 @@ from trainer.files.write_policy import Disk
 from trainer.telemetry.config import TelemetryConfig
 from trainer.telemetry.health import Health
 from trainer.telemetry.metrics_file import truncate_metrics
-from trainer.telemetry.report_line import report_line
+from trainer.telemetry.report_line import advice, report_line
 from trainer.telemetry.step_means import StepMeans
 from trainer.telemetry.timers import Stopwatch
 from trainer.telemetry.trackers import Trackers, send_report
@@ -122,6 +122,8 @@ class Telemetry:
             self.say(report_line(step, self.last, self.noted))
             for warning in warnings:
                 self.say(f"warning: at step {step} {warning}")
+            if step == self.last and (sentence := advice(step, self.noted)):
+                self.say(sentence)
         self.noted, self.pictures, self.strips = {}, {}, {}
 
     def end(self) -> None:

@@ -81,3 +81,15 @@ def test_what_makes_no_average_is_refused(wrong: dict[str, float]) -> None:
 
 def test_the_decay_is_real_esrgans_unless_told_otherwise() -> None:
     assert EMAConfig().decay == 0.999
+
+
+@pytest.mark.parametrize("config", [EMAConfig(decay=0.9, warmup_power=0.0), EMAConfig(decay=0.9, update_after_step=7)])
+def test_once_settled_the_initial_weights_are_forgotten(config: EMAConfig) -> None:
+    net = nn.Linear(1, 1)
+    nn.init.zeros_(net.weight)
+    ema = smoothed(net, config)
+    ema.update()
+    nn.init.ones_(net.weight)
+    for _ in range(config.settled() + 1):
+        ema.update()
+    assert ema.ema_model.weight.item() > 0.95

@@ -37,6 +37,18 @@ def test_colours_are_judged_once_warm_up_and_pretraining_are_over() -> None:
     assert reported(reports, Health(settled=1000)) == []
 
 
+def test_colours_of_a_network_that_is_below_bicubic_are_not_judged() -> None:
+    """It has learnt too little yet: that the weights of losses were wrong, or the rate too high, does not follow."""
+    below, above = ({"validation/psnr": psnr, "validation/psnr_bicubic": 26.0} for psnr in (20.0, 27.0))
+    drift = {"step": 100.0, **colours(0.2, 0.01)}
+    assert reported([{**drift, **below}] * 9) == []
+    assert [number for number, _ in reported([{**drift, **below}, *[{**drift, **above}] * 9])] == [4]
+    fallen = [{"step": 1.0, **colours(0.0, 0.0), **above}, *[{**drift, **below}] * 9]
+    assert [number for number, _ in reported(fallen)] == [4]
+    game = {**drift, **below, "training/adv_loss_weight": 0.1}  # whose PSNR is below bicubic's in most runs
+    assert [number for number, _ in reported([game] * 9)] == [3]
+
+
 def test_a_winning_discriminator_is_told_once_with_its_figures() -> None:
     (number, sentence), *more = reported([game(0.6, 0.4)] * 3 + [game(0.98, 0.01)] * 50)
     assert number == 3 + 5

@@ -211,3 +211,18 @@ def test_a_line_says_how_the_game_stands() -> None:
     assert report_line(5, 10, {**values, "discriminator/paused": 0.0}).endswith("| D(y) 0.72, D(G(x)) 0.28")
     assert report_line(5, 10, {"generator/loss_scale": 65536.0}) == "step 5/10"  # no loss
     assert report_line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"
+
+
+@pytest.mark.parametrize(("psnr", "weight", "below"), [(20.0, 0.0, True), (27.0, 0.0, False), (20.0, 0.1, False)])
+def test_a_run_that_ends_below_bicubic_says_so_once(
+    telemetry: Telemetry, capsys: pytest.CaptureFixture[str], psnr: float, weight: float, below: bool
+) -> None:
+    """In a game PSNR is traded for detail, so there it is no verdict."""
+    values = {"validation/psnr": psnr, "validation/psnr_bicubic": 26.5, "validation/colour_drift": 0.02}
+    for step in (9, 10):
+        telemetry.note({**values, "training/adv_loss_weight": weight})
+        telemetry.publish(step)
+    said = capsys.readouterr().out
+    assert said.count("not reached yet") == (2 if below else 0)
+    assert said.count("colours off") == (0 if below else 2)
+    assert said.count("at step 10 the results are 6.50 dB below bicubic upsampling") == below
