@@ -213,11 +213,13 @@ def test_a_line_says_how_the_game_stands() -> None:
     assert report_line(5, 10, {"validation/colour_drift": 0.02}) == "step 5/10 | colours off by 5.1/255"
 
 
-@pytest.mark.parametrize(("psnr", "weight", "below"), [(20.0, 0.0, True), (27.0, 0.0, False), (20.0, 0.1, False)])
+@pytest.mark.parametrize(
+    ("psnr", "weight", "below"), [(20.0, 0.0, True), (27.0, 0.0, False), (24.0, 0.1, False), (20.0, 0.1, True)]
+)
 def test_a_run_that_ends_below_bicubic_says_so_once(
     telemetry: Telemetry, capsys: pytest.CaptureFixture[str], psnr: float, weight: float, below: bool
 ) -> None:
-    """In a game PSNR is traded for detail, so there it is no verdict."""
+    """In a game PSNR is traded for detail, so there less than 3 dB is no verdict."""
     values = {"validation/psnr": psnr, "validation/psnr_bicubic": 26.5, "validation/colour_drift": 0.02}
     for step in (9, 10):
         telemetry.note({**values, "training/adv_loss_weight": weight})
