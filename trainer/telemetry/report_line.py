@@ -46,6 +46,6 @@ def advice(step: int, values: Mapping[str, float]) -> str:
         return ""
     return (
         f"at step {step} the results are {gap:.2f} dB below bicubic upsampling on the validation pictures. What "
-        "usually helps: more steps (max_train_steps), another optimizer.learning_rate, weights to begin with (init.generator), "
-        "or a network that starts from its input, as SRVGGNetCompact does."
+        "usually helps: more steps (max_train_steps), another optimizer.learning_rate, weights to begin with "
+        "(init.generator), or a network that starts from its input, as SRVGGNetCompact does."
     )
