@@ -6,11 +6,8 @@ setup(
     packages=[*find_packages(include=["degradations*", "trainer*"]), "trainer.config.shipped"],
     package_dir={"trainer.config.shipped": "configs"},
     package_data={
+        "": ["py.typed", "*.json", "*.html", "*.css", "*.js"],
         "trainer.config.shipped": ["*.yaml", "degradations/*.yaml", "sweeps/*.txt"],
-        "trainer.config": ["reference.json"],
-        "trainer.report": ["page.html", "page.css", "page.js"],
-        "trainer": ["py.typed"],
-        "degradations": ["py.typed"],
     },
     py_modules=["wildsr"],
 )

@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as absent:
         print(
             f"error: {sys.executable} has no package '{absent.name}'; ./launch/local.sh makes an environment that has "
-            f"everything, `pip install -e .` adds it to this one.",
+            f"everything, `pip install wildsr` or, in a checkout, `pip install -e .` adds it to this one.",
             file=sys.stderr,
         )
         return 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from trainer.mistakes import Mistake
 
-ANEW = "answer `accelerate config` anew without it, or start by ./launch/local.sh"
+ANEW = "answer `accelerate config` anew without it, or start by `wildsr train`"
 ENGINES = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_FSDP": "FSDP",

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from trainer.config.annotations import chosen, example, is_path, item, keys, may_be_null, members, short_form, tag
 from trainer.config.foreign_files import program_of
 from trainer.config.overrides import apply
+from trainer.console import called
 from trainer.files.bounded_yaml import BYTES, dumped, parsed, shorter, shown
 from trainer.files.paths import expanded
 from trainer.mistakes import Mistake, suggestion
@@ -46,7 +47,7 @@ def load_config(cls: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     tree = read_tree(path)
     if program := program_of(tree):
         raise Mistake(
-            f"{path} is a configuration of {program}: `python -m trainer.import_options {path} --out mine.yaml` "
+            f"{path} is a configuration of {program}: `{called('import-options')} {path} --out mine.yaml` "
             "makes one of this program from it."
         )
     for override in overrides:

@@ -20,6 +20,7 @@ from trainer.checkpoints.names import EMA_WEIGHTS, STEP_NAMES, step_name, step_o
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.hub import HubConfig
+from trainer.console import called
 from trainer.distributed.signals import REQUEST
 from trainer.files.atomic import sweep
 from trainer.hub.client import HubResult, Pushed, request_in_process
@@ -128,7 +129,7 @@ class Pusher:
         reason = f" ({self.last_error})" if self.last_error else ""
         self.say(
             f"step {self.requested} is not known to be on {self.config.repo_id}{reason}: the same command, or "
-            f"`python -m trainer.push {self.folder.path}`, brings it there."
+            f"`{called('push')} {self.folder.path}`, brings it there."
         )
         return False
 

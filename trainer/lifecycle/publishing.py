@@ -7,7 +7,7 @@ from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.redact import freeze_hub_ids
 from trainer.config.schema import RunConfig, folder_of
-from trainer.console import say
+from trainer.console import called, say
 from trainer.hub.client import HubResult, open_repo, try_repo
 from trainer.hub.model_card import metadata, write_card
 from trainer.hub.pusher import Pusher
@@ -37,7 +37,7 @@ def ensure_repo_or_fail(config: RunConfig, fresh: bool = False) -> None:
     if problem:
         say(
             f"{problem}; training goes on, pushes are tried all the same, and "
-            f"`python -m trainer.push {folder_of(config).path}` brings what is missing."
+            f"`{called('push')} {folder_of(config).path}` brings what is missing."
         )
 
 
