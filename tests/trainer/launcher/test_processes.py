@@ -100,6 +100,17 @@ def test_a_signal_is_handed_on_and_nothing_is_started_after_it(tmp_path: Path) -
     assert (parent.returncode, stderr) == (128 + signal.SIGTERM, "stopped before the training.\n")
 
 
+def test_ctrl_c_amid_the_imports_is_one_sentence(tmp_path: Path) -> None:
+    """Raised there, KeyboardInterrupt comes out of torch or numpy as an error of theirs."""
+    command = [sys.executable, str(ROOT / "wildsr.py"), "train", "quickstart"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    assert "is no file here" in running.stderr.readline()  # what comes next are the imports
+    running.send_signal(signal.SIGINT)
+    stdout, stderr = running.communicate(timeout=60)
+    assert (running.returncode, stdout, stderr) == (130, "", "stopped before the training.\n")
+
+
 def test_a_name_that_is_no_file_is_the_shipped_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
