@@ -89,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no command '{words[0]}'; {suggestion(words[0], list(PROGRAMS))}.", file=sys.stderr)
         return 2
     guard()
-    program = import_module(PROGRAMS[words[0]][0])
     try:
+        program = import_module(PROGRAMS[words[0]][0])
         status: int = program.main(words[1:])
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)

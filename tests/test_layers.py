@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "trainer": (
-        {"mistakes"},
+        {"ctrl_c", "mistakes"},
         {"console", "memory", "foreign_options", "optim"},
         {"files"},
         {"distributed"},

@@ -15,8 +15,6 @@ from queue import Full, Queue
 from threading import Thread
 from typing import Any, TextIO
 
-from tqdm import tqdm
-
 from trainer.mistakes import Mistake
 
 CALLED = "WILDSR_CALLED"
@@ -70,6 +68,8 @@ WRITER = Writer()
 
 def say(text: str) -> None:
     """Print a line without tearing a progress bar, from any thread."""
+    from tqdm import tqdm  # a tenth of a second that programs need not wait before they hear Ctrl-C
+
     tqdm.write(text)
     sys.stdout.flush()
 

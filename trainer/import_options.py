@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.console import called, give
+from trainer.ctrl_c import ending_at_ctrl_c
 from trainer.files.paths import check_path, path_option
 
 EPILOG = """\
@@ -73,6 +74,7 @@ def translator(file: Path, tree: dict[str, Any], gpus: int) -> Translate:
     return partial(upstream_options.translate, gpus=gpus)
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake that a sentence on stderr explains."""
     options = parse(arguments)

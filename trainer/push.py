@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainer.console import called, guard
+from trainer.ctrl_c import INTERRUPTED, ending_at_ctrl_c, raising_at_ctrl_c
 from trainer.files.paths import check_path, path_option
 
 if TYPE_CHECKING:
@@ -104,19 +105,21 @@ def open_repository(config: "RunConfig", given: Collection[str]) -> None:
         raise Failure(f"{config.hub.repo_id} cannot be reached: {answer.error}; try the same command later.")
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 1 where the hub has not got it, 2 for a mistake."""
     options = parse(arguments)
     from trainer.mistakes import Failure, Mistake
 
     try:
-        complete = push(options)
+        with raising_at_ctrl_c():
+            complete = push(options)
     except (Mistake, Failure) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2 if isinstance(mistake, Mistake) else 1
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0 if complete else 1
 
 

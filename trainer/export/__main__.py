@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from trainer.console import called, guard
+from trainer.ctrl_c import INTERRUPTED, ending_at_ctrl_c, raising_at_ctrl_c
 from trainer.files.paths import expanded
 
 EPILOG = """\
@@ -41,6 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit status 0, 2 for a Mistake, 1 for a file that does not compute what the network does."""
     options = parse(arguments)
@@ -48,13 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from trainer.mistakes import Failure, Mistake
 
     try:
-        release(options)
+        with raising_at_ctrl_c():
+            release(options)
     except (Mistake, Failure) as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2 if isinstance(mistake, Mistake) else 1
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 

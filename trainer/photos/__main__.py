@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from trainer.console import guard
+from trainer.ctrl_c import ending_at_ctrl_c
 from trainer.files.paths import path_option
 from trainer.photos.options import add_choices
 
@@ -21,6 +23,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_intermixed_args(arguments)
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the configuration, and print its path; the exit status: 0, or 2 for a mistake in a sentence on stderr."""
     options = parse(arguments)
@@ -33,11 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return 130
     return 0
 
 
 if __name__ == "__main__":
+    guard()
     sys.exit(main())

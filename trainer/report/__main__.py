@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.console import called
+from trainer.console import called, guard
+from trainer.ctrl_c import INTERRUPTED, ending_at_ctrl_c, raising_at_ctrl_c
 from trainer.files.paths import check_path, path_option
 
 
@@ -44,21 +45,24 @@ def report(options: argparse.Namespace) -> str:
     return f"{file}, {file.stat().st_size / 2**20:.1f} MB"
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     options = parse(arguments)
     from trainer.mistakes import Mistake
 
     try:
-        print(report(options))
+        with raising_at_ctrl_c():
+            print(report(options))
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     return 0
 
 
 if __name__ == "__main__":
+    guard()
     sys.exit(main())

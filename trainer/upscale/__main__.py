@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.console import called, guard
+from trainer.ctrl_c import INTERRUPTED, ending_at_ctrl_c, raising_at_ctrl_c
 from trainer.files.paths import expanded, path_option
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ examples:
 What is there is skipped, so the same command goes on where it was stopped. The exit status is 1 if a file failed, and
 130 after Ctrl-C.
 """
-INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
 DTYPES = ("float32", "float16", "bfloat16")
 SHORT = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -233,6 +232,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, outcome: Outcome) -
         caught=(Unreadable, Failure, OSError, ValueError, MemoryError, RuntimeError),  # the last: a foreign network's
     )
     with (
+        raising_at_ctrl_c(),
         logging_redirect_tqdm(),
         tqdm(settled, total=len(plan.jobs), unit="file", dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar,
     ):
@@ -242,6 +242,7 @@ def upscale_files(plan: "Plan", options: argparse.Namespace, outcome: Outcome) -
                 outcome.failed[job.source] = reason.splitlines()[0]
 
 
+@ending_at_ctrl_c()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 1 if a file failed, or 2 for a mistake that a sentence explains."""
     options = parse(arguments)
@@ -252,9 +253,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
-        return INTERRUPTED
 
 
 if __name__ == "__main__":
