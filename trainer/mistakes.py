@@ -34,16 +34,19 @@ class Mistakes(Mistake):
         return f"{len(self.sentences)} things are wrong:\n  {lines}"
 
 
+def sentences_of(mistake: Mistake) -> list[str]:
+    """Its sentences, of which `Mistakes` has several."""
+    return mistake.sentences if isinstance(mistake, Mistakes) else [str(mistake)]
+
+
 def gather(*works: Callable[[], Any]) -> list[Any]:
     """Do all of `works` and give their results; Mistake with the sentences of all that made one."""
     results, found = [], []
     for work in works:
         try:
             results.append(work())
-        except Mistakes as several:
-            found += several.sentences
         except Mistake as mistake:
-            found.append(str(mistake))
+            found += sentences_of(mistake)
     if found:
         raise Mistakes(found) if len(found) > 1 else Mistake(found[0])
     return results

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.distributed.ranks import START_GRACE
-from trainer.mistakes import Mistake
+from trainer.mistakes import Mistake, gather
 from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_rng import uses_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
@@ -29,29 +29,38 @@ def make_networks(
     `net_g` and `net_d` are taken in place of the configured networks where they are given. Also returns sentences on
     the weights that were loaded.
     """
+    adversarial, bands, partial = config.adversarial, config.images.bands, init.partial
+
+    def make_generator() -> tuple[nn.Module, list[str]]:
+        with _buildable("generator"):
+            side = config.gt_size // config.scale
+            generator = (
+                config.generator.build(config.scale, bands)
+                if net_g is None
+                else as_generator(net_g, side, config.scale, bands)
+            )
+        if init.generator is None:
+            return generator, []
+        return generator, load_weights(generator, init.generator, "init.generator", partial=partial)
+
+    def make_discriminator() -> tuple[nn.Module | None, list[str]]:
+        if adversarial is None:
+            return None, []
+        with _buildable("adversarial.discriminator"):
+            discriminator = (
+                adversarial.discriminator.build(config.gt_size, bands)
+                if net_d is None
+                else as_discriminator(net_d, config.gt_size, bands)
+            )
+        if (origin := init.discriminator) is None:
+            return discriminator, []
+        return discriminator, load_weights(
+            discriminator, origin, "init.discriminator", "discriminator", partial=partial
+        )
+
     torch.manual_seed(config.seed)  # initial weights
-    adversarial, loaded = config.adversarial, []
-    with _buildable("generator"):
-        bands = config.images.bands
-        side = config.gt_size // config.scale
-        generator = (
-            config.generator.build(config.scale, bands)
-            if net_g is None
-            else as_generator(net_g, side, config.scale, bands)
-        )
-    if origin := init.generator:
-        loaded += load_weights(generator, origin, "init.generator", partial=init.partial)
-    if adversarial is None:
-        return generator, None, loaded
-    with _buildable("adversarial.discriminator"):
-        discriminator = (
-            adversarial.discriminator.build(config.gt_size, bands)
-            if net_d is None
-            else as_discriminator(net_d, config.gt_size, bands)
-        )
-    if origin := init.discriminator:
-        loaded += load_weights(discriminator, origin, "init.discriminator", "discriminator", partial=init.partial)
-    return generator, discriminator, loaded
+    (generator, loaded), (discriminator, more) = gather(make_generator, make_discriminator)
+    return generator, discriminator, loaded + more
 
 
 def make_learners(

@@ -31,8 +31,8 @@ from trainer.lifecycle.open_images import (
     samples_of,
     stream_of,
 )
-from trainer.lifecycle.publishing import ensure_repo_or_fail, make_pusher
-from trainer.mistakes import gather
+from trainer.lifecycle.publishing import check_token, ensure_repo_or_fail, make_pusher
+from trainer.mistakes import Mistake, Mistakes, gather, sentences_of
 from trainer.models import RealESRGANModel, RealESRNetModel
 from trainer.pairs.feed import Feed
 from trainer.saving import Saver
@@ -51,26 +51,23 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
     """
     perceptual = config.losses.perceptual
 
-    def check_places() -> list[str]:
-        changes = check_folder(config, fresh)
-        check_trackers(config)
-        ensure_repo_or_fail(config, fresh)  # nothing is made on the hub for a run that may not begin
-        return changes
-
     def check_pictures() -> Proven:
         if not fresh:
             return open_when_there(config)
         opened = open_images(config)
         return opened, check_small_source(opened[0])
 
-    changes, notes, ((source, pictures), bad), (net, _, loaded), shares, _ = gather(
-        check_places,
+    changes, notes, ((source, pictures), bad), (net, _, loaded), shares, *_ = gather(
+        lambda: check_folder(config, fresh),
         lambda: check_machine(config, processes),
         check_pictures,
         lambda: make_networks(config, config.init if fresh else initial_weights(config)),
         lambda: notes_on_batch(config.batch, processes),
         lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
+        lambda: check_trackers(config),
+        lambda: check_token(config, fresh),
     )
+    ensure_repo_or_fail(config, fresh)  # nothing is made on the hub for a run that may not begin
     return [
         *(f"resuming with another setting: {change}" for change in changes),
         *notes_on_start(source, pictures, bad, config, processes, torch.cuda.is_available()),
@@ -116,8 +113,36 @@ def assemble(
 ) -> Experiment:
     """Build the run, with pictures and networks of a program's own if they are given.
 
-    Collective. Raises Mistake, on every rank alike, for anything a person can put right.
+    Collective. Raises Mistake, on every rank alike, for anything a person can put right; rank 0, which prints it, with
+    all else that is wrong.
     """
+    try:
+        return _assemble(config, accelerator, images, net_g, net_d)
+    except Mistake as first:
+        if not accelerator.is_main_process or images is not None or net_g is not None or net_d is not None:
+            raise
+        raise with_all_others(first, config, accelerator.num_processes) from None
+
+
+def with_all_others(first: Mistake, config: RunConfig, processes: int) -> Mistake:
+    """A Mistake with what else is wrong, as `check` finds it: a person puts it right in one go."""
+    try:
+        check(config, processes)
+    except Mistake as found:
+        every = list(dict.fromkeys([*sentences_of(first), *sentences_of(found)]))
+        complete = Mistakes(every) if len(every) > 1 else Mistake(every[0])
+        complete.everywhere = first.everywhere
+        return complete
+    return first
+
+
+def _assemble(
+    config: RunConfig,
+    accelerator: Accelerator,
+    images: ImageSource | None,
+    net_g: nn.Module | None,
+    net_d: nn.Module | None,
+) -> Experiment:
     shares = notes_on_batch(config.batch, accelerator.num_processes)  # before anything that takes long
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")

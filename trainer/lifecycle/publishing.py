@@ -41,6 +41,17 @@ def ensure_repo_or_fail(config: RunConfig, fresh: bool = False) -> None:
         )
 
 
+def check_token(config: RunConfig, fresh: bool = False) -> None:
+    """Raise Mistake for a run that begins and is to be pushed, where this machine has no token; without the network."""
+    if config.hub is None or (not fresh and Checkpoints(folder_of(config).checkpoints).steps()):
+        return
+    from huggingface_hub import get_token, is_offline_mode
+
+    if get_token() is None and not is_offline_mode():
+        reason = "there is no token: set HF_TOKEN or run `hf auth login`"
+        raise Mistake(f"hub.repo_id: {config.hub.repo_id} cannot be pushed to: {reason}.")
+
+
 def ensure_repo(config: RunConfig, options: Collection[str] = ()) -> HubResult:
     """Open the repository of the run: see `open_repo`."""
     assert config.hub
