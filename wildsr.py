@@ -6,11 +6,9 @@ A module beside the packages: PyPI's distribution `trainer` puts its folder over
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROGRAMS = {
@@ -54,6 +52,8 @@ def help_text() -> str:
 
 def installed_version() -> str:
     """The version of the installed distribution."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and Ctrl-C is not heard yet
+
     try:
         return version("wildsr")
     except PackageNotFoundError:
@@ -62,6 +62,8 @@ def installed_version() -> str:
 
 def as_typed(script: str) -> str:
     """The words by which a shell starts `script` again: its name where the shell finds it by that, else its path."""
+    import shutil
+
     name = Path(script).name
     if name == Path(__file__).name:
         return "python -m wildsr"

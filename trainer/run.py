@@ -22,8 +22,12 @@ if not is_ours():
     print(not_ours(HERE.parent), file=sys.stderr)
     sys.exit(2)
 
-from trainer.configs import runnable  # noqa: E402
 from trainer.distributed.signals import REQUEST  # noqa: E402
+
+if __name__ == "__main__":
+    REQUEST.listen()  # before the other imports, which take seconds
+
+from trainer.configs import runnable  # noqa: E402
 from trainer.files.paths import path_option  # noqa: E402
 
 EPILOG = """\
@@ -129,6 +133,10 @@ def rank_0_says_it() -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, or 2 for a mistake and 1 for a failure, which a sentence explains."""
     options = parse(arguments)
+    # The run itself is saved when it is asked to stop; the rest has nothing to lose.
+    trains = not (options.print or options.check or options.fit or options.dry_run)
+    nothing_lost = "stopped; nothing was written." if reports_error(everywhere=True) else ""
+    REQUEST.end_at_once(None if trains else nothing_lost)
     try:
         from trainer.console import guard
 
@@ -150,10 +158,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.freeze()  # what was imported stays: no later collection, during a step, looks through it
         gc.enable()
 
-    # The run itself is saved when it is asked to stop; the rest has nothing to lose.
-    trains = not (options.print or options.check or options.dry_run)
-    nothing_lost = "stopped; nothing was written." if reports_error(everywhere=True) else ""
-    REQUEST.end_at_once(None if trains else nothing_lost)
     status = 0
     try:
         with naming_lost_ranks():
@@ -202,6 +206,5 @@ def exit_process(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    REQUEST.listen()  # before the imports, which take seconds
     gc.disable()  # until they are done: to look for garbage among their objects is a sixth of that time
     exit_process(main() or REQUEST.status)

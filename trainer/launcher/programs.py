@@ -43,7 +43,7 @@ def first(*arguments: str) -> str:
         for number, handler in before.items():
             signal.signal(number, handler)
     if asked:
-        if not child.returncode:
+        if child.returncode in (0, -asked[0]):  # else it has its own words
             print("stopped before the training.", file=sys.stderr)
         raise Ended(128 + asked[0])
     if child.returncode:
