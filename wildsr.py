@@ -15,6 +15,7 @@ PROGRAMS = {
     "train": ("trainer.launcher.__main__", "train by a configuration, or on a folder of photographs"),
     "upscale": ("trainer.upscale.__main__", "enlarge pictures by a trained network"),
     "export": ("trainer.export.__main__", "write a trained network for other programs"),
+    "prepare": ("trainer.prepare.__main__", "cut photographs into tiles, a data set to train on"),
     "push": ("trainer.push", "push a run to the model hub"),
     "runs": ("trainer.runs", "a table of all runs below a folder"),
     "report": ("trainer.report.__main__", "write a page of a run, with its curves and pictures"),

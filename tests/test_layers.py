@@ -17,7 +17,7 @@ LAYERS = {
         {"files"},
         {"distributed"},
         {"checkpoints", "images"},
-        {"networks", "telemetry"},
+        {"networks", "prepare", "telemetry"},
         {"losses", "pairs", "upscale"},
         {"adversarial", "validation", "upscaler"},
         {"config", "objective", "state"},

@@ -30,6 +30,7 @@ sys.exit(main(sys.argv[1:]))
         "export.__main__": ["none"],
         "photos.__main__": ["none"],
         "report.__main__": ["none"],
+        "prepare.__main__": ["none", "none"],
         "push": ["none"],
         "import_options": ["none"],
     }.items(),
