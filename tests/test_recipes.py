@@ -95,6 +95,8 @@ class Page:
                 self.photos([target, *rest], trains)
             case ["./launch/local.sh", target, *rest] | ["wildsr", "train", target, *rest]:
                 self.train(target, rest, trains)
+            case ["wildsr", "prepare", *rest]:
+                self.program(PROGRAMS["prepare"][0], [*rest, "--tile=48", "--step=16", "--min-side=16"])
             case ["wildsr", command, *rest]:
                 self.program(PROGRAMS[command][0], rest)
             case ["python", "-m", module, *rest]:

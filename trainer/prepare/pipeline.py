@@ -46,8 +46,12 @@ def make_shards(prepared: Prepared, sources: Sequence[Files], cut: Cut, limit: i
         ) as bar,
     ):
         named = iter(bar)
-        while prepared.total().pictures < len(pictures):
-            prepared.add(named, limit)
+        try:
+            while prepared.total().pictures < len(pictures):
+                prepared.add(named, limit)
+        except KeyboardInterrupt:
+            prepared.save()  # it may have come between a shard and the manifest
+            raise
 
 
 def title(source: Files) -> str:
