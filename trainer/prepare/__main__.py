@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import shlex
 import sys
@@ -119,7 +120,7 @@ def execute(options: argparse.Namespace) -> int:
         print(f"stopped; {done} of {among} pictures are in finished shards; the same command goes on.", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]  # arrow has words of its own
         raise Failure(f"{options.target} cannot be written: {reason}; the same command goes on.") from error
     return report(prepared, options)
 

@@ -2,9 +2,11 @@
 
 import io
 import json
+import resource
 import shutil
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,25 @@ def test_stopped_amid_shards_it_goes_on_to_the_same_bytes(number: int, tmp_path:
     assert main(whole) == 1
     assert content(tmp_path / "tiles") == content(tmp_path / "whole")
     assert len(rows(tmp_path / "tiles")) == 8
+
+
+def with_little_disk(arguments: Sequence[str]) -> int:
+    """`main` where no file may be larger than 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    return main(arguments)
+
+
+def test_a_disk_that_refuses_is_one_sentence_and_leaves_nothing_half(tmp_path: Path) -> None:
+    photograph(tmp_path / "photos/a.png", 300, 300)
+    command = [str(tmp_path / "photos"), str(tmp_path / "tiles")]
+    job = Job(1, tmp_path / "log", command, with_little_disk)
+    codes = job.wait(60)
+    job.end()
+    said = f"error: {tmp_path / 'tiles'} cannot be written: File too large; the same command goes on.\n"
+    assert (codes, (tmp_path / "log").read_text()) == ([1], said)
+    assert content(tmp_path / "tiles").keys() == {MANIFEST}
+    assert main(command) == 0
+    assert len(rows(tmp_path / "tiles")) == 1
 
 
 class TestWhatIsLeftOut:
