@@ -165,7 +165,7 @@ def report(prepared: "Prepared", options: argparse.Namespace) -> int:
         else f"{bad} of {total.pictures} pictures cannot be read"
     )
     print(f"error: {how_many}:", file=sys.stderr)
-    for name, reason in list(total.unreadable.items())[:LISTED]:
+    for name, reason in total.unreadable[:LISTED]:
         print(f"  {name}: {reason}", file=sys.stderr)
     if bad > LISTED:
         print(f"  and {bad - LISTED} others", file=sys.stderr)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TypeVar
 
 from einops import rearrange
@@ -27,15 +28,17 @@ Picture = tuple[Files, int]
 
 
 def make_shards(prepared: Prepared, sources: Sequence[Files], cut: Cut, limit: int, workers: int | None) -> None:
-    """Make the shards that are missing, of `limit` bytes of tiles each or little more; OSError if the disk refuses.
+    """Make the shards that are missing, each of the pictures with which its tiles reach `limit` bytes.
 
-    As many threads as there are cores work, or `workers` if those are fewer.
+    As many threads as there are cores work, or `workers` if those are fewer. Raises OSError if the disk refuses.
     """
     pictures = [(source, index) for source in sources for index in range(len(source))]
     done, cores = prepared.total().pictures, cores_of_a_process(local=1)
     prepared.begin()
     with (
-        in_order(lambda picture: result(picture, cut), pictures[done:], min(cores, workers or cores)) as results,
+        in_order(
+            lambda picture, stop: result(picture, cut, stop), pictures[done:], min(cores, workers or cores)
+        ) as results,
         tqdm(
             results,
             total=len(pictures),
@@ -59,7 +62,7 @@ def title(source: Files) -> str:
     return printable(Path(source.root).resolve().name)
 
 
-def result(picture: Picture, cut: Cut) -> tuple[str, Tiles | Unreadable]:
+def result(picture: Picture, cut: Cut, stop: Event) -> tuple[str, Tiles | Unreadable]:
     """Name of a picture, and its tiles or why it cannot be read; Failure if its disk is unavailable."""
     source, index = picture
     name = f"{title(source)}/{printable(source.files[index])}"
@@ -69,21 +72,22 @@ def result(picture: Picture, cut: Cut) -> tuple[str, Tiles | Unreadable]:
         raise Failure(f"the pictures went away: {error}; the same command goes on.") from error
     except Unreadable as error:
         return name, error
-    return name, cut.tiles(Image.fromarray(rearrange(pixels, "rgb row column -> row column rgb").numpy()))
+    return name, cut.tiles(Image.fromarray(rearrange(pixels, "rgb row column -> row column rgb").numpy()), stop)
 
 
 @contextmanager
-def in_order(work: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Iterator[Made]]:
+def in_order(work: Callable[[Item, Event], Made], items: Iterable[Item], workers: int) -> Iterator[Iterator[Made]]:
     """The results of `work`, in the order of `items`, by threads; as many wait at most as there are threads.
 
-    Threads are enough: Pillow decodes, reduces and encodes without the interpreter's lock.
+    Threads are enough: Pillow decodes, reduces and encodes without the interpreter's lock. The event that `work` gets
+    is set at the end: whatever it does then is wanted by nobody.
     """
-    pool = ThreadPoolExecutor(workers)
+    pool, stop = ThreadPoolExecutor(workers), Event()
 
     def results() -> Iterator[Made]:
         waiting: deque[Future[Made]] = deque()
         for item in items:
-            waiting.append(pool.submit(work, item))
+            waiting.append(pool.submit(work, item, stop))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -92,4 +96,5 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], workers: int) 
     try:
         yield results()
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)

@@ -35,14 +35,14 @@ class Shard:
     """Pictures that gave no tile, as all their versions are too small."""
     small_versions: int = 0
     """Versions left out of the other pictures."""
-    unreadable: dict[str, str] = field(default_factory=dict)
-    """Name of a picture -> the reason."""
+    unreadable: list[list[str]] = field(default_factory=list)
+    """Name and reason of each; pictures of two folders may have the same name."""
 
     def count(self, name: str, made: Tiles | Unreadable) -> None:
         """Enter what a picture gave."""
         self.pictures += 1
         if isinstance(made, Unreadable):
-            self.unreadable[name] = made.reason
+            self.unreadable.append([name, made.reason])
         elif made.encoded:
             self.tiles += len(made.encoded)
             self.small_versions += made.left_out
@@ -67,7 +67,7 @@ class Prepared:
         """The sum of all shards."""
         numbers = ("pictures", "tiles", "bytes", "small", "small_versions")
         sums = {name: sum(getattr(shard, name) for shard in self.shards) for name in numbers}
-        return Shard(**sums, unreadable={name: why for shard in self.shards for name, why in shard.unreadable.items()})
+        return Shard(**sums, unreadable=[bad for shard in self.shards for bad in shard.unreadable])
 
     def save(self) -> None:
         """Write the manifest."""

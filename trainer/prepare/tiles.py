@@ -5,8 +5,10 @@ The rules are those of Real-ESRGAN's scripts/extract_subimages.py (places) and s
 """
 
 import io
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from fractions import Fraction
+from threading import Event
 
 from PIL import Image
 
@@ -60,14 +62,17 @@ class Cut:
         sizes = [size_at(scale, width, height) for scale in self.scales]
         return list(dict.fromkeys(size for size in sizes if size[0] <= width and size[1] <= height))
 
-    def tiles(self, picture: Image.Image) -> Tiles:
-        """Cut an RGB picture, reduced by Lanczos for its smaller versions."""
+    def tiles(self, picture: Image.Image, stop: Event) -> Tiles:
+        """Cut an RGB picture, reduced by Lanczos for its smaller versions; CancelledError once `stop` is set."""
         sizes = self.sizes(*picture.size)
         wanted = [size for size in sizes if min(size) >= self.min_side]
         encoded: list[bytes] = []
         for size in wanted:
             version = picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
-            encoded += (png_of(version.crop(box)) for box in self.boxes(*size))
+            for box in self.boxes(*size):
+                if stop.is_set():
+                    raise CancelledError
+                encoded.append(png_of(version.crop(box)))
         return Tiles(tuple(encoded), len(sizes) - len(wanted))
 
 

@@ -182,10 +182,15 @@ class TestWhatIsLeftOut:
 
     def test_many_bad_ones_are_said_at_the_end(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         photograph(tmp_path / "photos/a.png", 70, 70)
+        (tmp_path / "again").mkdir()
+        (tmp_path / "again/photos").symlink_to("../bad/photos")
         for name in "bcd":
-            (tmp_path / f"photos/{name}.png").write_bytes(b"no picture")
-        assert main([str(tmp_path / "photos"), str(tmp_path / "tiles"), *SMALL]) == 1
-        assert "error: 3 of 4 pictures (75.0 %) cannot be read, more than 1 %:" in capsys.readouterr().err
+            (tmp_path / "bad/photos").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"bad/photos/{name}.png").write_bytes(b"no picture")
+        photograph(tmp_path / "photos/b.png", 20, 20)
+        sources = [str(tmp_path / f"{above}/photos") for above in (".", "bad", "again")]  # all are `photos` in the rows
+        assert main([*sources, str(tmp_path / "tiles"), *SMALL]) == 1
+        assert "error: 6 of 8 pictures (75.0 %) cannot be read, more than 1 %:" in capsys.readouterr().err
         assert len(rows(tmp_path / "tiles")) == 4
 
     def test_nothing_left_is_a_mistake(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
