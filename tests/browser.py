@@ -4,11 +4,21 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+PLACE = (
+    "import fcntl, os, sys\n"
+    "ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]\n"
+    "for number, end in enumerate(ends, 3): os.dup2(end, number)\n"
+    "os.execvp(sys.argv[3], sys.argv[3:])"
+)
+"""A program that gives its place to a browser, with the ends of two pipes as 3 and 4: the browser reads and writes
+there."""
 
 
 def installed() -> str | None:
@@ -34,10 +44,8 @@ class Browser:
         flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={self.profile}"]
 
         command = [program, *flags, "--remote-debugging-pipe", "about:blank"]
-        # the browser's ends become 3 and 4 in a shell, for an inherited descriptor keeps its number
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{reading} 4>&{writing}', "sh", *command]
         self.process = subprocess.Popen(
-            shell,
+            [sys.executable, "-S", "-c", PLACE, str(reading), str(writing), *command],
             pass_fds=(reading, writing),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -22,7 +22,7 @@ from trainer.hub.pusher import Pusher
 from trainer.lifecycle.publishing import make_pusher
 from trainer.networks import SRVGGNetCompact
 
-FILES = {"README.md", "config.json", "diffusion_pytorch_model.safetensors", "samples/validation.png"}
+FILES = {"README.md", "config.json", "diffusion_pytorch_model.safetensors", "samples/validation.png", "report.html"}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 Push = Callable[..., Pusher]

@@ -14,13 +14,19 @@ from trainer.config.hub import HubConfig
 from trainer.config.loader import dump_tree
 from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, redact_paths
 from trainer.config.schema import RunConfig
+from trainer.console import say
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.networks.loading.state_dicts import WEIGHTS
+from trainer.report.page import write_report
 from trainer.telemetry.metrics_file import read_reports
 
 METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
+PAGE = (
+    "[report.html](report.html) shows the run on one page: curves, settings, and validation pictures with a slider. It "
+    "opens in any browser once it is downloaded, and needs no network."
+)
 PYTHON = """\
 from PIL import Image
 from trainer import Upscaler
@@ -42,11 +48,18 @@ class Facts:
     """The last validation, empty without one."""
     sheet: bool
     """True if a sheet of samples is staged."""
+    page: bool = False
+    """True if the page of the run is staged."""
 
 
 def write_card(config: RunConfig, folder: RunFolder, place: Path, step: int) -> None:
-    """Write the card of a save that is staged in `place`."""
+    """Write the page of the run, up to `step`, and the card of a save that is staged in `place`."""
     assert config.hub
+    state = "done" if step >= config.max_train_steps else f"saved at step {step:,}"
+    try:
+        write_report(folder, place / folder.report.name, step, state)
+    except Exception as error:  # a page is not worth a push
+        say(f"{folder.report.name} is not pushed with step {step}: {type(error).__name__}: {error}.")
     known = freeze_hub_ids(config, folder.hub_names())
     (place / "README.md").write_text(card(known, config.hub, facts(folder, place, step)), encoding="utf-8")
 
@@ -61,6 +74,7 @@ def facts(folder: RunFolder, place: Path, step: int) -> Facts:
         parameters=sum(math.prod(shape) for shape in shapes),
         figures=last_validation(folder.metrics, step),
         sheet=(place / "samples" / "validation.png").is_file(),
+        page=(place / folder.report.name).is_file(),
     )
 
 
@@ -112,6 +126,7 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
     sections = [
         f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
         sheet_of_samples(config) if facts.sheet else "",
+        PAGE if facts.page else "",
         f"## How well it does\n\n{metrics_table(config, facts.figures)}"
         if METRICS.keys() & facts.figures.keys()
         else "",

@@ -22,6 +22,7 @@ from trainer.images.mixture import Mixture
 from trainer.mistakes import Failure, Mistake, agreed
 from trainer.networks.given import GivenGeneratorConfig
 from trainer.networks.imported import ImportedGeneratorConfig
+from trainer.report.page import write_report
 
 
 def end(run: Experiment, stop: str) -> None:
@@ -42,6 +43,7 @@ def finish(run: Experiment) -> None:
             run.folder.finish(run.state.step)
     best = run.state.best
     said = f"; best {best.metric} {best.value:.4f} at step {best.step}" if best else ""
+    write_page(run)
     run.telemetry.say(f"done at step {run.state.step}{said}. {results(run.config)}")
     run.telemetry.end()
     problem = disk_problem(run)
@@ -52,11 +54,26 @@ def finish(run: Experiment) -> None:
         raise Failure(f"{problem}. The last step is saved.")
 
 
+def write_page(run: Experiment) -> None:
+    """Write report.html, on rank 0, from the files of the run; where that fails nothing else does."""
+    if not run.accelerator.is_main_process:
+        return
+    with run.disk.writing(run.folder.report.name):
+        try:
+            write_report(run.folder)
+        except OSError:
+            raise
+        except Exception as error:  # a page is not worth a run
+            run.telemetry.say(f"{run.folder.report.name} cannot be made: {type(error).__name__}: {error}.")
+
+
 def results(config: RunConfig) -> str:
     """Where the results of a run are, and on a line of its own the command that uses them."""
     folder, generator = folder_of(config), config.generator
     sheet = folder.newest_sheet()
     places = f"Generator: {folder.export}. {f'Newest sheet: {sheet}' if sheet else f'Pictures: {folder.samples}'}."
+    if folder.report.is_file():
+        places += f" Page: {folder.report}."
     if isinstance(generator, GivenGeneratorConfig):  # which only the program that gave it can build
         return places
     command = [called("upscale"), "--model", shlex.quote(str(folder.path)), "--input PICTURES --output large"]
@@ -76,6 +93,7 @@ def interrupt(run: Experiment, reason: str) -> None:
     if run.accelerator.is_main_process:
         with run.disk.writing("STOPPED"):
             run.folder.interrupt(run.state.step, reason)
+    write_page(run)
     run.control.request.obeyed = reason == SIGNAL
     best = run.state.best
     so_far = f" Best so far: {best.metric} {best.value:.4f} at step {best.step}." if best else ""

@@ -12,7 +12,7 @@ from trainer.checkpoints.names import STEP_NAMES, step_name, step_of
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.report.reading import Record
 
-BYTES = 16 * 2**20
+BYTES = 12 * 2**20
 """Bytes of picture files in a page at most."""
 VIEWS = {"lq": "input", "bicubic": "bicubic", "result": "result", "gt": "ground truth"}
 FORMATS = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}

@@ -21,14 +21,13 @@ GROUPS: dict[str, str] = {
     "5-health": r".*",
 }
 """Group -> the names in metrics.jsonl that it holds; the first that matches a whole name has it."""
-QUALITY = ("psnr", "ssim", "sam", "ergas")
 NETWORKS = ("generator", "discriminator")
 LAYOUT = {
     "1 quality": {
-        **{name: ["Multiline", [rf"^1-quality/{name}$", rf"^1-quality/{name}_bicubic$"]] for name in QUALITY},
+        name: ["Multiline", [rf"^1-quality/{name}$", rf"^1-quality/{name}_bicubic$"]] for name in ("psnr", "ssim")
     },
-    "2 game": {"D(y) and D(G(x))": ["Multiline", [r"^3-game/D.*_prob$"]]},
-    "3 gradients": {"gradient norms": ["Multiline", [r"^5-health/(generator|discriminator)_grad_norm$"]]},
+    "2 gradients": {"gradient norms": ["Multiline", [r"^5-health/(generator|discriminator)_grad_norm$"]]},
+    "3 game": {"D(y) and D(G(x))": ["Multiline", [r"^3-game/D_.*_prob$"]]},
 }
 """Charts of the tab CUSTOM SCALARS, of more than one figure each."""
 
@@ -40,7 +39,7 @@ def tag(name: str) -> str:
     if owner == "training" and short == "grad_norm":
         owner = "generator"
     prefix = f"{owner}_" if owner in NETWORKS and not short.startswith("D(") else ""
-    return f"{group}/{prefix}{short}"
+    return f"{group}/{prefix}{re.sub(r'[()]+', '_', short).replace('__', '_')}"  # brackets break CUSTOM SCALARS
 
 
 def begin_run(writer: Any, step: int, configuration: str, hyper_parameters: Mapping[str, bool | float | str]) -> None:
