@@ -171,7 +171,8 @@ def test_a_hub_that_hangs_is_given_up_and_the_next_push_is_complete(
     until(lambda: pusher.pushed == 6)
     assert pusher.close(60)
     assert_complete(hub, pusher, 6)
-    assert [line.split("; ")[0].split(" within ")[0] for line in said] == [  # with the seconds that its size adds
+    before = [line.split("; ")[0].split(" within ")[0] for line in said]  # some seconds, which its size adds to
+    assert before == [
         "step 6 could not be pushed to tester/x4: no answer",
         f"step 6 is on tester/x4 (commit {hub.repos['tester/x4'].main.oid[:7]}).",
     ]
