@@ -41,6 +41,9 @@ def test_the_card_of_a_run_has_its_figures_sheet_and_settings(saved: Configure, 
     (tmp_path / weights.name).hardlink_to(weights)
     write_card(config, folder, tmp_path, 6)
 
+    page = (tmp_path / "report.html").read_text()
+    assert str(folder.path.parent) not in page, "no path of this machine"
+    assert '<li class="state">done</li>' in page
     read = ModelCard.load(tmp_path / "README.md")
     assert read.data.license == "mit"
     assert read.data.library_name == "wildsr"
@@ -55,6 +58,7 @@ def test_the_card_of_a_run_has_its_figures_sheet_and_settings(saved: Configure, 
         f"`SRVGGNetCompact` of {count:,} parameters",
         "after 6 of 6 steps",
         "](samples/validation.png)",
+        "[report.html](report.html) shows the run on one page",
         "| bicubic | 25.0000 | 0.4000 |\n| this network | 25.5000 | 0.5000 |",
         "Measured at step 6 on pictures that the Python package skimage ships: Y, 4 px border left out.",
         'Upscaler.from_pretrained("tester/x4")',

@@ -71,6 +71,8 @@ CHARTS: dict[str, dict[str, dict[str, str]]] = {
     "Other figures": {},
 }
 """Heading -> chart -> name in metrics.jsonl -> name of the line. What no chart names has one of its own."""
+PROBABILITIES = "Discriminator's opinion"
+"""The chart whose axis is from 0 to 1 whatever its lines do."""
 UNDRAWN = frozenset({"step", "warnings", "speed/eta_seconds", "training/digest"})
 BANDS = {
     "validation/psnr_band": "PSNR by band, dB",

@@ -150,7 +150,8 @@ for (const article of document.querySelectorAll(".compare")) {
   article.classList.add("live");
   const [width, height] = ["width", "height"].map(name => Number(first.getAttribute(name)));
   stage.style.aspectRatio = `${width} / ${height}`;
-  article.style.maxWidth = width * Math.max(1, Math.floor(520 / width)) + "px"; // a whole number of screen pixels a pixel
+  const wide = width * Math.max(1, Math.floor(520 / width)) + "px"; // a whole number of the screen's pixels for each
+  Object.assign(article.style, { flexBasis: wide, maxWidth: wide });
   addEventListener("resize", () => move(zoomed.x, zoomed.y));
   place();
 }

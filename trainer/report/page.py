@@ -57,13 +57,13 @@ def summary(record: Record) -> str:
     chips = [(record.state, "state")]
     generator = record.config.get("generator")
     if isinstance(generator, dict):
-        chips.append((f"{generator.get('type', 'network')} ×{record.config.get('scale', '?')}", ""))
+        chips.append((f"{generator.get('type', 'network')} ×{record.config.get('scale', '?')}", "fact"))
     if record.parameters:
-        chips.append((f"{record.parameters:,} parameters", ""))
-    chips.append((f"step {record.step:,} of {'?' if record.last_step is None else f'{record.last_step:,}'}", ""))
+        chips.append((f"{record.parameters:,} parameters", "fact"))
+    chips.append((f"step {record.step:,} of {'?' if record.last_step is None else f'{record.last_step:,}'}", "fact"))
     if record.age is not None and record.state == "running":
-        chips.append((f"last report {timedelta(seconds=int(record.age))} ago", ""))
-    items = "".join(f"<li{f' class={kind}' if kind else ''}>{escape(text)}</li>" for text, kind in chips)
+        chips.append((f"last report {timedelta(seconds=int(record.age))} ago", "fact"))
+    items = "".join(f'<li class="{kind}">{escape(text)}</li>' for text, kind in chips)
     total = record.last_step or record.step
     done = min(record.step, total) / total if total else 0
     return f'<ul class="chips">{items}</ul><progress max="1" value="{done:.4f}">{100 * done:.0f} %</progress>'

@@ -94,7 +94,7 @@ def _view(view: str, place: Path, about: dict[str, Any], step: int, prefix: str 
     figures = about["figures"]
     words = [text.format(figures[f"{name}{ending}"]) for name, text in FORMATS.items() if f"{name}{ending}" in figures]
     label = f"{VIEWS[view]}, {prefix}step {step:,}" if view == "result" else VIEWS[view]
-    return View(label, place / f"{view}.png", " · ".join(words))
+    return View(label, place / f"{view}.png", " · ".join(word.replace(" ", "\u00a0") for word in words))
 
 
 def _comparison(comparison: Comparison) -> str:

@@ -4,7 +4,7 @@ import json
 import math
 from html import escape
 
-from trainer.report.curves import Chart, Line
+from trainer.report.curves import PROBABILITIES, Chart, Line
 
 WIDTH, HEIGHT = 420, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 10, 10, 26
@@ -55,7 +55,7 @@ def axes_of(chart: Chart) -> tuple[Axis, Axis] | None:
     values = [value for line in chart.lines for _, value in line.points if value is not None]
     if not values:
         return None
-    low, high = min(values), max(values)
+    low, high = (0.0, 1.0) if chart.title == PROBABILITIES else (min(values), max(values))
     logarithmic = low > 0 and high / low > LOGARITHMIC
     if not logarithmic and high > low:
         low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
