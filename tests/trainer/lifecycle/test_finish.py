@@ -12,6 +12,7 @@ from PIL import Image
 
 from degradations.keyed_random import Keys
 from trainer.building.accelerator import make_accelerator
+from trainer.config.loader import dump_config
 from trainer.config.schema import RunConfig, folder_of
 from trainer.console import CALLED
 from trainer.experiment import Experiment
@@ -102,6 +103,26 @@ def test_a_mark_that_cannot_be_written_when_a_run_stops_is_said(
     with pytest.raises(Failure, match=r"^STOPPED could not be written: .*\. The run is saved at step 0"):
         interrupt(x, "signal")
     assert x.saver.checkpoints.steps() == [0]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_run_that_stops_writes_its_page_which_does_not_end_it(
+    refused: bool,
+    tiny: Callable[..., RunConfig],
+    fresh_accelerate: Any,  # noqa: ARG001
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tiny(*SMALL, "checkpoints.stop_on_error=false")
+    x = assemble(config, make_accelerator(config))
+    x.folder.path.mkdir()
+    x.folder.checkpoints.mkdir()
+    x.folder.config.write_text(dump_config(config))
+    if refused:
+        (x.folder.report / "in the way").mkdir(parents=True)
+    interrupt(x, "signal")
+    said = "report.html could not be written: "
+    assert (said in capsys.readouterr().out) == refused
+    assert refused or '<li class="state">stopped (signal)</li>' in x.folder.report.read_text()
 
 
 def test_a_finished_run_ends_with_its_newest_sheet_and_the_command_that_uses_it(
