@@ -5,14 +5,21 @@
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${WILDSR_VENV:-$ROOT/.venv}"
 
-find_python() {  # the first Python between 3.11 and 3.13 (datasets and torch have wheels for these)
+fits() {  # a Python between 3.11 and 3.13 (datasets and torch have wheels for these)
+    command -v "$1" >/dev/null 2>&1 &&
+        "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1
+}
+
+find_python() {  # the one that PYTHON names, else the first that fits
     local candidate
-    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
-        if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
-            "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
-            echo "$candidate"
-            return
-        fi
+    if [ -n "${PYTHON:-}" ]; then
+        fits "$PYTHON" && echo "$PYTHON" && return
+        echo "error: PYTHON=$PYTHON: got $("$PYTHON" --version 2>/dev/null || echo "no program that runs");" \
+            "must be Python 3.11, 3.12 or 3.13." >&2
+        return 2
+    fi
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        fits "$candidate" && echo "$candidate" && return
     done
     echo "error: Python 3.11, 3.12 or 3.13 is needed and none was found; name one with PYTHON=/path/to/python." >&2
     return 2
@@ -25,10 +32,12 @@ gpu_here() { # or on the nodes of this cluster, whose login node has none
 install_torch_for_cpu() {  # fails where there is a GPU, where pip's own build is for CPUs anyway, and without that index
     if [ "$(uname -s)-$(uname -m)" != Linux-x86_64 ] || gpu_here; then
         echo "torch: the build that pip finds first; for CUDA it is about 3 GB to download and 5 GB on the disk." >&2
+        [ ! -e /dev/kfd ] || echo "note: for AMD's GPUs install ROCm's build over it with $VENV/bin/python -m pip, from" \
+            "the index that https://pytorch.org/get-started names." >&2
         return 1
     fi
     echo "torch: there is no GPU here, so the build for CPUs, about 200 MB." >&2
-    "${pip[@]}" --quiet --retries 0 --timeout 10 --no-deps --index-url https://download.pytorch.org/whl/cpu torch \
+    "${pip[@]}" --retries 0 --timeout 10 --no-deps --index-url https://download.pytorch.org/whl/cpu torch \
         2>/dev/null && return
     echo "torch: that build cannot be had from here; pip's own, for CUDA, is about 3 GB to download." >&2
     return 1
@@ -41,6 +50,10 @@ ensure_environment() {
         python="$(find_python)" || return 2
         echo "making $VENV with $("$python" --version) ..." >&2
         "$python" -m venv "$VENV" || return 1
+    elif [ -n "${PYTHON:-}" ]; then  # it may be left over in the shell, so it is no error that it is not used
+        find_python >/dev/null || return 2
+        [ "$("$PYTHON" --version)" = "$("$VENV/bin/python" --version)" ] || echo "note: $VENV is there already, with" \
+            "$("$VENV/bin/python" --version); remove it to make it anew with PYTHON=$PYTHON." >&2
     fi
     wanted="$(cat "$ROOT/pyproject.toml" "$ROOT/constraints.txt" | cksum)"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return 0

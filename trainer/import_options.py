@@ -9,6 +9,7 @@ from typing import Any
 
 from trainer.console import called, give
 from trainer.ctrl_c import ending_at_ctrl_c
+from trainer.files.atomic import write_atomically
 from trainer.files.paths import check_path, path_option
 
 EPILOG = """\
@@ -97,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.out.exists() and options.out.samefile(options.file):
                 raise Mistake(f"--out: {options.out} is what is read; give another file.")
             try:
-                options.out.write_text(text, encoding="utf-8")
+                if options.out.exists() and options.out.read_bytes() != text.encode():
+                    raise Mistake(f"--out: {options.out} is there already; give another name, or remove it.")
+                write_atomically(options.out, text)
             except OSError as error:
                 raise Mistake(f"--out: {options.out} cannot be written: {error.strerror}.") from None
         else:

@@ -90,6 +90,24 @@ def test_without_arguments_the_configs_are_listed(settings: dict[str, str]) -> N
     assert running.returncode == 2
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["no environment", "environment"])
+@pytest.mark.parametrize("got", ["Python 3.9.1", "no program that runs"])
+def test_a_python_that_does_not_fit_is_said(there: bool, got: str, tmp_path: Path) -> None:
+    """Its name is not passed over for another that is found."""
+    old, venv = tmp_path / "old python", tmp_path / "venv"
+    if got.startswith("Python"):
+        old.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo {got}\n')
+        old.chmod(0o755)
+    if there:
+        (venv / "bin").mkdir(parents=True)
+        (venv / "bin" / "python").symlink_to(sys.executable)
+    settings = {**os.environ, "WILDSR_VENV": str(venv), "PYTHON": str(old)}
+    command = ["bash", "-euc", ". launch/environment.sh; ensure_environment test"]
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: PYTHON={old}: got {got}; must be Python 3.11, 3.12 or 3.13.\n"
+
+
 @pytest.mark.parametrize("reachable", [True, False], ids=["index", "no index"])
 def test_without_a_gpu_the_build_for_cpus_is_tried_first(reachable: bool, tmp_path: Path) -> None:
     """The script runs a stand-in for Python that records pip's arguments."""

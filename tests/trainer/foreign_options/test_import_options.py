@@ -506,6 +506,18 @@ def test_several_paths_where_one_is_read_are_a_mistake(tmp_path: Path, capsys: p
         assert capsys.readouterr().err == said
 
 
+def test_a_configuration_of_somebody_is_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same again is no loss; what a person has changed since would be."""
+    mine = tmp_path / "mine.yaml"
+    assert main([str(OPTIONS), "--out", str(mine)]) == main([str(OPTIONS), "--out", str(mine)]) == 0
+    mine.write_text(changed := mine.read_text() + "# mine\n")
+    capsys.readouterr()
+    assert main([str(OPTIONS), "--out", str(mine)]) == 2
+    assert capsys.readouterr().err == f"error: --out: {mine} is there already; give another name, or remove it.\n"
+    assert mine.read_text() == changed
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.yaml"]
+
+
 def test_a_configuration_that_cannot_be_written_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(OSError), Path("/dev/full").open("w") as full, redirect_stdout(full):  # it cannot be closed either
         assert main([str(OPTIONS)]) == 2
