@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 
 from tests.conftest import Tiny
 from tests.faults.forked import Job
@@ -53,3 +55,22 @@ def test_what_fits_a_card_is_the_largest_part_of_a_batch(monkeypatch: pytest.Mon
     assert found.per_device(card) == 16
     assert counting.Estimate(fixed=30e9, each=1e9, flops=1, moved=1).per_device(card) == 0
     assert found.hours(card) == pytest.approx(10_000 * 48 * (1 / (0.2 * 100) + 0.01) / 3600)
+
+
+def test_the_quickstart_is_measured_on_three_sets(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    measure = importlib.import_module("quickstart.measure")
+    config = tiny("validation.draws=2")
+    truth = torch.arange(3 * 64 * 96).remainder(251).to(torch.uint8).reshape(3, 64, 96)
+    measure.to_picture(truth).save(tmp_path / "one.png")
+    chosen = list(measure.pairs(config, str(tmp_path)))
+    counts = [sum(pair[0] == name for pair in chosen) for name in measure.SETS]
+    assert counts == [2, len(yaml.safe_load((BENCHMARKS / "quickstart" / "pillow.yaml").read_text("utf-8"))), 1]
+    assert all(lq.shape[1] * config.scale == gt.shape[1] for _, _, lq, gt in chosen)
+    clean = chosen[-1]
+    small = Image.open(tmp_path / "one.png").resize((96 // config.scale, 64 // config.scale), Image.Resampling.BICUBIC)
+    assert torch.equal(clean[2], measure.to_tensor(small))
+    assert torch.equal(clean[3], truth)
+    plain = measure.means([measure.bicubic(pair[2], config.scale) for pair in chosen], chosen, config.scale)
+    better = {name: (decibels + 0.5, similarity) for name, (decibels, similarity) in plain.items()}
+    assert measure.margins([plain, better], plain, measure.SETS[1], 0, 2) == "+0.25 (+0.00 to +0.50)"
