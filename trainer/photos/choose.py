@@ -16,7 +16,7 @@ from trainer.networks import GeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
 from trainer.photos.defaults import LIKE
 
-TEMPLATE = FOLDER / "my_photos.yaml"
+TEMPLATE, QUICKSTART = FOLDER / "my_photos.yaml", FOLDER / "quickstart.yaml"
 ROOMY = 10.0
 """GiB of a GPU from which the larger network and patches fit."""
 
@@ -59,9 +59,9 @@ def settings(photos: str, machine: Machine, scale: int | None, like: str, origin
     Raises:
         Mistake: the weights at `origin` cannot be opened, or are of another scale than `scale`.
     """
-    tree: dict[str, Any] = parsed(TEMPLATE.read_text())
+    tree: dict[str, Any] = parsed(TEMPLATE.read_text(encoding="utf-8"))
     tree["scale"] = scale or 4
-    tree["degradation"] |= LIKE[like]
+    tree["degradation"] = degradation(tree["degradation"], machine, like)
     on_gpu, roomy = machine.kind == "cuda", machine.memory >= ROOMY
     if origin:
         tree |= start_from(origin, scale)
@@ -78,6 +78,21 @@ def settings(photos: str, machine: Machine, scale: int | None, like: str, origin
     stem = re.sub(r"[^\w-]+", "_", Path(photos).resolve().name).strip("_-") or "my_photos"
     tree["name"] = f"{stem}_x{tree['scale']}"
     return tree
+
+
+def degradation(full: dict[str, Any], machine: Machine, like: str) -> dict[str, Any]:
+    """The degradation for a machine and a kind of pictures; `full` is the template's, of two orders.
+
+    The minutes of a CPU are too few for it: after them the network smooths what is clean, and is below bicubic there.
+    So photographs get the quickstart's, which has a share of clean inputs, and filters that antialias as those of most
+    programs do. On a GPU `full` has fused kernels, which do not antialias.
+    """
+    if machine.kind == "cuda":
+        return full | LIKE[like]
+    if like == "photo":
+        mild: dict[str, Any] = parsed(QUICKSTART.read_text(encoding="utf-8"))["degradation"]
+        return mild
+    return full | LIKE[like] | {"antialias": True}
 
 
 def start_from(origin: str, scale: int | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from degradations.second_order import SecondOrder
 from trainer.config.loader import load_config, validated
 from trainer.config.schema import RunConfig
 from trainer.mistakes import Mistake
@@ -55,6 +56,20 @@ def test_what_is_chosen_is_a_configuration(photos: Path, machine: Machine, like:
     assert config.gt_size <= config.images.crop_size
     assert isinstance(config.generator, SRVGGNetCompactConfig)
     assert config.generator.num_conv == {0.0: 8, 8.0: 16, 24.0: 32}[machine.memory]
+
+
+def test_photographs_on_a_cpu_get_the_quickstarts_degradation_and_other_kinds_antialias(photos: Path) -> None:
+    quickstart = load_config(RunConfig, ROOT / "configs" / "quickstart.yaml", [])
+    chosen = {
+        (kind.kind, like): validated(RunConfig, settings(str(photos), kind, 4, like, None), "chosen").degradation
+        for kind in (CPU, GPU)
+        for like in LIKE
+    }
+    assert chosen["cpu", "photo"] == quickstart.degradation
+    two_orders = {name: one for name, one in chosen.items() if name != ("cpu", "photo")}
+    assert {name: one.antialias for name, one in two_orders.items() if isinstance(one, SecondOrder)} == {
+        name: name[0] == "cpu" for name in two_orders
+    }
 
 
 def test_a_network_to_begin_with_brings_its_sizes_and_scale(tmp_path: Path) -> None:
