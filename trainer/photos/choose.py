@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
@@ -53,15 +54,19 @@ def hold_out(photos: str) -> tuple[list[str], list[str]]:
     return [name for name in names if name not in held_out], sorted(held_out)
 
 
-def settings(photos: str, machine: Machine, scale: int | None, like: str, origin: str | None) -> dict[str, Any]:
+def settings(
+    photos: str, machine: Machine, scale: int | None, like: str, origin: str | None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """The template's tree with network, sizes, degradation and name; pictures and steps are still the template's.
+
+    `overrides`, key=value, replace what is chosen later; options of the two-order degradation among them choose it.
 
     Raises:
         Mistake: the weights at `origin` cannot be opened, or are of another scale than `scale`.
     """
     tree: dict[str, Any] = parsed(TEMPLATE.read_text(encoding="utf-8"))
     tree["scale"] = scale or 4
-    tree["degradation"] = degradation(tree["degradation"], machine, like)
+    tree["degradation"] = degradation(tree["degradation"], machine, like, overrides)
     on_gpu, roomy = machine.kind == "cuda", machine.memory >= ROOMY
     if origin:
         tree |= start_from(origin, scale)
@@ -80,7 +85,7 @@ def settings(photos: str, machine: Machine, scale: int | None, like: str, origin
     return tree
 
 
-def degradation(full: dict[str, Any], machine: Machine, like: str) -> dict[str, Any]:
+def degradation(full: dict[str, Any], machine: Machine, like: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The degradation for a machine and a kind of pictures; `full` is the template's, of two orders.
 
     The minutes of a CPU are too few for it: after them the network smooths what is clean, and is below bicubic there.
@@ -89,7 +94,7 @@ def degradation(full: dict[str, Any], machine: Machine, like: str) -> dict[str, 
     """
     if machine.kind == "cuda":
         return full | LIKE[like]
-    if like == "photo":
+    if like == "photo" and not any(text.startswith("degradation.") for text in overrides):
         mild: dict[str, Any] = parsed(QUICKSTART.read_text(encoding="utf-8"))["degradation"]
         return mild
     return full | LIKE[like] | {"antialias": True}

@@ -70,6 +70,8 @@ def test_photographs_on_a_cpu_get_the_quickstarts_degradation_and_other_kinds_an
     assert {name: one.antialias for name, one in two_orders.items() if isinstance(one, SecondOrder)} == {
         name: name[0] == "cpu" for name in two_orders
     }
+    by_its_options = settings(str(photos), CPU, 4, "photo", None, ["seed=1", "degradation.jpeg_range=[40, 90]"])
+    assert by_its_options["degradation"]["type"] == "second_order"
 
 
 def test_a_network_to_begin_with_brings_its_sizes_and_scale(tmp_path: Path) -> None:
