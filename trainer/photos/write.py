@@ -27,7 +27,8 @@ def write_config(options: argparse.Namespace) -> Path:
     if options.minutes is not None and not options.minutes > 0:
         raise Mistake(f"--minutes: got {options.minutes:g}; must be above 0.")
     machine = machine_here(options.processes)
-    tree = settings(str(options.photos), machine, options.scale, options.like or "photo", options.origin)
+    like = options.like or "photo"
+    tree = settings(str(options.photos), machine, options.scale, like, options.origin, options.overrides)
     named = dict(text.partition("=")[::2] for text in options.overrides)
     folder = Path(named.get("output_dir", tree["output_dir"]), f"{named.get('name', tree['name'])}.photos")
     path = folder / "my_photos.yaml"
