@@ -1,6 +1,8 @@
 """The actions of the command line: print, check, dry run, train."""
 
 import sys
+import difflib
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
@@ -28,10 +30,7 @@ from trainer.training import prepare, run_to_end
 def execute(options: Namespace) -> None:
     """Print, check, try or train, as the options say; Mistake for whatever a person can put right."""
     check_path(options.config, "CONFIG")
-    if not options.config.exists():
-        raise Mistake(
-            f"the config {options.config} does not exist (seen from {str(Path.cwd())!r}); there are {options.shipped}."
-        )
+    check_config_file(options.config, options.shipped)
     config = load_config(RunConfig, options.config, options.overrides)
     if options.print:
         give(dump_config(config))
@@ -55,6 +54,20 @@ def execute(options: Namespace) -> None:
     if options.fresh:
         set_aside(config, accelerator)
     run_to_end(config, accelerator)
+
+
+def check_config_file(path: Path, shipped: str) -> None:
+    """Mistake if the config is not there, with the nearest of the `shipped` ones, or is a folder, as of pictures."""
+    if path.is_dir():
+        raise Mistake(
+            f"the config {path} is a folder; a config is a YAML file, and `./launch/local.sh {shlex.quote(str(path))}` "
+            "trains on a folder of pictures."
+        )
+    if not path.exists():
+        names = {Path(name).stem: name for name in shipped.split(", ")}
+        near = difflib.get_close_matches(path.stem, names, 1)
+        hint = f"did you mean {names[near[0]]}? " if near else ""
+        raise Mistake(f"the config {path} does not exist (seen from {str(Path.cwd())!r}); {hint}there are {shipped}.")
 
 
 def fit(config: RunConfig, processes: int, fresh: bool) -> int:

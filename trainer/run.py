@@ -22,6 +22,7 @@ if not is_ours():
     print(not_ours(HERE.parent), file=sys.stderr)
     sys.exit(2)
 
+from trainer.config.renamed_keys import RESUME_KEYS, RESUMING  # noqa: E402
 from trainer.distributed.signals import REQUEST  # noqa: E402
 
 if __name__ == "__main__":
@@ -90,8 +91,11 @@ def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     options, unknown = parser.parse_known_intermixed_args(arguments)  # overrides may come before and after options
     if unknown:
         name, equals, value = unknown[0].lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if name in RESUME_KEYS:
+            parser.error(f"unknown option {unknown[0]}; {RESUMING}")
         following = [word for word in [*unknown[1:], *options.overrides] if "=" not in word and word[:1] != "-"]
-        written = f"{name.replace('-', '_')}={value if equals else next(iter(following), '...')}"
+        written = f"{name}={value if equals else next(iter(following), '...')}"
         parser.error(f"unknown option {unknown[0]}; settings are given without dashes, as in {written}")
     if options.explain is not None:
         if options.config is not None:

@@ -275,6 +275,7 @@ def test_settings_with_dashes_and_no_config_are_told_what_to_write(capsys: pytes
         ([str(TINY), "--max_train_steps", "5"], "unknown option --max_train_steps; settings are given without dashes, "
          "as in max_train_steps=5"),
         ([str(TINY), "--max-train-steps=5"], "as in max_train_steps=5"),
+        ([str(TINY), "--resume"], "unknown option --resume; running the same command again resumes the run"),
         (["--dry-run"], "CONFIG must be given; there are configs/finetune_pairs.yaml, "),
     ):  # fmt: skip
         with pytest.raises(SystemExit, match="2"):
@@ -283,6 +284,10 @@ def test_settings_with_dashes_and_no_config_are_told_what_to_write(capsys: pytes
     assert main(["configs/absent.yaml"]) == 2
     assert "the config configs/absent.yaml does not exist (seen from " in (said := capsys.readouterr().err)
     assert "configs/quickstart.yaml" in said
+    assert main(["configs/quickstrat.yml"]) == 2
+    assert "; did you mean configs/quickstart.yaml? there are " in capsys.readouterr().err
+    assert main([str(ROOT / "tests")]) == 2
+    assert f"is a folder; a config is a YAML file, and `./launch/local.sh {ROOT / 'tests'}` " in capsys.readouterr().err
 
 
 def test_the_home_folder_is_found_in_options_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,8 @@ def validated(
     lines = []
     for path, message in problems.items():
         where = ".".join(map(str, path))
-        message += f"; {advice[where]}" if where in advice else ""
+        if where in advice:
+            message = f"{message.partition('; allowed: ')[0]}; {advice[where]}"
         where = called(where, message) if where else where
         lines += [f"  {where}: {line}" if where else f"  {line}" for line in message.split("\n")]
     raise Mistake(
@@ -185,7 +186,7 @@ def _misnamed(hint: Any, value: Any, path: KeyPath, renamed: Mapping[str, str]) 
     if not sections or (value is None and may_be_null(hint)):
         return
     if problem := _malformed(sections, value, path):
-        yield problem
+        yield problem[0], problem[1] + (", or null" if may_be_null(hint) and not isinstance(value, dict) else "")
         return
     section = chosen(sections, value)
     assert section is not None, "a well-formed section has a known type"
@@ -270,6 +271,8 @@ def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tup
         else:
             wanted = WANTED.get(error["type"], message[0].lower() + message[1:])
             message = f"got {shown(error['input'])}; {wanted}"
+            if error["type"] == "int_type" and isinstance(error["input"], float) and error["input"].is_integer():
+                message += f", as in {error['input']:.0f}"  # 1e5
         yield path, message
 
 

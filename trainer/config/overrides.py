@@ -14,9 +14,10 @@ def apply(cls: type, tree: dict[str, Any], override: str) -> None:
     `null` is nothing, where the key may be null (`./null` is a file of that name). The rest is YAML. Raises Mistake.
     """
     dotted, equals, text = override.partition("=")
-    path = dotted.split(".")
+    path = dotted.rstrip().split(".")
     if not equals or not all(path):
-        raise Mistake(f"the argument '{shorter(override)}' should read key.path=value.")
+        quotes = "" if equals else " without blanks around =, and in quotes where the value has blanks"
+        raise Mistake(f"the argument '{shorter(override)}' should read key.path=value{quotes}.")
     if len(path) > DEPTH:
         raise Mistake(f"the key of '{shorter(override)}' is nested more than {DEPTH} deep.")
     hints: list[Any] = [cls]

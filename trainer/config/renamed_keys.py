@@ -5,6 +5,8 @@ _ADVERSARIAL = (
     *("pretrain_g_only", "g_pretrain_steps", "pretrain_objective", "adv_loss_ramp_steps", "adv_loss_schedule"),
     *("net_d_iters", "net_d_init_iters", "loss.label_smoothing"),
 )
+RESUME_KEYS = ("resume", "resume_state", "resume_from_checkpoint", "auto_resume")
+RESUMING = "running the same command again resumes the run, from the newest checkpoint in its folder"
 RENAMED_KEYS = {
     **{key.rpartition(".")[2]: f"adversarial.{key}" for key in _ADVERSARIAL},
     "g_warmup_steps": "lr_scheduler.lr_warmup_steps",

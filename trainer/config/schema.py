@@ -29,12 +29,17 @@ from trainer.optim.lr_schedules import Constant
 from trainer.telemetry.config import TelemetryConfig
 from trainer.validation.validator import ValidationConfig
 
-RESUMING = "running the same command again resumes the run, from the newest checkpoint in its folder"
 ADVICE = {
     "adversarial": "configs/realesrgan_x4plus.yaml has such a section",
     "ema": "ema.decay=0 switches the average off",
+    "images": "images.source=FOLDER names a folder of pictures",
     "mixed_precision": "'no' is fp32",
-    **dict.fromkeys(("resume", "resume_state", "resume_from_checkpoint", "auto_resume"), RESUMING),
+    **dict.fromkeys(
+        ("device", "gpu", "gpus", "gpu_ids", "num_gpu"),
+        "PROCESSES=2 ./launch/local.sh sets how many GPUs train, CUDA_VISIBLE_DEVICES which",
+    ),
+    **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "num_train_epochs"), "max_train_steps counts steps instead"),
+    **dict.fromkeys(RESUME_KEYS, RESUMING),
 }
 """Advice by key, appended to an error about its value."""
 NAME_BYTES = 200

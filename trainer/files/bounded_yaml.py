@@ -106,7 +106,18 @@ def parsed(text: str) -> Any:
     try:
         return _apart(yaml.load(text, _Loader))
     except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(_usual_slip(text, error) or f"is not YAML: {' '.join(str(error).split())}") from None
+
+
+def _usual_slip(text: str, error: yaml.YAMLError) -> str:
+    """The error in words where it comes of a tab, or of a colon without a blank; empty for others."""
+    for mark in (getattr(error, "problem_mark", None), getattr(error, "context_mark", None)):
+        line = (text.splitlines() or [""])[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            return f"line {mark.line + 1} begins with a tab; YAML wants blanks"
+        if re.match(r"\s*[\w.]+:[^\s:/]\S*\s*(#.*)?$", line):
+            return f"line {mark.line + 1} is '{shorter(line.strip())}'; a blank must stand after the colon"
+    return ""
 
 
 def dumped(tree: dict[str, Any], compact: bool = False) -> str:

@@ -39,7 +39,13 @@ WRONG = {
     "adversarial=true": "adversarial: got true; must be keys and values, such as adversarial='{pretrain_g_only: ...}'; "
     "configs/realesrgan_x4plus.yaml has such a section",
     "mixed_precision=fp32": "mixed_precision: got \"fp32\"; must be 'no', 'bf16' or 'fp16'; 'no' is fp32",
-    "resume=true": "resume: no such key; ",
+    "resume=true": "resume: no such key; running the same command again resumes the run",
+    "device=cuda": "device: no such key; PROCESSES=2 ./launch/local.sh sets how many GPUs train, ",
+    "epochs=10": "epochs: no such key; max_train_steps counts steps instead",
+    "images=/data": "images: got \"/data\"; must be keys and values, such as images='{source: ...}'; "
+    "images.source=FOLDER names a folder of pictures",
+    "validation=none": "validation: got \"none\"; must be keys and values, such as validation='{source: ...}', or null",
+    "max_train_steps=1e5": "max_train_steps: got 100000.0; must be a whole number, as in 100000",
     "ema=null": "ema: got null; must be keys and values, such as ema='{decay: ...}'; ema.decay=0 switches the average "
     "off",
     "generator.num_feat=0": "generator: num_feat: got 0; must be at least 1",
@@ -98,7 +104,8 @@ WRONG = {
 """Override of a good configuration -> how the one line about it begins."""
 
 REFUSED_OVERRIDES = {
-    "seed": "the argument 'seed' should read key.path=value.",
+    "seed": "the argument 'seed' should read key.path=value without blanks around =, and in quotes where the value has "
+    "blanks.",
     "=3": "the argument '=3' should read key.path=value.",
     "seed={a": "the value of 'seed={a' cannot be read: ",
     "seed.x=3": "'seed.x=3': there is no 'x' in 3.",
@@ -108,6 +115,10 @@ REFUSED_OVERRIDES = {
 REFUSED_FILES = {
     "": "{path} must hold keys and values, got None.",
     "- a\n- b\n": "{path} must hold keys and values, got ['a', 'b'].",
+    "name: x\nscale:4\nseed: 3\n": "{path}: line 2 is 'scale:4'; a blank must stand after the colon.",
+    "images:\n  source: /p\n  crop_size:48\n  use_rot: true\n": "{path}: line 3 is 'crop_size:48'; a blank must stand after "
+    "the colon.",
+    "images:\n\tcrop_size: 48\n": "{path}: line 2 begins with a tab; YAML wants blanks.",
     "a: [1\n": "{path}: is not YAML: while parsing a flow sequence",
     "? [a]\n: 3\n": "{path}: is not YAML: while constructing a mapping",
     "seed: 1\nname: a\nseed: 2\n": "{path}: key 'seed' stands on line 1 and again on line 3.",
