@@ -1,8 +1,8 @@
 """The actions of the command line: print, check, dry run, train."""
 
-import sys
 import difflib
 import shlex
+import sys
 from argparse import Namespace
 from pathlib import Path
 

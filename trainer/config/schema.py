@@ -12,7 +12,7 @@ from trainer.checkpoints.store import CheckpointsConfig
 from trainer.config.annotations import mistyped
 from trainer.config.hub import HubConfig
 from trainer.config.metric_names import plateau_metric_names
-from trainer.config.renamed_keys import RENAMED_KEYS
+from trainer.config.renamed_keys import RENAMED_KEYS, RESUME_KEYS, RESUMING
 from trainer.distributed.batch import BatchConfig
 from trainer.distributed.waiting import DistributedConfig
 from trainer.files.bounded_yaml import shorter

@@ -116,8 +116,8 @@ REFUSED_FILES = {
     "": "{path} must hold keys and values, got None.",
     "- a\n- b\n": "{path} must hold keys and values, got ['a', 'b'].",
     "name: x\nscale:4\nseed: 3\n": "{path}: line 2 is 'scale:4'; a blank must stand after the colon.",
-    "images:\n  source: /p\n  crop_size:48\n  use_rot: true\n": "{path}: line 3 is 'crop_size:48'; a blank must stand after "
-    "the colon.",
+    "images:\n  source: /p\n  crop_size:48\n  use_rot: true\n": "{path}: line 3 is 'crop_size:48'; a blank must stand "
+    "after the colon.",
     "images:\n\tcrop_size: 48\n": "{path}: line 2 begins with a tab; YAML wants blanks.",
     "a: [1\n": "{path}: is not YAML: while parsing a flow sequence",
     "? [a]\n: 3\n": "{path}: is not YAML: while constructing a mapping",
