@@ -111,12 +111,13 @@ def parsed(text: str) -> Any:
 
 def _usual_slip(text: str, error: yaml.YAMLError) -> str:
     """The error in words where it comes of a tab, or of a colon without a blank; empty for others."""
-    for mark in (getattr(error, "problem_mark", None), getattr(error, "context_mark", None)):
-        line = (text.splitlines() or [""])[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    marks = [getattr(error, name, None) for name in ("problem_mark", "context_mark")]
+    for number in [mark.line for mark in marks if mark]:
+        line = text.split("\n")[number]
         if "\t" in line[: len(line) - len(line.lstrip())]:
-            return f"line {mark.line + 1} begins with a tab; YAML wants blanks"
+            return f"line {number + 1} begins with a tab; YAML wants blanks"
         if re.match(r"\s*[\w.]+:[^\s:/]\S*\s*(#.*)?$", line):
-            return f"line {mark.line + 1} is '{shorter(line.strip())}'; a blank must stand after the colon"
+            return f"line {number + 1} is '{shorter(line.strip())}'; a blank must stand after the colon"
     return ""
 
 
