@@ -36,8 +36,8 @@ WRONG = {
     "images.source={type:folder}": "images.source: got the key 'type:folder'; a blank must stand after a colon, as in "
     "images.source='{type: folder, path: ...}'",
     "batch_size=4": "batch_size: no such key; here it is batch.global_size and batch.per_device",
-    "adversarial=true": "adversarial: got true; must be keys and values, such as adversarial='{pretrain_g_only: ...}', or null; "
-    "configs/realesrgan_x4plus.yaml has such a section",
+    "adversarial=true": "adversarial: got true; must be keys and values, such as adversarial='{pretrain_g_only: ...}', "
+    "or null; configs/realesrgan_x4plus.yaml has such a section",
     "mixed_precision=fp32": "mixed_precision: got \"fp32\"; must be 'no', 'bf16' or 'fp16'; 'no' is fp32",
     "resume=true": "resume: no such key; running the same command again resumes the run",
     "device=cuda": "device: no such key; PROCESSES=2 ./launch/local.sh sets how many GPUs train, ",
@@ -249,7 +249,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert str(caught.value).split("\n")[1:] == [
         "  name: must be given",
         "  max_train_steps: must be given",
-        "  images: must be given",
+        "  images: must be given; images.source=FOLDER names a folder of pictures",
     ]
 
 
