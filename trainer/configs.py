@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent / "configs"
 IN_WHEEL = HERE / "config" / "shipped"
 FOLDER = IN_WHEEL if IN_WHEEL.is_dir() else CHECKOUT
-"""Where they lie: setup.py puts the checkout's folder into the wheel."""
+"""The folder that holds them: setup.py puts the checkout's into the wheel."""
 KINDS = ("*.yaml", "degradations/*.yaml", "sweeps/*.txt")
 
 
@@ -34,7 +34,7 @@ def find(text: str) -> Path | None:
 
 
 def first_sentence(file: Path) -> str:
-    """What a file is for: the comment that it begins with, to its first full stop."""
+    """The purpose of a file: the comment that it begins with, to its first full stop."""
     lines = file.read_text(encoding="utf-8").splitlines()
     words: list[str] = []
     for line in lines:

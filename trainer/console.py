@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 
 def called(program: str) -> str:
-    """How a person starts one of the programs, such as `wildsr upscale`, by how this one was started."""
+    """The words that start one of the programs, such as `wildsr upscale`, in the manner that started this one."""
     wildsr = os.environ.get(CALLED)
     return f"{wildsr} {program}" if wildsr else f"python -m trainer.{program.replace('-', '_')}"
 

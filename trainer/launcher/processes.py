@@ -16,7 +16,7 @@ ON_CPU = 2
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """How many processes train here: a person's PROCESSES, or one per GPU that torch can use, or two on the CPU."""
+    """The number of processes that train here: PROCESSES, or one per GPU that torch can use, or two on the CPU."""
 
     number: int
     gpus: int

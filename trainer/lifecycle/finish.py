@@ -68,7 +68,7 @@ def write_page(run: Experiment) -> None:
 
 
 def results(config: RunConfig) -> str:
-    """Where the results of a run are, and on a line of its own the command that uses them."""
+    """The places of a run's results, and on a line of its own the command that uses them."""
     folder, generator = folder_of(config), config.generator
     sheet = folder.newest_sheet()
     places = f"Generator: {folder.export}. {f'Newest sheet: {sheet}' if sheet else f'Pictures: {folder.samples}'}."

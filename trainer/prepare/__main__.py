@@ -173,7 +173,7 @@ def report(prepared: "Prepared", options: argparse.Namespace) -> int:
 
 
 def reasons_of(total: "Shard", min_side: int) -> Iterator[str]:
-    """What was left out, by reason."""
+    """The counts of pictures left out, by reason."""
     too_small = [f"{total.small} picture{'s' * (total.small > 1)}"] * bool(total.small)
     too_small += [f"{total.small_versions} version{'s' * (total.small_versions > 1)} of others"] * bool(
         total.small_versions

@@ -128,7 +128,7 @@ def write_rows(file: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def open_prepared(folder: Path, made_of: dict[str, Any], fresh: bool) -> Prepared:
-    """What is finished in `folder` of a preparation by `made_of`; nothing is written.
+    """The finished shards in `folder` of a preparation by `made_of`; nothing is written.
 
     Raises:
         Mistake: it is no folder, holds what another program wrote, or was prepared otherwise and `fresh` is false.

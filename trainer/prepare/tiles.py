@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """What one picture gave."""
+    """The tiles of one picture, and the number of its versions that gave none."""
 
     encoded: tuple[bytes, ...]
     """PNG files, RGB of 8 bits: version after version, each row by row."""

@@ -21,7 +21,7 @@ KEPT = ("hub", "name")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a run."""
+    """A run as its folder records it."""
 
     name: str
     state: str
