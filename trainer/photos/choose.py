@@ -81,7 +81,7 @@ def settings(
         tree["images"] |= {"crop_size": 2 * side, "dataloader_num_workers": 4}
     tree["batch"] = {"global_size": per_device * machine.processes, "per_device": per_device}
     stem = re.sub(r"[^\w-]+", "_", Path(photos).resolve().name).strip("_-") or "my_photos"
-    tree["name"] = f"{stem}_x{tree['scale']}"
+    tree["name"] = f"{stem}_x{tree['scale']}" + "_tuned" * bool(origin)  # beside a run from scratch on the same folder
     return tree
 
 

@@ -81,6 +81,8 @@ def test_a_network_to_begin_with_brings_its_sizes_and_scale(tmp_path: Path) -> N
     assert chosen["scale"] == 2
     assert chosen["generator"] == {"type": "RRDBNet", "num_feat": 8, "num_block": 2, "num_grow_ch": 4}
     assert chosen["init"] == {"generator": str(tmp_path / "released")}
+    names = [settings("photos", CPU, None, "photo", origin)["name"] for origin in (None, str(tmp_path / "released"))]
+    assert names == ["photos_x4", "photos_x2_tuned"]  # in different folders, so that one does not resume the other
     with pytest.raises(Mistake, match=r"--scale: got 4; .* enlarges x2"):
         start_from(str(tmp_path / "released"), 4)
 
