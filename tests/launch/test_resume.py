@@ -158,7 +158,7 @@ def test_validation_does_not_depend_on_the_number_of_ranks(whole: dict[int, Outc
 def test_a_run_folder_holds_what_is_promised(whole: dict[int, Outcome]) -> None:
     folder = whole[2].folder
     names = {path.name for path in folder.iterdir()}
-    files = {".lock", "config.yaml", "metrics.jsonl", "starts.jsonl", "DONE"}
+    files = {".lock", "config.yaml", "metrics.jsonl", "starts.jsonl", "DONE", "report.html"}
     assert names == files | {"tensorboard", "samples", "checkpoints", "export"}
     assert (folder / "DONE").read_text() == "6\n"
     assert sorted(path.name for path in (folder / "samples").iterdir()) == ["step-00000003.png", "step-00000006.png"]
