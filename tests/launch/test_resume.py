@@ -161,7 +161,8 @@ def test_a_run_folder_holds_what_is_promised(whole: dict[int, Outcome]) -> None:
     files = {".lock", "config.yaml", "metrics.jsonl", "starts.jsonl", "DONE", "report.html"}
     assert names == files | {"tensorboard", "samples", "checkpoints", "export"}
     assert (folder / "DONE").read_text() == "6\n"
-    assert sorted(path.name for path in (folder / "samples").iterdir()) == ["step-00000003.png", "step-00000006.png"]
+    samples = sorted(path.name for path in (folder / "samples").iterdir())
+    assert samples == ["step-00000003.png", "step-00000006.png", "views"]
     assert {path.name for path in (folder / "export").iterdir()} == {
         "config.json",
         "diffusion_pytorch_model.safetensors",
