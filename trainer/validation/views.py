@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from trainer.checkpoints.names import step_name
+from trainer.checkpoints.names import step_name, step_of
 from trainer.files.atomic import folder_atomically
 from trainer.validation.sample_sheet import Bands, composite, image_of
 
@@ -69,10 +69,10 @@ def save_views(views: Views, folder: Path, step: int) -> None:
 
 
 def prune_views(folder: Path, kept: Collection[int]) -> None:
-    """Remove the views of all steps but `kept`; OSError if refused."""
-    names = {step_name(step) for step in kept}
+    """Remove the views of all steps but `kept`, and nothing that somebody else put there; OSError if refused."""
     for place in folder.iterdir() if folder.is_dir() else ():
-        if place.name not in names:
+        step = step_of(place.name)
+        if step is not None and step not in kept:
             shutil.rmtree(place)
 
 

@@ -51,8 +51,9 @@ def test_a_picture_is_saved_whole_and_others_are_pruned(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save_views(Views("00-0", "a/<b>.png", "JPEG 40", {"psnr": 20.0 + step}, parts), tmp_path, step)
     save_views(Views("00-0", "a/<b>.png", "JPEG 41", {"psnr": 99.0}, parts), tmp_path, 3)
+    (tmp_path / ".DS_Store").touch()  # a file manager's
     prune_views(tmp_path, [1, 3])
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
+    assert sorted(place.name for place in tmp_path.iterdir()) == [".DS_Store", "step-00000001", "step-00000003"]
     place = tmp_path / "step-00000003" / "00-0"
     about = {"name": "a/<b>.png", "note": "JPEG 41", "size": [6, 4], "figures": {"psnr": 99.0}}
     assert json.loads((place / "about.json").read_text()) == about
