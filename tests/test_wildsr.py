@@ -33,6 +33,7 @@ def test_every_command_explains_itself_by_its_name(command: str, capsys: pytest.
 def test_a_program_of_its_own_names_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CALLED)
     assert called("import-options") == "python -m trainer.import_options"
+    assert called("train") == "python -m trainer.launcher"
 
 
 def test_help_needs_no_torch_and_little_time() -> None:

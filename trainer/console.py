@@ -76,8 +76,9 @@ def say(text: str) -> None:
 
 def called(program: str) -> str:
     """The words that start one of the programs, such as `wildsr upscale`, in the manner that started this one."""
-    wildsr = os.environ.get(CALLED)
-    return f"{wildsr} {program}" if wildsr else f"python -m trainer.{program.replace('-', '_')}"
+    if wildsr := os.environ.get(CALLED):
+        return f"{wildsr} {program}"
+    return f"python -m trainer.{'launcher' if program == 'train' else program.replace('-', '_')}"
 
 
 def give(text: str) -> None:

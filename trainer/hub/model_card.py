@@ -18,10 +18,9 @@ from trainer.console import say
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.networks.loading.state_dicts import WEIGHTS
-from trainer.report.page import write_report
+from trainer.report.page import METRICS, write_report
 from trainer.telemetry.metrics_file import read_reports
 
-METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "ergas": "ERGAS", "sam": "spectral angle, degrees"}
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
 PAGE = (
     "[report.html](report.html) shows the run on one page: curves, settings, and validation pictures with a slider. It "

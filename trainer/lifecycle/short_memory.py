@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from trainer.config.schema import RunConfig
+from trainer.distributed.batch import plan_batch
 from trainer.distributed.ranks import is_first_to_end
 from trainer.distributed.waiting import WATCH
 from trainer.memory import amount, is_shortage
@@ -57,9 +58,9 @@ def advice(config: RunConfig, processes: int, doing: str) -> str:
         return f"validation.max_side={side} cuts the pictures to pieces that take less."
     if doing.startswith(("building", "saving")):
         return "A smaller generator or queue_size takes less."
-    now = config.batch.per_device
-    share = config.batch.global_size // processes
-    less = max((size for size in range(1, now // 2 + 1) if share % size == 0), default=None)
+    plan = plan_batch(config.batch, processes)
+    now = plan.per_device  # what is taken at a time, which may be less than what was asked for
+    less = max((size for size in range(1, now // 2 + 1) if plan.per_process % size == 0), default=None)
     if less is None:
         return (
             "batch.per_device is 1 already: mixed_precision=bf16 takes less, and so does a smaller gt_size or network."

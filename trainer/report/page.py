@@ -16,6 +16,7 @@ from trainer.report.curves import charts
 from trainer.report.pictures import section
 from trainer.report.reading import Record, is_finite, read_record
 from trainer.report.svg import figure
+from trainer.telemetry.health import below_bicubic
 from trainer.telemetry.metrics_file import Report
 
 HERE = Path(__file__).parent
@@ -84,7 +85,7 @@ def best_figures(record: Record) -> str:
     if last is not best:
         rows.append(_row(f"last, at step {last['step']:,}", last, names))
     note = f"The best is chosen by {METRICS[str(record.best_by)].partition(',')[0]} of the averaged network."
-    if _behind(best):
+    if below_bicubic(best):
         note += " Bicubic's PSNR is not reached yet, as at the beginning of every run."
     table = f"<table class=figures><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="scroll">{table}</div><p class="note">{note}</p>'
@@ -174,8 +175,3 @@ def _row(label: str, report: Report, names: list[str], ending: str = "") -> str:
             text += f" <small class={'better' if better else 'other'}>{gain:+.{DIGITS[name]}f}</small>"
         cells.append(f"<td>{text}</td>")
     return f"<tr><th scope=row>{escape(label)}</th>{''.join(cells)}</tr>"
-
-
-def _behind(report: Report) -> bool:
-    own, plain = report.get("validation/psnr"), report.get("validation/psnr_bicubic")
-    return is_finite(own) and is_finite(plain) and own < plain

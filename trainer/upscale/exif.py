@@ -7,16 +7,8 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 DESCRIBING = (
-    *(
-        0x010E,
-        0x010F,
-        0x0110,
-        0x0131,
-        0x0132,
-        0x013B,
-        0x013C,
-        0x8298,
-    ),  # title, camera, software, date, author, host, rights
+    *(0x010E, 0x010F, 0x0110, 0x0131, 0x0132),  # title, camera's maker and model, software, date
+    *(0x013B, 0x013C, 0x8298),  # author, host, rights
     *(0x011A, 0x011B, 0x0128),  # dots per inch
     *(0x4746, 0x4749, *range(0x9C9B, 0x9CA0)),  # stars, and Windows' title, comment, author, key words, subject
 )
