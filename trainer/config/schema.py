@@ -255,45 +255,6 @@ def _problem_of_name(name: str) -> str | None:
     return None
 
 
-RESUMABLE = (
-    "max_train_steps",
-    "max_hours",
-    "max_skipped",
-    "output_dir",
-    "name",
-    "batch.per_device",
-    "images.dataloader_num_workers",
-    "images.cache_mib",
-    "images.max_picture_mib",
-    # where the pictures lie; what they are is compared when a run is resumed
-    "images.source.path",
-    "images.source.list",
-    "images.source.given",
-    "images.pairs.gt",
-    "images.pairs.lq",
-    "images.pairs.path",
-    "images.pairs.list",
-    "mixed_precision",
-    "allow_tf32",
-    "compile",
-    "losses",
-    "optimizer",
-    "lr_scheduler",
-    "adversarial.optimizer",
-    "adversarial.lr_scheduler",
-    "adversarial.loss",
-    "adversarial.r1",
-    "adversarial.adaptive_d",
-    "ema",
-    "validation",
-    "checkpoints",
-    "telemetry",
-    "distributed",
-    "hub",
-)
-"""Keys that a resumed run may change. Data, degradation, seed, global batch and networks define the run."""
-
-
 def folder_of(config: RunConfig) -> RunFolder:
     """The run's folder, which need not exist."""
     return RunFolder(Path(config.output_dir) / config.name)

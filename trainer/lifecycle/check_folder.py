@@ -10,7 +10,8 @@ from typing import Any
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.loader import differences, dump_config, read_tree, validated
-from trainer.config.schema import RESUMABLE, RunConfig, folder_of
+from trainer.config.resumable import RESUMABLE
+from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.signals import BY_FILE
 from trainer.files.atomic import ASIDE, aside_of, sweep, write_atomically
 from trainer.mistakes import Mistake
