@@ -6,7 +6,7 @@ setup(
     packages=[*find_packages(include=["degradations*", "trainer*"]), "trainer.config.shipped"],
     package_dir={"trainer.config.shipped": "configs"},
     package_data={
-        "": ["py.typed", "*.json", "*.html", "*.css", "*.js"],
+        "": ["py.typed", "*.json", "*.html", "*.css", "*.js", "*.safetensors", "LICENSES.txt"],
         "trainer.config.shipped": ["*.yaml", "degradations/*.yaml", "sweeps/*.txt"],
     },
     py_modules=["wildsr"],

@@ -1,17 +1,13 @@
 """VGG19's convolutional part under torchvision's names, and the loading of its weights."""
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from trainer.files.paths import check_path, is_absent
-from trainer.images.opened import kind_of
+from trainer.losses.pretrained import located, tensors_of
 from trainer.mistakes import Mistake
-from trainer.networks.loading.state_dicts import content_of, refusal
 
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
-HUB_FILE = "model.safetensors"
 
 
 def _names() -> tuple[str, ...]:
@@ -71,7 +67,7 @@ def read_vgg(origin: str, layers: Collection[str], key: str, download: bool) -> 
     With `download` the hub may be asked, which one process does before the others; without, what it left in the cache
     must do. Raises Mistake, naming keys under the configuration `key`, if there are no such weights, or not enough.
     """
-    tensors = _tensors(_located(origin, f"{key}.weights", download), f"{key}.weights")
+    tensors = tensors_of(located(origin, f"{key}.weights", download, HOW), f"{key}.weights")
     convolutions = [
         number for number, name in enumerate(LAYER_NAMES[: _deepest(layers) + 1]) if name.startswith("conv")
     ]
@@ -93,29 +89,3 @@ HOW = (
     "Wanted is torchvision's VGG19: the hub id timm/vgg19.tv_in1k, or the file "
     "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth (548 MB), downloaded beforehand where there is no network."
 )
-
-
-def _located(origin: str, key: str, download: bool) -> Path:
-    check_path(origin, key)
-    path = Path(origin)
-    if path.is_file():
-        return path
-    if path.exists():
-        raise Mistake(f"{key}: {origin} is {kind_of(path)}; wanted a file. {HOW}")
-    if path.suffix in (".pth", ".pt", ".safetensors") or "/" not in origin or is_absent(origin):
-        raise Mistake(f"{key}: {origin} does not exist. {HOW}")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(origin, HUB_FILE, local_files_only=not download))
-    except Exception as error:  # the hub's client raises its own, httpx's and builtin errors
-        raise Mistake(
-            f"{key}: {origin} is no file here, and the hub did not give its {HUB_FILE}: {refusal(error, HUB_FILE)}. "
-            f"{HOW}"
-        ) from error
-
-
-def _tensors(path: Path, key: str) -> dict[str, Tensor]:
-    content, _ = content_of(path, key, str(path))
-    found = content.items() if isinstance(content, Mapping) else ()
-    return {name: value for name, value in found if isinstance(value, Tensor)}

@@ -1,9 +1,6 @@
 """The perceptual losses: BasicSR's own figures, closed forms on a tiny VGG, and weights that are there or missing."""
 
-import importlib.util
 import os
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.losses.learned import DISTSLoss, LearnedDistance, LPIPSLoss
+from trainer.losses.learned import DISTSLoss, LPIPSLoss
 from trainer.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD, PerceptualLoss
 from trainer.losses.three_bands import bands_problem, three_bands
 from trainer.losses.vgg import LAYER_NAMES, VGG19Features
@@ -290,43 +287,3 @@ def test_what_one_process_fetched_the_others_find_without_a_network(
     (refs / "main").write_text(commit)
     pair = torch.rand(2, 1, 3, 8, 8)
     assert config.build(KEY)(*pair)["perceptual"] > 0
-
-
-@pytest.mark.parametrize("config", [LPIPSLoss(), DISTSLoss()], ids=["lpips", "dists"])
-@pytest.mark.parametrize("call", ["fetch", "build"])
-def test_a_package_that_is_missing_is_named(config: LPIPSLoss | DISTSLoss, call: str) -> None:
-    package = {"lpips": "lpips", "dists": "DISTS_pytorch"}[config.type]
-    if importlib.util.find_spec(package):
-        pytest.skip(f"{package} is installed")
-    with pytest.raises(Mistake, match=r"losses\.perceptual\.type: No module named .* pip install .* torchvision"):
-        getattr(config, call)(KEY)
-
-
-class SquaredDistance(torch.nn.Module):
-    """A stand-in that is called as the packages' networks are."""
-
-    def forward(self, result: Tensor, target: Tensor, normalize: bool) -> Tensor:
-        assert normalize
-        assert result.dtype == target.dtype == torch.float32
-        return (result - target).square().mean((1, 2, 3), keepdim=True)
-
-
-def test_a_learned_distance_is_averaged_in_float32_over_the_chosen_bands() -> None:
-    distance = LearnedDistance(SquaredDistance(), {"normalize": True}, (2, 1, 0))
-    result, target = torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = distance(result, target)
-    torch.testing.assert_close(found["perceptual"], (result - target)[:, :3].square().mean())
-    assert LPIPSLoss(weight=2).terms == {"perceptual": 2}
-
-
-def test_lpips_is_told_that_pictures_are_from_0_to_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without that it expects [-1, 1]."""
-    asked: list[dict[str, Any]] = []
-    package = types.ModuleType("lpips")
-    package.LPIPS = lambda **options: asked.append(options) or SquaredDistance()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lpips", package)
-    distance = LPIPSLoss(net="vgg").build(KEY)
-    assert asked == [{"net": "vgg", "verbose": False}]
-    distance(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))  # which asserts `normalize`
-    assert distance.options == {"normalize": True}
