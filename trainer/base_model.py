@@ -12,7 +12,7 @@ from degradations.operations.sharpen import usm_sharpen
 from trainer.adversarial.adaptive_d import AdaptiveD
 from trainer.adversarial.phases import SOLO, Phase
 from trainer.building.learners import make_learners
-from trainer.building.objective import make_objective
+from trainer.building.objective import make_features, make_objective
 from trainer.building.pairs import make_pool, make_synthesis
 from trainer.config.schema import RunConfig
 from trainer.distributed.batch import plan_batch
@@ -67,6 +67,8 @@ class BaseModel:
         )
         if config.adversarial and config.adversarial.adaptive_d:
             self.state.adaptive_d = AdaptiveD(accelerator, config.adversarial.adaptive_d)
+        self.features = make_features(config, discriminator.net if discriminator else None)
+        """The discriminator's layers that a loss compares."""
         schedules = [learner.schedule for learner in self.state.learners.values()]
         if metrics := [schedule.metric for schedule in schedules if isinstance(schedule, Plateau)]:
             self.state.plateau_means = PlateauMeans(accelerator, [*metrics, "discriminator/paused"])
@@ -89,7 +91,7 @@ class BaseModel:
     @cached_property
     def objective(self) -> Objective:
         """The losses; made, and the weights of perceptual ones fetched, when they are first asked for. Collective."""
-        return make_objective(self.config, self.accelerator)
+        return make_objective(self.config, self.accelerator, self.features)
 
     @property
     def generator(self) -> Learner:

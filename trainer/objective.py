@@ -1,7 +1,7 @@
 """The loss of each network: pure functions from a batch to named terms."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainer.adversarial.phases import Phase
 from trainer.losses import LossesConfig
 from trainer.losses.adversarial import AdversarialLoss
+from trainer.losses.feature_matching import FeatureRecorder, feature_distance, not_recording
 
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Results and targets, [b, C, H, W], to a scalar."""
 Judge = Callable[[Tensor], Tensor]
 """Pictures [b, C, H, W] to logits [b, ...]."""
 
@@ -44,17 +47,31 @@ class Objective:
     perceptual : the distances of two pictures' features by name, if `losses.perceptual` is given
     adversarial : the adversarial loss, if there is a discriminator
     pretrain_on_pixels : the pixel term alone while the generator is pretrained
+    contextual : the distance of features wherever they are, if `losses.contextual` has a weight
+    modules : the losses of `losses.modules` that have a weight, by name
+    features : the discriminator's layers, if `losses.feature_matching` has a weight
     """
 
     losses: LossesConfig
     perceptual: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
     adversarial: AdversarialLoss | None = None
     pretrain_on_pixels: bool = False
+    contextual: Distance | None = None
+    modules: Mapping[str, Distance] = field(default_factory=dict)
+    features: FeatureRecorder | None = None
 
-    def generator(self, result: Tensor, targets: Targets, phase: Phase, discriminator: Judge | None) -> Terms:
+    def generator(
+        self,
+        result: Tensor,
+        targets: Targets,
+        phase: Phase,
+        discriminator: Judge | None,
+        averaged: Callable[[], Tensor] | None = None,
+    ) -> Terms:
         """The generator's terms for a result, float [b, C, H, W]; a term without weight at this step is left out.
 
-        `discriminator` is frozen; it is not asked while `phase` is pretraining.
+        `discriminator` is frozen; it is not asked while `phase` is pretraining. `averaged` gives the moving average's
+        result for the same input, without gradient; it is called for LDL alone.
         """
         losses = self.losses
         terms = {"pixel": Term(losses.pixel.weight, losses.pixel(result, targets.pixel))}
@@ -67,18 +84,35 @@ class Objective:
             terms["sam"] = Term(losses.sam.weight, losses.sam(result, targets.pixel))
         if losses.tv:
             terms["tv"] = Term(losses.tv.weight, losses.tv(result))
+        for name, loss in losses.of_pictures.items():
+            terms[name] = Term(loss.weight, loss(result, targets.pixel))
+        if losses.ldl and losses.ldl.weight and averaged:
+            terms["ldl"] = Term(losses.ldl.weight, losses.ldl(result, targets.pixel, averaged()))
+        if losses.contextual and self.contextual:
+            terms["contextual"] = Term(losses.contextual.weight, self.contextual(result, targets.perceptual))
+        for module in losses.modules:
+            if distance := self.modules.get(module.name):
+                terms[module.name] = Term(module.weight, distance(result, targets.pixel))
         if self.adversarial and discriminator and not phase.pretrain:
-            weight = self.adversarial.weight * phase.adversarial
-            terms["adversarial"] = Term(weight, self._reward(result, targets, discriminator))
+            terms |= self._reward(result, targets.adversarial, self.adversarial, discriminator, phase.adversarial)
         return terms
 
-    def _reward(self, result: Tensor, targets: Targets, discriminator: Judge) -> Tensor:
-        assert self.adversarial is not None
+    def _reward(
+        self, result: Tensor, target: Tensor, adversarial: AdversarialLoss, discriminator: Judge, share: float
+    ) -> Terms:
+        """The terms that the discriminator gives: it sees the result once, and the real pictures once if needed."""
+        matching, recorder = self.losses.feature_matching, self.features
+        recording = recorder.recording if recorder else not_recording
         real = None
-        if self.adversarial.relativistic:
-            with torch.no_grad():
-                real = discriminator(targets.adversarial)
-        return self.adversarial.generator(discriminator(result), real)
+        with torch.no_grad(), recording() as wanted:
+            if adversarial.relativistic or recorder:
+                real = discriminator(target)
+        with recording() as got:
+            fake = discriminator(result)
+        terms = {"adversarial": Term(adversarial.weight * share, adversarial.generator(fake, real))}
+        if matching and recorder:
+            terms["feature_matching"] = Term(matching.weight * share, feature_distance(got, wanted))
+        return terms
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Terms:
         """The discriminator's terms for its logits of real pictures and of results."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +83,8 @@ def generator_step(
                 result = generator.ddp(unit(pair.lq), *noise)
                 if phase.train_generator:
                     with model.accelerator.autocast():
-                        terms = model.objective.generator(result, targets, phase, discriminator)
+                        average = partial(averaged, model, pair, noise)
+                        terms = model.objective.generator(result, targets, phase, discriminator, average)
                     loss = weighted_sum(terms)
                     generator.backward(loss / accumulation)
                     means.add_loss("training/loss", loss, terms)
@@ -96,6 +98,13 @@ def generator_step(
         norm, moved = update(model, "generator", measure_update)
         report |= {"training/grad_norm": norm, "training/skipped_share": (~torch.isfinite(norm)).float(), **moved}
     return judged, report
+
+
+@torch.no_grad()
+def averaged(model: BaseModel, pair: PairBatch, noise: Sequence[Tensor]) -> Tensor:
+    """The result of the generator's moving average for a micro-batch, float [b, C, H, W] without gradient."""
+    result: Tensor = model.state.ema.ema_model(unit(pair.lq), *noise)
+    return result
 
 
 def discriminator_step(model: BaseModel, judged: Sequence[Judged], measure_update: bool = False) -> Report:

@@ -48,6 +48,16 @@ GAME = (
     "adversarial.optimizer.learning_rate=1e-4",
     "optimizer.learning_rate=1e-3",
 )
+LOSSES = (
+    "losses.ms_ssim={scales: 1}",
+    "losses.focal_frequency={}",
+    "losses.gradient={}",
+    "losses.colour={}",
+    "losses.luma={}",
+    "losses.ldl={}",
+    "losses.feature_matching={weight: 0.1}",
+    "losses.modules=[{name: huber, path: torch.nn.HuberLoss, arguments: {delta: 0.1}}]",
+)
 Line = dict[str, Any]
 Run = Callable[..., list[Line]]
 
@@ -237,7 +247,12 @@ def test_a_plateau_waits_for_a_figure_that_is_not_reported_yet(run: Run) -> None
 
 
 def test_what_is_reported_is_what_a_plateau_may_watch(run: Run, tiny: Callable[..., RunConfig]) -> None:
-    more = ("losses.tv={weight: 0.1}", "adversarial.r1={interval: 2}", "adversarial.adaptive_d={threshold: 0.9}")
+    more = (
+        *LOSSES,
+        "losses.tv={weight: 0.1}",
+        "adversarial.r1={interval: 2}",
+        "adversarial.adaptive_d={threshold: 0.9}",
+    )
     for name, overrides in (("all", (*more, "mixed_precision=fp16")), ("alone", ("adversarial=null",))):
         AcceleratorState._reset_state()  # the precision of the run before
         config = tiny(*GAME, *overrides)
@@ -279,6 +294,14 @@ def test_validation_measures_the_live_weights_until_the_average_begins(tiny: Cal
         driver.step()
         shown, live = (x.validator(net, step).metrics for net in (x.state.ema.ema_model, x.model.generator.net))
         assert (shown == live) == (step <= 3)
+
+
+def test_all_losses_are_the_same_in_pieces(run: Run) -> None:
+    """LDL's average and feature matching's discriminator among them; pretraining is by the pixel loss alone."""
+    lines = whole_and_in_pieces(run, *LOSSES)
+    for line in lines:
+        assert ("training/loss_ldl" in line) == ("training/loss_feature_matching" in line) == (line["step"] > PRETRAIN)
+    assert lines[-1]["training/loss_ldl"] > 0
 
 
 def test_a_held_discriminator_is_the_same_in_pieces(run: Run) -> None:

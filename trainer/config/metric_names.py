@@ -13,9 +13,7 @@ def training_metric_names(
     `discriminator/loss` are the weighted sums that each network minimises, without R1; the terms are reported before
     weighting. `scaled` is true for scaled losses, of `mixed_precision: fp16`.
     """
-    perceptual = list(losses.perceptual.terms) if losses.perceptual else []
-    others = [name for name in ("sam", "tv") if getattr(losses, name)]
-    names = ["training/loss", *(f"training/loss_{term}" for term in ("pixel", *perceptual, *others))]
+    names = ["training/loss", *(f"training/loss_{term}" for term in losses.terms)]
     names += [f"training/{name}" for name in ("grad_norm", "skipped_share", "saturated_share", "saturated_share_gt")]
     names += ["generator/update_ratio", "generator/learning_rate", "ema/decay"]
     if digest:

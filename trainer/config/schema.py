@@ -86,11 +86,11 @@ class RunConfig:
     degrade_gt_usm: bool = False
     """The degradation starts from the sharpened photograph, the ground truth does not (RealESRGAN)."""
     l1_gt_usm: bool = False
-    """The pixel loss aims at ground truth that is sharpened after cutting."""
+    """The pixel loss, and all others but the next two, aims at ground truth that is sharpened after cutting."""
     percep_gt_usm: bool = False
-    """The perceptual loss aims at ground truth that is sharpened after cutting."""
+    """The perceptual and the contextual loss aim at ground truth that is sharpened after cutting."""
     gan_gt_usm: bool = False
-    """The discriminator's real pictures are sharpened after cutting."""
+    """The discriminator's real pictures, and so feature matching's, are sharpened after cutting."""
     high_order_degradation: bool = True
     """Clean pictures are degraded; false trains on the given pairs of `images.pairs` alone."""
     degradation: Degradation = field(default_factory=SecondOrder)
@@ -179,10 +179,16 @@ class RunConfig:
     def _problems_of_absent_sections(self) -> list[str]:
         """Keys that need a section which is null."""
         found = []
-        if self.percep_gt_usm and not self.losses.perceptual:
-            found.append("percep_gt_usm: got true; there is no losses.perceptual for it")
+        if self.percep_gt_usm and not (self.losses.perceptual or self.losses.contextual):
+            found.append("percep_gt_usm: got true; there is no losses.perceptual or losses.contextual for it")
         if self.gan_gt_usm and not self.adversarial:
             found.append("gan_gt_usm: got true; there is no adversarial section for it")
+        if self.losses.feature_matching and not self.adversarial:
+            found.append(
+                "losses.feature_matching: must be null without an adversarial section, whose discriminator it needs"
+            )
+        if self.losses.ldl and not self.ema.decay:
+            found.append("losses.ldl: needs an average to compare with; ema.decay is 0")
         if self.init.discriminator and not self.adversarial:
             found.append("init.discriminator: there is no adversarial section for it")
         has_best = self.validation and self.validation.best_by and self.checkpoints.keep_best
@@ -215,11 +221,8 @@ class RunConfig:
 
     def _problems_of_bands(self) -> list[str]:
         """Settings that the number of bands does not allow."""
-        found, losses, bands = [], self.losses, self.images.bands
-        if losses.perceptual and (problem := losses.perceptual.problem(bands)):
-            found.append(f"losses.perceptual.{problem}")
-        if losses.sam and bands < 2:
-            found.append("losses.sam: must be null for pictures of one band, which have no spectrum")
+        bands = self.images.bands
+        found = [f"losses.{problem}" for problem in self.losses.problems(bands, self.gt_size)]
         if isinstance(self.degradation, SecondOrder) and self.degradation.jpeg == "realesrgan" and bands != 3:
             found.append(f"degradation.jpeg: got 'realesrgan', which takes 3 bands and not {bands}; use 'libjpeg'")
         return found

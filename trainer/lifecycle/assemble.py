@@ -1,6 +1,7 @@
 """From a configuration to the parts of a run."""
 
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -8,6 +9,7 @@ from torch import nn
 
 from trainer.base_model import BaseModel
 from trainer.building.learners import make_networks, notes_on_statistics
+from trainer.building.objective import fetched_losses, imported_losses, make_features
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.schema import RunConfig, folder_of
@@ -49,7 +51,6 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
     Gives sentences on what a resumed run changes, and those with which a run of so many `processes` starts.
     `fresh` is for a run that moves what lies in its folder aside.
     """
-    perceptual = config.losses.perceptual
 
     def check_pictures() -> Proven:
         if not fresh:
@@ -57,13 +58,19 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         opened = open_images(config)
         return opened, check_small_source(opened[0])
 
-    changes, notes, ((source, pictures), bad), (net, _, loaded), shares, *_ = gather(
+    def check_networks() -> tuple[nn.Module, list[str]]:
+        net, discriminator, loaded = make_networks(config, config.init if fresh else initial_weights(config))
+        make_features(config, discriminator)
+        return net, loaded
+
+    changes, notes, ((source, pictures), bad), (net, loaded), shares, *_ = gather(
         lambda: check_folder(config, fresh),
         lambda: check_machine(config, processes),
         check_pictures,
-        lambda: make_networks(config, config.init if fresh else initial_weights(config)),
+        check_networks,
         lambda: notes_on_batch(config.batch, processes),
-        lambda: perceptual.fetch("losses.perceptual") if perceptual else None,
+        *(partial(loss.fetch, key) for key, loss in fetched_losses(config).items()),
+        lambda: imported_losses(config),
         lambda: check_trackers(config),
         lambda: check_token(config, fresh),
     )

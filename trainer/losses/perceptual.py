@@ -10,10 +10,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from trainer.files.paths import PathText
-from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
-from trainer.losses.vgg import LAYER_NAMES, VGG19Features, read_vgg
+from trainer.losses.three_bands import FixedIdx, bands_problem
+from trainer.losses.vgg import LAYER_NAMES, SeenByVGG, VGG19Features, read_vgg
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REALESRGAN_LAYERS = {"conv1_2": 0.1, "conv2_2": 0.1, "conv3_4": 1.0, "conv4_4": 1.0, "conv5_4": 1.0}
 
 Criterion = Literal["l1", "mse", "frobenius"]
@@ -74,15 +73,10 @@ class PerceptualLoss:
 class PerceptualDistance(nn.Module):
     """The terms of `PerceptualLoss` on a frozen network; not part of any checkpoint."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, vgg: VGG19Features, config: PerceptualLoss) -> None:
         super().__init__()
-        self.vgg = vgg
+        self.seen = SeenByVGG(vgg, config.fixed_idx, config.use_input_norm)
         self.config = config
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
 
     def forward(self, result: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Each of `config.terms` before its factor, a float32 scalar, for two float [B, C, H, W] in [0, 1].
@@ -91,19 +85,13 @@ class PerceptualDistance(nn.Module):
         no graph and get none.
         """
         with torch.no_grad():
-            wanted = self._features(target)
-        got = self._features(result)
+            wanted = self.seen(target)
+        got = self.seen(result)
         with torch.autocast(result.device.type, enabled=False):
             distances = {"perceptual": self._distance(got, wanted)} if "perceptual" in self.config.terms else {}
             if "style" in self.config.terms:
                 distances["style"] = self._distance(_grams(got), _grams(wanted))
         return distances
-
-    def _features(self, pictures: Tensor) -> dict[str, Tensor]:
-        normalised = three_bands(pictures, self.config.fixed_idx)
-        if self.config.use_input_norm:
-            normalised = (normalised - self.mean) / self.std
-        return {name: features.float() for name, features in self.vgg(normalised).items()}
 
     def _distance(self, got: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
         parts = [

@@ -2,11 +2,14 @@
 
 from collections.abc import Collection
 
+import torch
 from torch import Tensor, nn
 
 from trainer.losses.pretrained import located, tensors_of
+from trainer.losses.three_bands import FixedIdx, three_bands
 from trainer.mistakes import Mistake
 
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 STAGES = (2, 2, 4, 4, 4)  # convolutions before each pooling (Simonyan and Zisserman 2015, configuration E)
 
 
@@ -55,6 +58,26 @@ class VGG19Features(nn.Module):
             if name in self.layers:
                 found[name] = x
         return found
+
+
+class SeenByVGG(nn.Module):
+    """VGG19's features of pictures in [0, 1], of which three bands are taken and normalised as it was trained."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, vgg: VGG19Features, fixed_idx: FixedIdx, use_input_norm: bool) -> None:
+        super().__init__()
+        self.vgg, self.fixed_idx, self.use_input_norm = vgg, fixed_idx, use_input_norm
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None])
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None])
+
+    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The features of float [B, C, H, W] at each layer of the network's, by name, as float32."""
+        normalised = three_bands(pictures, self.fixed_idx)
+        if self.use_input_norm:
+            normalised = (normalised - self.mean) / self.std
+        return {name: features.float() for name, features in self.vgg(normalised).items()}
 
 
 def _deepest(layers: Collection[str]) -> int:

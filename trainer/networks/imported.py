@@ -71,18 +71,29 @@ def check_trust(path: Any, trust: Collection[str]) -> None:
 
 
 def _build_module(path: str, arguments: dict[str, Any]) -> nn.Module:
+    cls = imported_name(path)
+    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ValueError(f"path: {path} is no torch.nn.Module")
+    return made(cls, path, arguments)
+
+
+def imported_name(path: str) -> Any:
+    """What has the dotted name `path`, package.module.Name; ValueError if there is nothing."""
     module_path, _, name = path.rpartition(".")
     if not module_path:
         raise ValueError(f"path: got {path!r}; must be package.module.Class")
     try:
-        cls = getattr(importlib.import_module(module_path), name, None)
+        found = getattr(importlib.import_module(module_path), name, None)
     except Exception as error:  # a foreign module may raise anything while it is imported
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"path: {module_path} cannot be imported: {reason}") from error
-    if cls is None:
+    if found is None:
         raise ValueError(f"path: the module {module_path} has no {name}")
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ValueError(f"path: {path} is no torch.nn.Module")
+    return found
+
+
+def made(cls: type[nn.Module], path: str, arguments: dict[str, Any]) -> nn.Module:
+    """An object of a class of somebody else's; ValueError if it refuses the arguments."""
     try:
         return cls(**arguments)
     except Exception as error:  # likewise a constructor

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.losses.learned import DISTSLoss, LPIPSLoss
-from trainer.losses.perceptual import IMAGENET_MEAN, IMAGENET_STD, PerceptualLoss
+from trainer.losses.perceptual import PerceptualLoss
 from trainer.losses.three_bands import bands_problem, three_bands
-from trainer.losses.vgg import LAYER_NAMES, VGG19Features
+from trainer.losses.vgg import IMAGENET_MEAN, IMAGENET_STD, LAYER_NAMES, VGG19Features
 from trainer.mistakes import Mistake
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data" / "weights"

@@ -9,19 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from tests.driving import Driver
+from trainer.adversarial.phases import Phase
 from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
 from trainer.lifecycle.assemble import assemble
+from trainer.losses import FeatureMatching, LossesConfig
+from trainer.losses.adversarial import AdversarialLoss
+from trainer.losses.feature_matching import FeatureRecorder
 from trainer.mistakes import Mistake
 from trainer.networks import (
     GeneratorConfig,
+    PatchDiscriminator,
     RRDBNetConfig,
     ShuffleRRDBNetConfig,
     SRResNetConfig,
     SRVGGNetCompactConfig,
     StochasticSRResNetConfig,
 )
+from trainer.objective import Objective, Targets
 from trainer.optim.compiling import COST, check_compiler, compile_in_place
 
 pytestmark = [  # dynamo's and inductor's own
@@ -119,6 +125,29 @@ def test_repeated_blocks_are_compiled_once_for_them_all(config: GeneratorConfig,
     net.save_config(tmp_path)  # as every checkpoint does
     torch.testing.assert_close(net(picture), wanted)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_a_compiled_discriminator_gives_the_features_that_a_loss_compares() -> None:
+    """Its own step, without a recording, comes first in some phases."""
+    result, target, net = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), PatchDiscriminator(num_feat=4, n_blocks=1)
+    losses = LossesConfig(feature_matching=FeatureMatching())
+    game = Phase(pretrain=False, train_generator=True, train_discriminator=True, adversarial=1.0)
+    objective = Objective(losses, adversarial=AdversarialLoss(), features=FeatureRecorder(net, ()))
+
+    def terms() -> list[Tensor]:
+        net.requires_grad_(True)(target).sum().backward()
+        net.requires_grad_(False)
+        shown = result.clone().requires_grad_()
+        found = objective.generator(shown, Targets(target, target, target), game, net)
+        found["feature_matching"].value.backward()
+        assert shown.grad is not None
+        return [term.value.detach() for term in found.values()] + [shown.grad]
+
+    wanted = terms()
+    compile_in_place(net, QUICK)
+    torch.testing.assert_close(terms(), wanted)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        torch.testing.assert_close(terms(), wanted)
 
 
 def test_the_setting_compiles(build: Callable[..., Experiment]) -> None:
