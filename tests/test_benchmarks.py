@@ -27,6 +27,14 @@ def test_the_share_of_a_training_step_is_printed(
     assert all("%" in cell for row in rows[1:] for cell in row[3:])
 
 
+def test_the_price_of_each_loss_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    importlib.import_module("losses").measure(torch.device("cpu"), 1, 32, 1, width=4)
+    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(rows) == 15
+    assert all(float(cell) >= 0 for row in rows[1:] for cell in row[1:])
+
+
 @pytest.mark.usefixtures("fresh_accelerate")
 def test_a_step_on_fake_tensors_counts_what_one_with_values_does(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

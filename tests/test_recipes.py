@@ -131,6 +131,8 @@ class Page:
             tiny["adversarial.discriminator.num_feat"] = "4"
             side = 128 if type(config.adversarial.discriminator).__name__.startswith("VGGStyle") else 32
             tiny["losses.perceptual.weights"] = str(self.folder / "vgg19-dcbb9e9d.pth")
+        if config.losses.ms_ssim:
+            tiny["losses.ms_ssim.scales"] = "2"
         tiny |= {"gt_size": str(side), "images.crop_size": str(max(side, 48))}
         own = [word for word in settings if word.split("=")[0] not in tiny]
         last = ["--check", "1"] if not trains else []

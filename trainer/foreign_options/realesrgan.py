@@ -6,6 +6,7 @@ A message names every option that is not translated, with the reason.
 from dataclasses import fields
 
 from degradations.second_order import SecondOrder
+from trainer.foreign_options.realesrgan_losses import gan_path, losses, with_named_entries
 from trainer.foreign_options.tree import Options, Tree, integer
 from trainer.mistakes import Mistake
 
@@ -13,9 +14,7 @@ CROP = 400  # what RealESRGANDataset cuts from a picture, whatever the options s
 DEGRADATION = tuple(f.name for f in fields(SecondOrder) if f.name != "type")
 MEASURED = ("calculate_psnr", "calculate_ssim")
 OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
-PIXEL = {"L1Loss": "l1", "MSELoss": "mse", "CharbonnierLoss": "charbonnier"}
 COSINE = ("CosineAnnealingRestartLR", "CosineAnnealingLR", "TrueCosineAnnealingLR")
-CRITERIA = {"l1": "l1", "l2": "mse", "fro": "frobenius"}
 
 REASONS = {
     "dist_params": "`accelerate launch` joins the processes",
@@ -46,7 +45,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     `gpus` is how many a file with `num_gpu: auto` ran on: its batch and its queue are for each of them. Raises Mistake
     where the options are not those of a Real-ESRGAN training.
     """
-    options = Options(tree, "Real-ESRGAN", REASONS)
+    options = Options(with_named_entries(tree), "Real-ESRGAN", REASONS)
     model = options.need("model_type")
     if model not in ("RealESRNetModel", "RealESRGANModel"):
         raise Mistake(f"model_type: got {model}; wanted RealESRNetModel or RealESRGANModel.")
@@ -56,7 +55,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     ours |= _batch(options, degraded, gpus)
     if degraded:
         ours["degradation"] = _degradation(options)
-    ours |= {"generator": _generator(options), "losses": _losses(options)}
+    ours |= {"generator": _generator(options), "losses": losses(options, ours["gt_size"])}
     ours |= {"optimizer": _optimizer(options, "train.optim_g"), "lr_scheduler": _schedule(options, "train.optim_g")}
     if adversarial:
         ours["adversarial"] = _adversarial(options, ours["gt_size"])
@@ -166,28 +165,6 @@ def _generator(options: Options) -> Tree:
     raise Mistake(f"{net}.type: got {kind}; wanted RRDBNet or SRVGGNetCompact.")
 
 
-def _losses(options: Options) -> Tree:
-    pixel = "train.pixel_opt"
-    options.expect(f"{pixel}.reduction", "mean")
-    kind = options.among(f"{pixel}.type", PIXEL, "L1Loss")
-    there = bool(options.section(pixel))  # without it upstream has no such loss
-    losses: Tree = {"pixel": {"type": kind, "weight": options.get(f"{pixel}.loss_weight", 1.0) if there else 0.0}}
-    perceptual = "train.perceptual_opt"
-    if options.get(f"{perceptual}.type") is None:
-        return losses
-    options.expect(f"{perceptual}.vgg_type", "vgg19")
-    options.expect(f"{perceptual}.range_norm", False)
-    losses["perceptual"] = {
-        "type": "vgg",
-        "weight": options.get(f"{perceptual}.perceptual_weight", 1.0),
-        "style_weight": options.get(f"{perceptual}.style_weight", 0.0),
-        "layer_weights": options.need(f"{perceptual}.layer_weights"),
-        "criterion": options.among(f"{perceptual}.criterion", CRITERIA, "l1"),
-        "use_input_norm": options.get(f"{perceptual}.use_input_norm", True),
-    }
-    return losses
-
-
 def _optimizer(options: Options, path: str) -> Tree:
     decay = options.get(f"{path}.weight_decay", 0)
     if decay:
@@ -231,7 +208,7 @@ def _schedule(options: Options, optimizer: str) -> Tree:
 
 
 def _adversarial(options: Options, gt_size: int) -> Tree:
-    net, loss = "network_d", "train.gan_opt"
+    net, loss = "network_d", gan_path(options)
     kind = options.need(f"{net}.type")
     if kind not in ("UNetDiscriminatorSN", "VGGStyleDiscriminator"):
         raise Mistake(f"{net}.type: got {kind}; wanted UNetDiscriminatorSN or VGGStyleDiscriminator.")
@@ -241,7 +218,8 @@ def _adversarial(options: Options, gt_size: int) -> Tree:
         discriminator["skip_connection"] = options.get(f"{net}.skip_connection", True)
     elif (size := options.get(f"{net}.input_size", gt_size)) != gt_size:
         options.note(f"{net}.input_size", f"got {size}; it judges what the networks see, {gt_size} pixels")
-    options.expect(f"{loss}.type", "GANLoss")
+    if loss == "train.gan_opt":
+        options.expect(f"{loss}.type", "GANLoss")
     options.expect(f"{loss}.fake_label_val", 0.0)
     real = options.number(f"{loss}.real_label_val", 1.0)
     return {

@@ -29,7 +29,7 @@ class _Consistency:
     """Base class: weight, downscaling and bands."""
 
     weight: float = 1.0
-    """The term's factor in the objective; 0 leaves it out. Some 20 times the price of L1."""
+    """The term's factor in the objective; 0 leaves it out. On a CPU 20 times the price of L1."""
     downscale: int = 4
     """Side of the squares of pixels that are averaged before they are compared, at most gt_size; 1 averages none."""
     fixed_idx: FixedIdx = None

@@ -27,7 +27,7 @@ class LDL:
 
     weight: float = 1.0
     """The term's factor in the objective; 0 leaves it out. It runs the generator's average in each step, without a
-    gradient, which takes about a quarter more time; the rest is some 30 times the price of L1."""
+    gradient: the price of a forward of the generator."""
 
     def __post_init__(self) -> None:
         check_weight(self.weight)

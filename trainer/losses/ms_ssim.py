@@ -32,7 +32,8 @@ class MultiScaleSSIM:
     """
 
     weight: float = 1.0
-    """The term's factor in the objective; 0 leaves it out. Some 50 times the price of L1."""
+    """The term's factor in the objective; 0 leaves it out. On a CPU 40 times the price of L1, and a
+    hundredth of VGG19's."""
     scales: int = 5
     """The paper has 5, for a gt_size of 176 and more: 11 pixels times 2 for each scale after the first."""
 

@@ -318,7 +318,7 @@ def test_eps_of_each_optimizer() -> None:
         (lambda tree: tree["network_g"].update(num_in_ch=12), "network_g.num_in_ch"),
         (lambda tree: tree["network_g"].update(scale=2), "network_g.scale"),
         (lambda tree: tree["logger"]["wandb"].update(resume_id="abc"), "logger.wandb.resume_id"),
-        (lambda tree: tree["train"].update(ldl_opt={"type": "L1Loss"}), "train.ldl_opt.type"),
+        (lambda tree: tree["train"].update(gw_opt={"type": "gw_loss"}), "train.gw_opt"),
         (lambda tree: tree.update(my_own_key=3), "my_own_key"),
     ],
 )
