@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.driving import Driver
 from tests.trainer.losses.test_losses_perceptual import tiny_vgg
-from tests.trainer.test_steps import Unread
+from tests.trainer.test_steps import Foreign, Unread
 from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
 from trainer.experiment import Experiment
@@ -128,6 +128,15 @@ def test_ldl_compares_with_the_averages_result_for_the_same_noise(build: Build) 
         net.register_forward_hook(lambda _, __, output: results.append(output.detach().clone()))
     Driver(x).step()
     torch.testing.assert_close(results[0], results[1])
+
+
+def test_an_imported_discriminator_is_compared_in_its_own_layers(build: Build) -> None:
+    foreign = f"adversarial.discriminator={{type: module, path: {Foreign.__module__}.Foreign}}"
+    for layers in ("[]", "[norm, features]"):
+        x = build(foreign, f"losses.feature_matching.layers={layers}", "batch.per_device=4")
+        assert x.model.features is not None
+        assert x.model.features.layers == (("norm", "features") if len(layers) > 2 else ("features",))
+        assert Driver(x).step()["training/loss_feature_matching"] > 0
 
 
 @pytest.mark.parametrize(

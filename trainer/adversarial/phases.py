@@ -39,7 +39,7 @@ class PhasesConfig:
     g_pretrain_steps: int = 0
     """Steps of the pretraining (`pretrain_g_only`); -1 never ends it."""
     pretrain_objective: Literal["l1", "content"] = "l1"
-    """The generator's objective meanwhile: the pixel term alone, or all terms but the adversarial one."""
+    """The generator's objective meanwhile: the pixel term alone, or all terms but those of the discriminator."""
     adv_loss_ramp_steps: int = 0
     """Steps over which the adversarial weight rises from 0 once the discriminator has joined; 0 is at once."""
     adv_loss_schedule: Literal["linear", "cosine"] = "cosine"

@@ -1,6 +1,7 @@
 """The losses of a run, with the networks that some of them need."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,8 @@ from trainer.losses.imported import ImportedDistance
 from trainer.losses.learned import LearnedLoss
 from trainer.losses.perceptual import PerceptualLoss
 from trainer.mistakes import Mistake, gather
+from trainer.networks import ImportedNetwork
+from trainer.networks.given import GivenNetwork
 from trainer.objective import Objective
 
 SIDE = 64
@@ -81,7 +84,10 @@ def make_features(config: RunConfig, discriminator: nn.Module | None) -> Feature
     if matching is None or not matching.weight or discriminator is None:
         return None
     try:
-        recorder = FeatureRecorder(discriminator, matching.layers)
+        inner: Any = discriminator  # of somebody else's, by the names that it has itself
+        if isinstance(discriminator, ImportedNetwork | GivenNetwork):
+            inner = discriminator.net
+        recorder = FeatureRecorder(inner, matching.layers)
         recorder.try_out(discriminator, (2, config.images.bands, config.gt_size, config.gt_size))
     except ValueError as error:
         raise Mistake(f"losses.feature_matching.{error}.") from error

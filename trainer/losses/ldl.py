@@ -55,10 +55,20 @@ def artifact_map(result: Tensor, target: Tensor, averaged: Tensor) -> Tensor:
     return torch.where(steady, 0, weights)
 
 
+def mirrored(plane: Tensor, axis: int) -> Tensor:
+    """Three more places at both ends of an axis, mirrored without the border itself.
+
+    `F.pad` has a gradient that a GPU adds up in any order, and a resumed run would be another run.
+    """
+    margin, size = WINDOW // 2, plane.shape[axis]
+    before, after = plane.narrow(axis, 1, margin), plane.narrow(axis, size - 1 - margin, margin)
+    return torch.cat([before.flip(axis), plane, after.flip(axis)], dim=axis)
+
+
 def local_variance(plane: Tensor) -> Tensor:
     """The unbiased variance in the 7 x 7 window around each pixel of [B, 1, H, W], mirrored at the border."""
     centred = plane - plane.detach().mean((2, 3), keepdim=True)  # a difference of squares loses digits otherwise
-    padded = F.pad(centred, (WINDOW // 2,) * 4, mode="reflect")
+    padded = mirrored(mirrored(centred, -1), -2)
     mean, squares = (F.avg_pool2d(values, WINDOW, 1) for values in (padded, padded.square()))
     count = WINDOW**2
     return (squares - mean.square()).clamp(min=0) * (count / (count - 1))
