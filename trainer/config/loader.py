@@ -90,7 +90,7 @@ def validated(
     """
     renamed: Mapping[str, str] = getattr(cls, "RENAMED_KEYS", {})
     advice: Mapping[str, str] = getattr(cls, "ADVICE", {})
-    tree = _completed(cls, tree)
+    tree = getattr(cls, "completed", dict)(_completed(cls, tree))
     problems = {**dict(_misnamed(cls, tree, (), renamed)), **dict(_impossible(cls, tree, ()))}
     try:
         # JSON mode is strict about scalars yet lets a YAML list become a tuple.

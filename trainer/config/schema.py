@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from degradations.parse import Degradation
 from degradations.second_order import SecondOrder
@@ -10,6 +10,7 @@ from trainer.adversarial.config import AdversarialConfig
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import CheckpointsConfig
 from trainer.config.annotations import mistyped
+from trainer.config.found_generator import with_found_generator
 from trainer.config.hub import HubConfig
 from trainer.config.metric_names import plateau_metric_names
 from trainer.config.renamed_keys import RENAMED_KEYS, RESUME_KEYS, RESUMING
@@ -102,7 +103,7 @@ class RunConfig:
     init: InitConfig = field(default_factory=InitConfig)
 
     generator: GeneratorConfig = field(default_factory=RRDBNetConfig)
-    """The super-resolution network."""
+    """The super-resolution network; with `init.generator`, null takes the one in that file."""
     losses: LossesConfig = field(default_factory=LossesConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lr_scheduler: LRSchedule = field(default_factory=Constant)
@@ -118,6 +119,11 @@ class RunConfig:
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     hub: HubConfig | None = None
     """The repository on the model hub that the run is pushed to while it trains; null pushes nothing."""
+
+    @classmethod
+    def completed(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Keys and values with those added that a file decides."""
+        return with_found_generator(tree)
 
     def __post_init__(self) -> None:
         if problems := list(mistyped(self)) or self._problems():

@@ -10,6 +10,7 @@ from trainer.networks.srresnet import SRResNet, SRResNetConfig, StochasticSRResN
 from trainer.networks.srvgg import SRVGGNetCompact, SRVGGNetCompactConfig
 from trainer.networks.unet_discriminator import UNetDiscriminatorSN, UNetDiscriminatorSNConfig
 from trainer.networks.vgg_discriminator import VGGStyleDiscriminator, VGGStyleDiscriminatorConfig
+from trainer.networks.zoo.generator import SpandrelGeneratorConfig, SpandrelNetwork
 
 GeneratorConfig = (
     RRDBNetConfig
@@ -17,10 +18,20 @@ GeneratorConfig = (
     | SRResNetConfig
     | ShuffleRRDBNetConfig
     | StochasticSRResNetConfig
+    | SpandrelGeneratorConfig
     | ImportedGeneratorConfig
     | GivenGeneratorConfig
 )
-Generator = RRDBNet | SRVGGNetCompact | SRResNet | ShuffleRRDBNet | StochasticSRResNet | ImportedNetwork | GivenNetwork
+Generator = (
+    RRDBNet
+    | SRVGGNetCompact
+    | SRResNet
+    | ShuffleRRDBNet
+    | StochasticSRResNet
+    | SpandrelNetwork
+    | ImportedNetwork
+    | GivenNetwork
+)
 
 DiscriminatorConfig = (
     UNetDiscriminatorSNConfig
@@ -62,6 +73,8 @@ __all__ = [
     "SRVGGNetCompactConfig",
     "ShuffleRRDBNet",
     "ShuffleRRDBNetConfig",
+    "SpandrelGeneratorConfig",
+    "SpandrelNetwork",
     "StochasticSRResNet",
     "StochasticSRResNetConfig",
     "UNetDiscriminatorSN",

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn
 
 from accelerate.utils import extract_model_from_parallel
-from torch import Tensor, nn
+from torch import nn
 
-from trainer.networks.imported import output_shape, with_prefix, without_prefix
+from trainer.networks.foreign import ForeignNetwork, output_shape
 from trainer.networks.network import Network
 
 SCALES = (1, 2, 3, 4, 8)
 
 
-class GivenNetwork(Network):
+class GivenNetwork(ForeignNetwork):
     """A module of a program's own; its state-dict names are the module's.
 
     Files made from it say in words what it was: they are opened by giving the module its weights.
@@ -22,14 +22,7 @@ class GivenNetwork(Network):
     def __init__(self, net: nn.Module, scale: int = 1, bands: int = 3) -> None:
         super().__init__()
         self.register_to_config(given=description(net), scale=scale, num_in_ch=bands)
-        self.net = net
-        self.register_state_dict_post_hook(without_prefix)
-        self.register_load_state_dict_pre_hook(with_prefix)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Apply the module."""
-        out: Tensor = self.net(*inputs)
-        return out
+        self.hold(net)
 
 
 def description(net: nn.Module) -> str:

@@ -8,17 +8,14 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
 from diffusers.configuration_utils import register_to_config
-from torch import Tensor, nn
+from torch import nn
 
+from trainer.networks.foreign import ForeignNetwork, output_shape
 from trainer.networks.layers.sizes import check_sizes
-from trainer.networks.network import Network
-
-PREFIX = "net."
 
 
-class ImportedNetwork(Network):
+class ImportedNetwork(ForeignNetwork):
     """The module at a dotted path, built with `arguments`; its state-dict names are those of the module alone.
 
     A configuration in a file may come from anybody: its path is imported only if `trust` names it, or a module or
@@ -39,25 +36,18 @@ class ImportedNetwork(Network):
         multiple: int = 1,  # noqa: ARG002
     ) -> None:
         super().__init__()
-        self.net = _build_module(path, arguments)
-        self.register_state_dict_post_hook(without_prefix)
-        self.register_load_state_dict_pre_hook(with_prefix)
+        self.hold(_build_module(path, arguments))
 
     @classmethod
     def from_pretrained(cls, origin: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
-        """As in diffusers, but without its shortcut of setting tensors by the names in the file, which lack `net.`."""
-        return super().from_pretrained(origin, **{"low_cpu_mem_usage": False, "trust": trust, **options})
+        """As of any network; ValueError for a path that is not trusted."""
+        return super().from_pretrained(origin, **{"trust": trust, **options})
 
     @classmethod
     def from_config(cls, config: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
         """As in diffusers; ValueError for a path that is not trusted."""
         check_trust(config.get("path"), trust)
         return super().from_config(config, **options)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Apply the module."""
-        out: Tensor = self.net(*inputs)
-        return out
 
 
 def check_trust(path: Any, trust: Collection[str]) -> None:
@@ -99,35 +89,6 @@ def made(cls: type[nn.Module], path: str, arguments: dict[str, Any]) -> nn.Modul
     except Exception as error:  # likewise a constructor
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"arguments: {path} refuses {arguments}: {reason}") from error
-
-
-def without_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, _local: dict[str, Any]) -> None:
-    """State-dict hook: drop the wrapper's own part of the names."""
-    for name in [name for name in state if name.startswith(prefix + PREFIX)]:
-        state[prefix + name.removeprefix(prefix + PREFIX)] = state.pop(name)
-
-
-def with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Hook before loading: add it again."""
-    for name in [name for name in state if name.startswith(prefix)]:
-        state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)
-
-
-def output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
-    """Shape of the output of `net` for zeros of `shape`; its mode and statistics stay unchanged. ValueError if it
-    fails."""
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        with torch.no_grad():
-            out = net.eval()(torch.zeros(shape))
-    except Exception as error:  # likewise a forward
-        raise ValueError(f"the module fails on an input of {list(shape)}: {type(error).__name__}: {error}") from error
-    finally:
-        for module, training in modes:
-            module.training = training
-    if not isinstance(out, Tensor):
-        raise ValueError(f"the module answers with {type(out).__name__}; it must answer with one tensor")
-    return tuple(out.shape)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

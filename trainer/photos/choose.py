@@ -3,9 +3,9 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -13,8 +13,8 @@ from trainer.configs import FOLDER
 from trainer.files.bounded_yaml import parsed
 from trainer.images.listing import find_images
 from trainer.mistakes import Mistake
-from trainer.networks import GeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
+from trainer.networks.loading.sections import section_of
 from trainer.photos.defaults import LIKE
 
 TEMPLATE, QUICKSTART = FOLDER / "my_photos.yaml", FOLDER / "quickstart.yaml"
@@ -105,11 +105,8 @@ def start_from(origin: str, scale: int | None) -> dict[str, Any]:
     net = open_generator(origin, "--from")
     if scale is not None and scale != scale_of(net):
         raise Mistake(f"--scale: got {scale}; {origin} enlarges x{scale_of(net)}.")
-    by_class = {config.__name__.removesuffix("Config"): config for config in get_args(GeneratorConfig)}
-    kind = type(net).__name__
-    if kind not in by_class:
-        raise Mistake(f"--from: {origin} holds a {kind}, which takes a configuration of its own.")
-    known = {field.name for field in fields(by_class[kind])}
-    sizes = {name: value for name, value in net.config.items() if name in known and name != "init"}
-    section = {"type": kind, **sizes}
+    try:
+        section = section_of(net)
+    except ValueError as error:
+        raise Mistake(f"--from: {origin} cannot be trained: {error}.") from error
     return {"scale": scale_of(net), "generator": section, "init": {"generator": str(origin)}}

@@ -1,7 +1,7 @@
 """Open a generator: its architecture from the configuration beside its weights, else from the shapes of its tensors."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, get_args
 
 from torch import Tensor
@@ -13,14 +13,17 @@ from trainer.networks import (
     ImportedNetwork,
     RRDBNet,
     ShuffleRRDBNet,
+    SpandrelNetwork,
     SRResNet,
     SRVGGNetCompact,
 )
 from trainer.networks.loading.state_dicts import LoadedWeights, check_finite, read_state_dict
+from trainer.networks.zoo.detection import detected, is_installed
 
 CLASSES: dict[str, Any] = {cls.__name__: cls for cls in get_args(Generator)}
 
 MOST_SCALE = 8
+MOST_ARGUMENT = 512
 SIZE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Exceptions when sizes are read from tensors, or a network is built by sizes, that do not go together."""
 OF_THE_RUN = frozenset({"scale", "num_in_ch", "num_out_ch"})
@@ -33,13 +36,17 @@ def open_generator(origin: str, key: str, trust: Collection[str] = ()) -> Genera
     """The generator at `origin` as a diffusers model: float32, on the CPU, in evaluation mode.
 
     `origin` is a run folder, an export, a checkpoint, a .pth or .safetensors file, or a hub id. Raises Mistake, naming
-    the configuration or command-line `key`, if it is none of these or holds no generator that this program has,
-    if a weight is no finite number, or if it names a class that would have to be imported and neither that nor
-    a module that it lies in is in `trust`.
+    the configuration or command-line `key`, if it is none of these or holds no generator that this program or, where it
+    is installed, spandrel knows, if a weight is no finite number, or if it names a class that would have to be imported
+    and neither that nor a module that it lies in is in `trust`.
     """
     stored = read_state_dict(origin, key)
     check_finite(stored, key)
-    net = _from_config(stored, key, trust) or _from_shapes(stored, key)
+    net, reason = _from_config(stored, key, trust), ""
+    if net is None:
+        net, reason = _from_shapes(stored)
+    if net is None:
+        return _from_spandrel(stored, key, reason)
     try:
         net.load_state_dict(stored.tensors)
     except RuntimeError as error:
@@ -63,7 +70,7 @@ def multiple_of(net: Generator) -> int:
     """The number of which the sides of an input of `net` must be multiples."""
     if isinstance(net, RRDBNet):
         return int(net.unshuffle)
-    return int(net.config.multiple) if isinstance(net, ImportedNetwork) else 1
+    return int(net.config.multiple) if isinstance(net, ImportedNetwork | SpandrelNetwork) else 1
 
 
 def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Generator | None:
@@ -90,29 +97,61 @@ def _from_config(stored: LoadedWeights, key: str, trust: Collection[str]) -> Gen
 def _check_sizes(config: dict[str, Any], state: State) -> None:
     """ValueError for a size that the tensors contradict: the network would be built, however large, before all else."""
     most = max(len(state), MOST_SCALE, *(side for value in state.values() for side in value.shape))
-    for name, value in config.items():
-        if isinstance(value, int) and value > most:
+    for name, value in _numbers(config):
+        if value > most:
             raise ValueError(f"its {name} is {value}, and its weights are {len(state)} tensors of at most {most} rows")
 
 
-def _from_shapes(stored: LoadedWeights, key: str) -> Generator:
-    """The network recognised by the names and shapes of the tensors."""
+def _numbers(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The whole numbers of a configuration, in lists and in a section of arguments too, and their names.
+
+    Of the latter those up to MOST_ARGUMENT are passed over: they may be of no tensor, as a range of levels is.
+    """
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from ((inner, number) for inner, number in _numbers(value) if number > MOST_ARGUMENT)
+        else:
+            yield from (
+                (name, number) for number in (value if isinstance(value, list) else [value]) if type(number) is int
+            )
+
+
+def _from_shapes(stored: LoadedWeights) -> tuple[Generator | None, str]:
+    """The network recognised by the names and shapes of the tensors; else None, with the reason if one was near."""
     state = stored.tensors
-    known = f"{key}: {stored.place} is no generator that this program knows"
     for cls, signs, sizes in ARCHITECTURES:
         if state.keys() >= signs:
             try:
                 net: Generator = cls(**sizes(state))
             except SIZE_ERRORS as error:
-                reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-                raise Mistake(f"{known}: {reason}.") from error
-            return net
-    raise Mistake(f"{known} ({', '.join(CLASSES)}); its tensors begin with {', '.join(list(state)[:3])}.")
+                return None, f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            return net, ""
+    return None, ""
+
+
+def _from_spandrel(stored: LoadedWeights, key: str, reason: str) -> Generator:
+    """The network, with its weights, as spandrel finds it; Mistake if it does not, or is not installed.
+
+    `reason` tells why the network is none of this program's.
+    """
+    more = "spandrel, which pip install 'wildsr[zoo]' brings, may know it"
+    if is_installed():
+        try:
+            return detected(stored.tensors, key).eval()
+        except ValueError as error:
+            more = str(error)
+    known = f"{key}: {stored.place} is no generator that this program knows"
+    if reason:
+        raise Mistake(f"{known}: {reason}.")
+    begin = ", ".join(list(stored.tensors)[:3])
+    raise Mistake(f"{known} ({', '.join(CLASSES)}); its tensors begin with {begin}; {more}.")
 
 
 def generator_section(stored: LoadedWeights) -> str | None:
     """The `generator` section that takes all of these weights, by their configuration or shapes; None if unknown."""
     config = stored.config or {}
+    if config.get("_class_name") == SpandrelNetwork.__name__:
+        return f"{{type: spandrel, arch: {config.get('arch')}, arguments: {config.get('arguments')}}}"
     cls, sizes = config.get("_class_name"), {name: value for name, value in config.items() if name[0] != "_"}
     if cls not in CLASSES:
         try:

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from trainer.files.paths import PathText
 from trainer.mistakes import Mistake
-from trainer.networks import ImportedNetwork
+from trainer.networks import ImportedNetwork, SpandrelNetwork
 from trainer.networks.given import bare
 from trainer.networks.loading.generators import generator_section
 from trainer.networks.loading.state_dicts import LoadedWeights, Role, check_finite, read_state_dict
+from trainer.networks.zoo.detection import detected
 
 SHOWN = 5
 
@@ -40,7 +41,7 @@ def load_weights(
     """
     stored = read_state_dict(origin, key, role)
     check_finite(stored, key)
-    found, own = stored.tensors, net.state_dict()
+    found, own = _renamed(net, stored), net.state_dict()
     fitting = {name: value for name, value in found.items() if name in own and own[name].shape == value.shape}
     if not fitting:
         raise Mistake(
@@ -69,6 +70,16 @@ def load_weights(
     if unused and (others := [name for name in unused if name not in own]):
         notes.append(f"{key}: the network has no {_listed(others)}")
     return notes
+
+
+def _renamed(net: nn.Module, stored: LoadedWeights) -> dict[str, Tensor]:
+    """The tensors of a file; for a network of spandrel's, of a file that has other names, those by spandrel's."""
+    if not isinstance(net, SpandrelNetwork) or stored.tensors.keys() & net.state_dict().keys():
+        return stored.tensors
+    try:
+        return detected(stored.tensors, net.config.arch).state_dict()
+    except ValueError:  # nothing fits, as is said then
+        return stored.tensors
 
 
 def copy_weights(origin: nn.Module, net: nn.Module, key: str) -> list[str]:

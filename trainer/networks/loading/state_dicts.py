@@ -81,6 +81,14 @@ def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWe
     return LoadedWeights(_renamed(tensors), _config(file, metadata), place)
 
 
+def is_readable(origin: str) -> bool:
+    """True if `origin` is a path here with weights that can be read."""
+    try:
+        return Path(origin).exists() and bool(read_state_dict(origin, "").tensors)
+    except Mistake:
+        return False
+
+
 def check_finite(stored: LoadedWeights, key: str) -> None:
     """Mistake, naming the first such tensor, if a weight is no finite number in float32."""
     for name, value in stored.tensors.items():

@@ -1,0 +1,5 @@
+"""Transforms of pictures."""
+
+from torchvision.transforms import functional
+
+__all__ = ["functional"]

@@ -1,0 +1,123 @@
+"""Spandrel's architectures as generators: sizes, gradients, and files that spandrel opens under their right names."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.zoo.toys import TOYS
+from trainer.networks import SpandrelGeneratorConfig
+from trainer.networks.loading.generators import open_generator, scale_of
+from trainer.networks.zoo.detection import detected
+from trainer.networks.zoo.generator import SpandrelNetwork
+from trainer.networks.zoo.table import ARCHITECTURES, Arch
+
+pytest.importorskip("spandrel")
+
+
+def toy(arch: Arch, scale: int = 4, bands: int = 3, **more: object) -> SpandrelNetwork:
+    torch.manual_seed(0)
+    return SpandrelGeneratorConfig(arch=arch, arguments={**TOYS[arch], **more}).build(scale, bands)
+
+
+def test_every_architecture_of_the_table_has_a_name_and_a_toy() -> None:
+    assert set(get_args(Arch)) == set(ARCHITECTURES) == set(TOYS)
+    assert len(ARCHITECTURES) == 25
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_it_trains_and_its_file_is_opened_under_its_name(arch: Arch) -> None:
+    net = toy(arch)
+    x = torch.rand(2, 3, 24, 32)
+    seen = x.clone()
+    net.train()(x).square().mean().backward()
+    assert torch.equal(x, seen)
+    assert not [name for name, p in net.named_parameters() if p.requires_grad and p.grad is None]
+    with torch.no_grad():
+        expected = net.eval()(x)
+        assert expected.shape == (2, 3, 96, 128)
+        one = detected({name: value.clone() for name, value in net.state_dict().items()}, "init.generator").eval()
+        assert one.config.arch == arch
+        assert torch.equal(one(x), expected)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_small_picture_is_enlarged_too(arch: Arch) -> None:
+    net = toy(arch).eval()
+    side = int(net.config.multiple)
+    with torch.no_grad():
+        assert net(torch.rand(1, 3, side, side)).shape == (1, 3, 4 * side, 4 * side)
+
+
+@pytest.mark.parametrize("arch", [arch for arch, facts in ARCHITECTURES.items() if facts.not_rgb is not None])
+def test_it_takes_four_bands_at_its_first_scale(arch: Arch) -> None:
+    scale = ARCHITECTURES[arch].scales[0]
+    with torch.no_grad():
+        assert toy(arch, scale, 4).eval()(torch.rand(1, 4, 24, 24)).shape == (1, 4, 24 * scale, 24 * scale)
+
+
+@pytest.mark.parametrize("arch", ["SPAN", "SwinIR", "RealPLKSR", "RealCUGAN"])
+def test_weights_of_another_scale_leave_the_ends_alone_anew(arch: Arch) -> None:
+    net, other = toy(arch, 4), toy(arch, 2)
+    own, theirs = net.state_dict(), other.state_dict()
+    differ = {n for n in {**own, **theirs} if n not in own or n not in theirs or own[n].shape != theirs[n].shape}
+    assert differ <= set(net.ends)
+    assert not set(net.ends) >= own.keys()
+
+
+@pytest.mark.parametrize("arch", ["SPAN", "HAT", "SwinIR"])
+def test_a_released_file_is_a_generator(arch: Arch, tmp_path: Path) -> None:
+    net = toy(arch, 2)
+    torch.save({"params_ema": net.state_dict()}, tmp_path / "released.pth")
+    opened = open_generator(str(tmp_path / "released.pth"), "--model")
+    assert isinstance(opened, SpandrelNetwork)
+    assert (opened.config.arch, scale_of(opened)) == (arch, 2)
+    x = torch.rand(1, 3, 24, 24)
+    with torch.no_grad():
+        assert torch.equal(opened(x), net.eval()(x))
+
+
+def test_a_saved_network_needs_no_trust_and_imports_no_other_class(tmp_path: Path) -> None:
+    net = toy("SPAN")
+    net.save_pretrained(tmp_path / "net")
+    opened = open_generator(str(tmp_path / "net"), "--model")
+    assert isinstance(opened, SpandrelNetwork)
+    config = (tmp_path / "net" / "config.json").read_text()
+    (tmp_path / "net" / "config.json").write_text(config.replace('"SPAN"', '"os.system"'))
+    with pytest.raises(Exception, match=r"arch: got 'os.system'; allowed: ATD, "):
+        open_generator(str(tmp_path / "net"), "--model")
+
+
+def test_the_fused_kernels_of_a_saved_span_are_those_of_its_weights(tmp_path: Path) -> None:
+    """Programs that read `eval_conv` alone find what was trained."""
+    net = toy("SPAN")
+    with torch.no_grad():
+        next(net.parameters()).add_(1.0)
+        save_file(net.state_dict(), tmp_path / "net.safetensors")
+        stored = detected(net.state_dict(), "x").state_dict()["conv_1.eval_conv.weight"]
+        net.eval()(torch.rand(1, 3, 16, 16))
+        assert torch.equal(stored, net.state_dict()["conv_1.eval_conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arguments": {"feature_chanels": 8}}, "arguments.feature_chanels: no argument of SPAN; did you mean 'feature_ch"),
+        ({"arguments": {"upscale": 2}}, "arguments.upscale: no argument of SPAN; allowed: feature_channels, "),
+        ({"arguments": {"feature_channels": "x"}}, "arguments: SPAN refuses "),
+        ({"preset": "L"}, "preset: got 'L' for SPAN; allowed: 48, 52"),
+    ],
+)
+def test_wrong_arguments_are_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match="^.") as error:
+        SpandrelGeneratorConfig(arch="SPAN", **changes).build(4, 3)  # type: ignore[arg-type]
+    assert str(error.value).startswith(said)
+
+
+def test_wrong_scales_and_bands_are_named() -> None:
+    with pytest.raises(ValueError, match="^FDAT upscales by 1, 2, 3, 4, not by 8$"):
+        toy("FDAT", 8)
+    with pytest.raises(ValueError, match="^RealPLKSR takes pictures of 3 bands, not of 4$"):
+        toy("RealPLKSR", 4, 4)
