@@ -1,6 +1,8 @@
 """Networks found by spandrel from the tensors of a file, as released models are."""
 
+import inspect
 import json
+import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
@@ -25,7 +27,9 @@ def detected(tensors: Mapping[str, Tensor], key: str) -> SpandrelNetwork:
     """
     spandrel = import_spandrel(key)
     try:
-        found = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about layers without a weight
+            found = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(tensors))
     except Exception as error:  # spandrel's own and whatever its architectures raise
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"spandrel does not open it either: {reason or type(error).__name__}") from error
@@ -50,9 +54,9 @@ def _arch_of(module: nn.Module, scale: int) -> Arch | None:
 
 def _arguments(module: Any, of_the_run: set[str | None]) -> dict[str, Any]:
     """The arguments that spandrel built a module with, but defaults that are classes or functions."""
-    plain = {}
+    plain, known = {}, inspect.signature(type(module).__init__).parameters
     for name, value in module.hyperparameters.items():
-        if name in of_the_run or callable(value):
+        if name not in known or name in of_the_run or callable(value):
             continue
         plain[name] = json.loads(json.dumps(value, default=_number))  # tuples become lists, as in a configuration
     return plain

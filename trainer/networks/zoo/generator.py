@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,6 +50,7 @@ class SpandrelNetwork(ForeignNetwork):
         self.facts, self.scale = facts, scale
         self.least = least_side(facts, arguments)
         self.hold(build_module(arch, facts, arguments, scale, num_in_ch))
+        self.register_state_dict_pre_hook(fuse)
 
     @property
     def ends(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -183,16 +185,28 @@ def build_module(arch: Arch, facts: Architecture, arguments: Sizes, scale: int, 
         raise ValueError(f"arguments.{foreign[0]}: no argument of {arch}; {suggestion(foreign[0], own)}")
     given = {**(facts.not_rgb or {} if bands != 3 else {}), **arguments, **dict.fromkeys(facts.bands, bands)}
     try:
-        return cls(**given, **({facts.scale: scale} if facts.scale else {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old names of torch's, and layers without a weight
+            return cls(**given, **({facts.scale: scale} if facts.scale else {}))
     except Exception as error:  # whatever a class of somebody else's raises
         raise ValueError(f"arguments: {arch} refuses {arguments}: {type(error).__name__}: {error}") from error
 
 
+@torch.no_grad()
+def fuse(net: nn.Module, *_: Any) -> None:
+    """State-dict hook: bring the kernels that re-parametrised convolutions evaluate with up to what was trained.
+
+    Programs other than spandrel, which does it too, read those alone.
+    """
+    for part in net.modules():
+        if callable(update := getattr(part, "update_params", None)):
+            update()
+
+
 def freeze_idle(net: nn.Module, side: int, bands: int) -> None:
     """Freeze the parameters that get no gradient: DistributedDataParallel would wait for theirs for ever."""
-    state = torch.get_rng_state()
-    net.train()(torch.zeros(1, bands, side, side)).sum().backward()
-    torch.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        net.train()(torch.zeros(1, bands, side, side)).sum().backward()
     for parameter in net.parameters():
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None

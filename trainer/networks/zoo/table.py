@@ -81,6 +81,13 @@ def _sized(count: int, depth: int, heads: int, names: tuple[str, str] = ("depths
 
 _SHUFFLE, _DIRECT, _NEAREST = ({"upsampler": name} for name in ("pixelshuffle", "pixelshuffledirect", "nearest+conv"))
 _DAT = {"embed_dim": 180, "expansion_factor": 4.0, "split_size": [8, 32], **_sized(6, 6, 6, ("depth", "num_heads"))}
+_GRL = {
+    "window_size": 32,
+    "stripe_size": [64, 64],
+    "stripe_shift": True,
+    "anchor_window_down_factor": 4,
+    "mlp_ratio": 2,
+}
 _HAT = {"embed_dim": 180, "window_size": 16, "compress_ratio": 3, "squeeze_factor": 30, "mlp_ratio": 2}
 _RGT = {"embed_dim": 180, "mlp_ratio": 2, "split_size": [8, 32]}
 _SWIN = {"embed_dim": 180, "window_size": 8, "mlp_ratio": 2}
@@ -176,7 +183,20 @@ ARCHITECTURES: dict[Arch, Architecture] = {
         licence="MIT",
         bands=("in_channels", "out_channels"),
         not_rgb={},
-        presets={"base": _SHUFFLE},
+        presets={
+            "base": {
+                **{"embed_dim": 180, "depths": [4, 4, 8, 8, 8, 4, 4], "local_connection": True, **_GRL, **_SHUFFLE},
+                **{"num_heads_window": [3] * 7, "num_heads_stripe": [3] * 7},
+            },
+            "small": {
+                **{"embed_dim": 128, "depths": [4] * 4, **_GRL, **_SHUFFLE},
+                **{"num_heads_window": [2] * 4, "num_heads_stripe": [2] * 4},
+            },
+            "tiny": {
+                **{"embed_dim": 64, "depths": [4] * 4, **_GRL, **_DIRECT},
+                **{"num_heads_window": [2] * 4, "num_heads_stripe": [2] * 4},
+            },
+        },
     ),
     "HAT": Architecture(
         paper="Chen et al. 2023, Activating more pixels in image super-resolution transformer",
@@ -228,6 +248,7 @@ ARCHITECTURES: dict[Arch, Architecture] = {
         paper="Chen et al. 2024, Recursive generalization transformer for image super-resolution",
         licence="Apache-2.0",
         not_rgb={},
+        least=16,
         presets={
             "base": {**_RGT, **_sized(8, 6, 6, ("depth", "num_heads"))},
             "S": {**_RGT, **_sized(6, 6, 6, ("depth", "num_heads"))},
