@@ -12,6 +12,7 @@ from degradations.operations.sharpen import usm_sharpen
 from trainer.adversarial.adaptive_d import AdaptiveD
 from trainer.adversarial.phases import SOLO, Phase
 from trainer.building.learners import make_learners
+from trainer.building.measure import make_metrics
 from trainer.building.objective import make_features, make_objective
 from trainer.building.pairs import make_pool, make_synthesis
 from trainer.config.schema import RunConfig
@@ -32,6 +33,7 @@ from trainer.pairs.stream import Stream
 from trainer.pairs.synthesis import PairBatch, Synthesis
 from trainer.state import TrainState
 from trainer.telemetry.timers import Stopwatch
+from trainer.validation.metrics import Metrics
 
 
 class BaseModel:
@@ -92,6 +94,11 @@ class BaseModel:
     def objective(self) -> Objective:
         """The losses; made, and the weights of perceptual ones fetched, when they are first asked for. Collective."""
         return make_objective(self.config, self.accelerator, self.features)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The metrics of a validation; made, and weights of learned ones fetched, when first asked for. Collective."""
+        return make_metrics(self.config, self.accelerator)
 
     @property
     def generator(self) -> Learner:

@@ -1,6 +1,5 @@
 """The training loop. Nothing here knows which network, loss or degradation is in use."""
 
-import math
 from functools import partial
 
 import torch
@@ -19,8 +18,9 @@ from trainer.pairs.digest import digest
 from trainer.pairs.feed import Feed
 from trainer.state import IN_PRETRAINING, Best
 from trainer.telemetry.intervals import Due
+from trainer.telemetry.quality import better
 from trainer.validation.sample_sheet import save_png
-from trainer.validation.validator import Validated, better
+from trainer.validation.validator import Validated
 from trainer.validation.views import Views, prune_views, save_views
 
 
@@ -99,29 +99,46 @@ def validate(run: Experiment) -> bool:
             save_png(outcome.sheet, run.folder.samples / f"{step_name(run.state.step)}.png")
     for why in outcome.drawing_errors:
         run.telemetry.say_once(f"a strip of the sheet of samples cannot be drawn: {why}; training goes on without it.")
+    for note in outcome.notes:
+        run.telemetry.say_once(note)
     run.telemetry.note(outcome.metrics, pictures, outcome.strips)
     run.model.step_plateaus(outcome.metrics)
     improved = is_best(run, outcome)
     if run.accelerator.is_main_process:
         with run.disk.writing("the views of a validation"):
-            prune_views(run.folder.views, [run.state.step, *([run.state.best.step] if run.state.best else [])])
+            prune_views(run.folder.views, [run.state.step, *(best.step for best in run.state.bests)])
     return improved
 
 
 def is_best(run: Experiment, outcome: Validated) -> bool:
-    """Note a validation that is the best so far; True if it is, and its save is to be kept."""
+    """Note a validation that is the best so far by any figure that is asked for; True if its save is to be kept."""
     assert run.validator is not None
-    metric, measured = run.validator.config.best_by, run.validator.fingerprint
-    if metric is None:
+    state, pretrain = run.state, run.model.phase(run.state.step - 1).pretrain
+    main = run.validator.config.best_by(adversarial=run.config.adversarial is not None and not pretrain)
+    found = {name: new for name in asked_for(run, main) if (new := improved_by(run, name, outcome, pretrain))}
+    if not found or run.saver.skipping():  # which is not saved, see `due`
         return False
-    if run.model.phase(run.state.step - 1).pretrain:
-        measured += IN_PRETRAINING
-    value = outcome.metrics[f"validation/{metric}"]
-    best = run.state.best if run.state.best and run.state.best.measured == measured else None  # else begun with another
-    if not better(value, best.value if best else -math.inf) or run.saver.skipping():  # which is not saved, see `due`
-        return False
-    run.state.best = Best(metric, value, run.state.step, measured)
-    return run.config.checkpoints.keep_best
+    if main in found:
+        state.best = found.pop(main)
+        state.other_bests.pop(main, None)
+    state.other_bests |= found
+    return bool(run.config.checkpoints.keep_best)
+
+
+def asked_for(run: Experiment, main: str | None) -> list[str]:
+    """The figures whose best is noted, `main` first."""
+    return list(dict.fromkeys([*([main] if main else []), *run.config.checkpoints.kept_figures]))
+
+
+def improved_by(run: Experiment, name: str, outcome: Validated, pretrain: bool) -> Best | None:
+    """A validation as the best by a figure; None if there was a better one, measured in the same way and phase."""
+    assert run.validator is not None
+    measured = run.validator.fingerprint(name) + (IN_PRETRAINING if pretrain else "")
+    value = outcome.metrics[f"validation/{name}"]
+    same = [best.value for best in run.state.bests if best.metric == name and best.measured == measured]
+    if not better(value, same[0] if same else None, run.validator.config.figures[name]):
+        return None
+    return Best(name, value, run.state.step, measured)
 
 
 def keep_result(run: Experiment, name: str, picture: Tensor) -> None:

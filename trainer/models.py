@@ -33,7 +33,6 @@ from trainer.pairs.fed import FedData, FedFormat
 from trainer.pairs.stream import Stream
 from trainer.steps import Report, train_step
 from trainer.validation.batches import validate_batches
-from trainer.validation.metrics import Metrics, MultibandMetrics, PhotoMetrics
 
 
 class RealESRNetModel(BaseModel):
@@ -166,7 +165,7 @@ class RealESRNetModel(BaseModel):
             raise Mistake(f"save_img: got {type(save_img).__name__}; must be true, false, or the path of a folder.")
         folder = folder_of(self.config).samples / step_name(current_iter) if save_img is True else save_img
         fed = (self.form.checked(data, trains=False) for data in dataloader)
-        metrics = validate_batches(fed, self._upscaled, self._metrics(), Path(folder) if folder else None)
+        metrics = validate_batches(fed, self._upscaled, self.metrics, Path(folder) if folder else None)
         if metrics:
             self.step_plateaus(metrics)
         if tb_logger is not None:
@@ -286,13 +285,6 @@ class RealESRNetModel(BaseModel):
         with self.accelerator.autocast():
             result: Tensor = self.net_g_ema(lq, *noise).float()
         return result
-
-    def _metrics(self) -> Metrics:
-        """The metrics of the configured validation; of BasicSR's where there is none: PSNR and SSIM of luma."""
-        if self.config.validation is not None:
-            return self.config.validation.metrics_for(self.config.scale)
-        bands, scale = self.config.images.bands, self.config.scale
-        return MultibandMetrics(scale, scale, bands) if self.config.images.radiometry else PhotoMetrics(scale, "y")
 
 
 class RealESRGANModel(RealESRNetModel):

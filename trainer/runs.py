@@ -22,6 +22,7 @@ from trainer.console import called, give
 from trainer.files.paths import check_path, path_option
 from trainer.mistakes import Mistake
 from trainer.telemetry.metrics_file import read_reports
+from trainer.telemetry.quality import VALIDATION, best_metric, best_validation
 
 RUN_FILES = frozenset({"config.yaml", RunFolder.LOCK})  # what a run's folder has from its first moment on
 HEADINGS = ("run", "state", "step", "images/s", "best", "checkpoint", "requeues", "last report")
@@ -41,7 +42,7 @@ class Summary:
     of: int | None = None
     images_per_second: float | None = None
     best: tuple[str, float, int] | None = None
-    """Metric, value and step of the best validation so far."""
+    """The figure that chooses, value and step of the best validation so far."""
     checkpoint: int | None = None
     """The newest one's step."""
     requeues: int = 0
@@ -89,7 +90,6 @@ def summarize(path: Path, root: Path) -> Summary:
 def summary_of(folder: RunFolder, name: str) -> Summary:
     """Summarize a run; OSError if a file cannot be read."""
     config = configuration(folder)
-    validation = config.get("validation")
     last = next(read_reports(folder.metrics, newest_first=True), {})
     trained = next(read_reports(folder.metrics, SPEED, newest_first=True), {})
     return Summary(
@@ -98,7 +98,7 @@ def summary_of(folder: RunFolder, name: str) -> Summary:
         step=last.get("step", 0),
         of=steps if isinstance(steps := config.get("max_train_steps"), int) else None,
         images_per_second=number(trained.get(SPEED)),
-        best=best(folder.metrics, validation.get("best_metric") or "psnr") if isinstance(validation, dict) else None,
+        best=best(folder.metrics, config),
         checkpoint=newest_checkpoint(folder),
         requeues=requeues(folder),
         age=time.time() - folder.metrics.stat().st_mtime if last else None,
@@ -129,15 +129,12 @@ def number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def best(metrics: Path, metric: str) -> tuple[str, float, int] | None:
-    """The best validation by `metric`, its value and its step: the first of the highest."""
-    key = f"validation/{metric}"
-    found = ((number(report.get(key)), report["step"]) for report in read_reports(metrics, key))
-    values = [(value, step) for value, step in found if value is not None]
-    if not values:
-        return None
-    value, step = max(values, key=lambda pair: pair[0])
-    return metric, value, step
+def best(metrics: Path, config: dict[str, Any]) -> tuple[str, float, int] | None:
+    """The figure that chooses the best validation, its value and its step; None where there is none yet."""
+    names = {best_metric(config.get("validation"), adversarial) for adversarial in (False, True)} - {None}
+    reports = {report["step"]: report for name in names for report in read_reports(metrics, f"{VALIDATION}{name}")}
+    found = best_validation([reports[step] for step in sorted(reports)], config)
+    return (found[0], found[1], found[2]["step"]) if found else None
 
 
 def newest_checkpoint(folder: RunFolder) -> int | None:

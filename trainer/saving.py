@@ -43,7 +43,8 @@ class Saver:
         self.shared: set[tuple[int, int]] = set()
         self.thread: Thread | None = None
         self.step = 0  # of the save in flight, or the last one
-        self.best: list[int] = []  # the best step when it began: the thread must not look at a later one
+        self.best: int | None = None  # the best step when it began: the thread must not look at a later one
+        self.kept: list[int] = []  # the steps that are spared, likewise
         self.prune = True
         self.complete: int | None = None  # what rank 0 has completed
         self.errors: list[tuple[str, str]] = []  # of this rank, which the others do not know yet: what, and why
@@ -69,7 +70,8 @@ class Saver:
             return
         self.compare_weights()
         self.step = self.state.step
-        self.best = [self.state.best.step] if self.state.best and self.config.keep_best else []
+        self.best = self.state.best.step if self.state.best and self.config.keep_best else None
+        self.kept = [best.step for best in self.state.bests] if self.config.keep_best else []
         self.prune = not self.skipping()
         self._try(self._this, self._begin)
         if not self._agree(ending):  # also the barrier behind which the folder is there
@@ -174,10 +176,10 @@ class Saver:
         self.complete = self.step
         self._try("the export", self._export, self.step)
         if self.pusher:
-            self.pusher.saved(self.step, best=self.step in self.best)
+            self.pusher.saved(self.step, best=self.step == self.best)
         if self.prune:
             limit = self.config.checkpoints_total_limit
-            self._try("the folder of checkpoints", self.checkpoints.prune, limit, self.best)
+            self._try("the folder of checkpoints", self.checkpoints.prune, limit, self.kept)
 
     def _export(self, step: int) -> None:
         checkpoint = self.checkpoints.path(step)

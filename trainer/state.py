@@ -43,6 +43,9 @@ class TrainState:
     plateau_means: PlateauMeans | None = None
     step: int = 0
     best: Best | None = None
+    """By `validation.best_metric`."""
+    other_bests: dict[str, Best] = field(default_factory=dict)
+    """By the other figures of `checkpoints.keep_best`."""
     unreadable: set[int] = field(default_factory=set)
 
     @property
@@ -50,6 +53,11 @@ class TrainState:
         """Generator and discriminator by name, as in checkpoints."""
         others = {"discriminator": self.discriminator} if self.discriminator else {}
         return {"generator": self.generator, **others}
+
+    @property
+    def bests(self) -> list[Best]:
+        """Every best so far, that by `validation.best_metric` first."""
+        return [*([self.best] if self.best else []), *self.other_bests.values()]
 
     def rates(self) -> dict[str, float]:
         """Every network's learning rate, and the average's decay (0 while it is a copy), for a report."""
@@ -70,6 +78,7 @@ class TrainState:
             "version": VERSION,
             "step": self.step,
             "best": self.best and asdict(self.best),
+            "other_bests": {name: asdict(best) for name, best in self.other_bests.items()},
             "ema_updates": int(self.ema.step),
             "players": {name: learner.counters() for name, learner in self.learners.items()},
             "lead": self.adaptive_d.margin.item() if self.adaptive_d else None,
@@ -102,3 +111,4 @@ class TrainState:
             self.stream.lengths |= progress["stream"]["lengths"]
         self.step = progress["step"]
         self.best = progress["best"] and Best(**progress["best"])
+        self.other_bests = {name: Best(**best) for name, best in progress.get("other_bests", {}).items()}

@@ -48,8 +48,9 @@ class CheckpointsConfig:
     """Optimizer steps between checkpoints; the last step is always saved."""
     checkpoints_total_limit: int | None = 3
     """Number of newest checkpoints to keep, besides the best; null keeps all."""
-    keep_best: bool = True
-    """Also save when validation is at its best, and keep that one."""
+    keep_best: bool | tuple[str, ...] = True
+    """Also save when validation is at its best by `validation.best_metric`, and keep that one; a list of figures, as in
+    `[psnr, lpips]`, keeps the best by each of them as well."""
     background: bool = False
     """Copy the state to host memory and write it while training goes on; one save is in flight at most."""
     stop_on_error: bool = True
@@ -58,7 +59,14 @@ class CheckpointsConfig:
     accept_changes: bool = False
     """Resume although seed, data, degradation or global batch differ from the run's: its stream is then another one."""
 
+    @property
+    def kept_figures(self) -> tuple[str, ...]:
+        """The figures whose best is kept beside that by `validation.best_metric`."""
+        return self.keep_best if isinstance(self.keep_best, tuple) else ()
+
     def __post_init__(self) -> None:
+        if self.keep_best == ():
+            raise ValueError("keep_best: got an empty list; false keeps no best")
         if self.checkpointing_steps < 1:
             raise ValueError(f"checkpointing_steps must be at least 1, got {self.checkpointing_steps}")
         if self.checkpoints_total_limit is not None and self.checkpoints_total_limit < 1:

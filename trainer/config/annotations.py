@@ -83,6 +83,11 @@ def short_form(hint: Any) -> tuple[type, str] | None:
     return None
 
 
+def bare_names(hint: Any) -> dict[str, type]:
+    """The sections that may be given as the name of their `type` alone."""
+    return {name: member for member in members(hint) if getattr(member, "BARE", False) and (name := tag(member))}
+
+
 def mistyped(part: Any, path: str = "") -> Iterator[str]:
     """A sentence for each value of another type than its annotation, in a section built in Python and those below."""
     section: Any = type(part)

@@ -15,7 +15,18 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from trainer.config.annotations import chosen, example, is_path, item, keys, may_be_null, members, short_form, tag
+from trainer.config.annotations import (
+    bare_names,
+    chosen,
+    example,
+    is_path,
+    item,
+    keys,
+    may_be_null,
+    members,
+    short_form,
+    tag,
+)
 from trainer.config.foreign_files import program_of
 from trainer.config.overrides import apply
 from trainer.console import called
@@ -165,6 +176,8 @@ def _completed(hint: Any, value: Any) -> Any:
         if short := short_form(hint):
             whole, key = short
             return _completed(hint, {"type": tag(whole), key: value})
+        if value in bare_names(hint):
+            return {"type": value}
     if isinstance(value, list):
         return [_completed(item(hint), below) for below in value]
     if isinstance(value, dict):
@@ -203,6 +216,8 @@ def _misnamed(hint: Any, value: Any, path: KeyPath, renamed: Mapping[str, str]) 
 def _malformed(sections: list[type], value: Any, path: KeyPath) -> tuple[KeyPath, str] | None:
     """The error of a value that is none of `sections`: no mapping, keys glued to their values, or an unknown `type`."""
     whole = f"{'.'.join(map(str, path))}='{example(sections)}'"
+    if isinstance(value, str) and (names := [name for section in sections for name in bare_names(section)]):
+        return path, f"got {shorter(repr(value))}; {suggestion(value, names)}"
     if not isinstance(value, dict):
         return path, f"got {shown(value)}; {WANTED['dataclass_type']}, such as {whole}"
     if glued := [key for key, below in value.items() if below is None and ":" in str(key)]:

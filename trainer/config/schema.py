@@ -28,7 +28,7 @@ from trainer.optim.learner import OptimizerConfig
 from trainer.optim.lr_plateau import LRSchedule, Plateau
 from trainer.optim.lr_schedules import Constant
 from trainer.telemetry.config import TelemetryConfig
-from trainer.validation.validator import ValidationConfig
+from trainer.validation.config import ValidationConfig
 
 ADVICE = {
     "adversarial": "configs/realesrgan_x4plus.yaml has such a section",
@@ -197,12 +197,21 @@ class RunConfig:
             found.append("losses.ldl: needs an average to compare with; ema.decay is 0")
         if self.init.discriminator and not self.adversarial:
             found.append("init.discriminator: there is no adversarial section for it")
-        has_best = self.validation and self.validation.best_by and self.checkpoints.keep_best
+        has_best = self.validation and self.validation.best_by() and self.checkpoints.keep_best
         if self.hub and self.hub.strategy == "best" and not has_best:
             found.append(
                 "hub.strategy: got 'best'; it needs a validation section with ground truth, and checkpoints.keep_best"
             )
-        return found
+        return [*found, *self._problems_of_keep_best()]
+
+    def _problems_of_keep_best(self) -> list[str]:
+        """Figures whose best is to be kept and that no validation measures."""
+        known = self.validation.figures if self.validation else {}
+        return [
+            f"checkpoints.keep_best: got {name}; a validation measures {', '.join(known) or 'nothing'}"
+            for name in self.checkpoints.kept_figures
+            if name not in known
+        ]
 
     def _problems_of_plateaus(self) -> list[str]:
         """Plateau schedules whose metric is never reported."""
@@ -223,6 +232,9 @@ class RunConfig:
                 reporter, known = "the training", plateau_metric_names(self.losses, self.adversarial)
             if metric not in known:
                 found.append(f"{key}.metric: got {metric}; {reporter} reports {', '.join(known)}")
+            figure = self.validation.figures.get(metric.removeprefix("validation/"))
+            if figure and metric.startswith("validation/") and figure.mode not in (None, schedule.mode):
+                found.append(f"{key}.mode: got '{schedule.mode}'; of {metric} {figure.words}: mode: {figure.mode}")
         return found
 
     def _problems_of_bands(self) -> list[str]:

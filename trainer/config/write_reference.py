@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from trainer.config.annotations import is_path, item, keys, members, options, short_form, tag
+from trainer.config.annotations import bare_names, is_path, item, keys, members, options, short_form, tag
 from trainer.config.reference import FILE, Alternative, Key, Reference, Repeated
 from trainer.config.schema import RunConfig
 
@@ -129,7 +129,8 @@ def _kind(kind: Any) -> str:
 def _plural(hint: Any) -> str:
     """Several values of one type in words."""
     if several := members(hint):
-        return f"sections with type {', '.join(json.dumps(tag(section)) for section in several)}"
+        alone = f", or of {', '.join(names)} the names alone" if (names := bare_names(hint)) else ""
+        return f"sections with type {', '.join(json.dumps(tag(section)) for section in several)}{alone}"
     if get_origin(hint) is dict:
         return "mappings"
     words = in_words(hint)

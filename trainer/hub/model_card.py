@@ -1,6 +1,7 @@
 """The model card of a run: network, data, metrics and usage, without local paths."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from trainer.console import say
 from trainer.images.sources import Package
 from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
 from trainer.networks.loading.state_dicts import WEIGHTS
-from trainer.report.page import METRICS, write_report
+from trainer.report.page import write_report
 from trainer.telemetry.metrics_file import read_reports
+from trainer.telemetry.quality import COLOURS, Figure
 
 TRAINING = ("seed", "gt_size", "batch", "queue_size", "mixed_precision", "losses", "optimizer", "lr_scheduler", "ema")
 PAGE = (
@@ -100,11 +102,11 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
             dataset_type=hub_id(config.validation.source) or measured_on,
             dataset_name=hub_id(config.validation.source) or describe_source(config.validation.source),
             metric_type=name,
-            metric_name=f"{METRICS[name]} ({metric_settings(config)})",
+            metric_name=f"{figure.label} ({metric_settings(config, name)})",
             metric_value=round(figures[name], 4),
         )
-        for name in METRICS
-        if config.validation and name in figures
+        for name, figure in quality(config, figures).items()
+        if config.validation
     ]
     data = ModelCardData(
         license=hub.license,
@@ -113,7 +115,7 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
         tags=["super-resolution", "image-restoration", *which, config.generator.type],
         datasets=sorted({name for source in sources if (name := hub_id(source))}) or None,
         base_model=start if start and is_hub_id(start) else None,
-        metrics=[name for name in METRICS if name in figures] or None,
+        metrics=list(quality(config, figures)) or None,
         model_name=hub.repo_id.split("/")[1],
         eval_results=results or None,
     )
@@ -126,9 +128,7 @@ def card(config: RunConfig, hub: HubConfig, facts: Facts) -> str:
         f"# {hub.repo_id.split('/')[1]}\n\n{summary(config, facts)}",
         sheet_of_samples(config) if facts.sheet else "",
         PAGE if facts.page else "",
-        f"## How well it does\n\n{metrics_table(config, facts.figures)}"
-        if METRICS.keys() & facts.figures.keys()
-        else "",
+        f"## How well it does\n\n{metrics_table(config, facts.figures)}" if quality(config, facts.figures) else "",
         f"## How to use it\n\n{usage(config, hub.repo_id)}",
         f"## Data\n\n{data(config, facts)}",
         f"## Degradation\n\n{degradation(config)}",
@@ -171,8 +171,9 @@ def removed_degradations(config: RunConfig) -> str:
 
 def metrics_table(config: RunConfig, figures: dict[str, float]) -> str:
     """Table of the last validation beside bicubic upsampling."""
-    names = [name for name in METRICS if f"{name}_bicubic" in figures and name in figures]
-    rows = [["", *(METRICS[name] for name in names)], ["---", *("--:" for _ in names)]]
+    named = quality(config, figures)
+    names = [name for name in named if f"{name}_bicubic" in figures]
+    rows = [["", *(named[name].heading for name in names)], ["---", *("--:" for _ in names)]]
     for label, suffix in (("bicubic", "_bicubic"), ("this network", "")):
         rows.append([label, *(f"{figures[name + suffix]:.4f}" for name in names)])
     lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
@@ -182,10 +183,18 @@ def metrics_table(config: RunConfig, figures: dict[str, float]) -> str:
     return f"{lines}\n\n{where}"
 
 
-def metric_settings(config: RunConfig) -> str:
-    """Settings of the metrics: channel or mean over bands, and the border left out."""
+def quality(config: RunConfig, figures: Mapping[str, float]) -> dict[str, Figure]:
+    """The figures of a validation that show quality, by name."""
+    known = config.validation.figures if config.validation else {}
+    return {name: figure for name, figure in known.items() if name in figures and name not in COLOURS}
+
+
+def metric_settings(config: RunConfig, name: str = "psnr") -> str:
+    """Settings of a metric: channel or mean over bands, and the border left out."""
     assert config.validation
     border = config.validation.border(config.scale)
+    if name not in ("psnr", "ssim", "sam", "ergas"):
+        return f"{border} px border left out"
     if config.images.radiometry:
         return f"mean over the bands, {border} px border left out"
     return f"{(config.validation.channel or 'y').upper()}, {border} px border left out"

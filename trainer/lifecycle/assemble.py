@@ -9,6 +9,7 @@ from torch import nn
 
 from trainer.base_model import BaseModel
 from trainer.building.learners import make_networks, notes_on_statistics
+from trainer.building.measure import fetch_metrics
 from trainer.building.objective import fetched_losses, imported_losses, make_features
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
@@ -69,6 +70,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         check_pictures,
         check_networks,
         lambda: notes_on_batch(config.batch, processes),
+        lambda: fetch_metrics(config),
         *(partial(loss.fetch, key) for key, loss in fetched_losses(config).items()),
         lambda: imported_losses(config),
         lambda: check_trackers(config),
@@ -163,7 +165,7 @@ def _assemble(
     init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
     build = RealESRGANModel if config.adversarial else RealESRNetModel
     model = build(config, accelerator=accelerator, init=init, stream=stream_of(source), net_g=net_g, net_d=net_d)
-    _ = model.objective  # whose weights are fetched now, and not at the first step
+    _ = model.objective, model.metrics  # whose weights are fetched now, and not at the first step
     model.state.unreadable |= bad.keys()
     unreadable = UnreadableImages(accelerator, source, model.state.unreadable, lambda: model.state.stream.position)
     pusher = make_pusher(config) if accelerator.is_main_process else None
@@ -182,7 +184,11 @@ def _assemble(
         skips=AsyncScalar(),
         telemetry=telemetry_of(model, folder, disk),
         unreadable=unreadable,
-        validator=Validator(accelerator, pictures, model.synthesis, settings) if settings and pictures else None,
+        validator=(
+            Validator(accelerator, pictures, model.synthesis, settings, model.metrics)
+            if settings and pictures
+            else None
+        ),
         intervals=intervals_of(config),
         notes=notes + shares + model.notes,
     )

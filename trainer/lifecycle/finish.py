@@ -95,8 +95,8 @@ def interrupt(run: Experiment, reason: str) -> None:
             run.folder.interrupt(run.state.step, reason)
     write_page(run)
     run.control.request.obeyed = reason == SIGNAL
-    best = run.state.best
-    so_far = f" Best so far: {best.metric} {best.value:.4f} at step {best.step}." if best else ""
+    bests = ", ".join(f"{best.metric} {best.value:.4f} at step {best.step}" for best in run.state.bests)
+    so_far = f" Best so far: {bests}." if bests else ""
     run.telemetry.say(
         f"stopped at step {run.state.step} ({reason}) and saved; the same command resumes the run.{so_far} "
         f"Generator: {run.folder.export}."

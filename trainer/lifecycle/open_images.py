@@ -20,7 +20,6 @@ from trainer.images.unreadable import share_of, too_many
 from trainer.images.validation import ValidationImages, open_validation
 from trainer.mistakes import Mistake, gather
 from trainer.pairs.stream import Stream
-from trainer.validation.psnr_ssim import WINDOW
 
 SMALL = 100
 """Pictures up to which a source is read whole before the training."""
@@ -42,7 +41,7 @@ def open_pictures(config: RunConfig) -> ValidationImages | None:
         return None
     with under_key("validation.source"):
         multiple = config.generator.input_multiple(config.scale)
-        least = WINDOW + 2 * settings.border(config.scale)
+        least = settings.least_side(config.scale)
         budget = config.images.budget
         return open_validation(settings.source, config.scale, settings.max_side, multiple, least, budget)
 

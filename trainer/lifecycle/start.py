@@ -21,7 +21,7 @@ from trainer.memory import is_shortage
 from trainer.mistakes import Mistake, agreed
 from trainer.networks.loading.initial import InitConfig
 from trainer.objective import logits_of
-from trainer.state import IN_PRETRAINING
+from trainer.state import IN_PRETRAINING, Best
 
 
 def begin(run: Experiment) -> None:
@@ -139,14 +139,38 @@ def check_stream(run: Experiment, saved: dict[str, Any]) -> None:
 
 
 def check_best(run: Experiment) -> None:
-    """Forget the best so far where its figures do not compare with those to come, and say so."""
-    best = run.state.best
-    if best is None or run.validator is None or best.measured.removesuffix(IN_PRETRAINING) == run.validator.fingerprint:
+    """Forget each best so far whose figure does not compare with those to come, and say so of the main one."""
+    state, validator = run.state, run.validator
+    if validator is None:
         return
-    run.telemetry.say(
-        "validation: the pictures, or how they are measured, are not those by which the best so far was found "
-        f"({best.metric} {best.value:.4f} at step {best.step}): a new best begins"
-    )
-    run.state.best = None
-    for learner in run.state.learners.values():
-        learner.forget("validation/")
+    kept = run.config.checkpoints.kept_figures
+    others = {name: best for name, best in state.other_bests.items() if is_comparable(run, best)}
+    state.other_bests = {name: best for name, best in others.items() if name in kept}
+    if (best := state.best) is None:
+        return
+    so_far = f"({best.metric} {best.value:.4f} at step {best.step})"
+    if not is_comparable(run, best):
+        run.telemetry.say(
+            "validation: the pictures, or how they are measured, are not those by which the best so far was found "
+            f"{so_far}: a new best begins"
+        )
+        state.best = None
+        for learner in state.learners.values():
+            learner.forget("validation/")
+        return
+    adversarial = run.config.adversarial is not None and not best.measured.endswith(IN_PRETRAINING)
+    if (now := validator.config.best_by(adversarial)) == best.metric:
+        return
+    state.best = others.get(now) if now else None
+    if best.metric in kept:
+        state.other_bests[best.metric] = best
+    state.other_bests.pop(now or "", None)
+    goes_on = f"that so far is of step {state.best.step}" if state.best else "a new best begins"
+    run.telemetry.say(f"validation.best_metric: the best is chosen by {now}, not as before {so_far}: {goes_on}")
+
+
+def is_comparable(run: Experiment, best: Best) -> bool:
+    """True if validations to come measure the figure of a best as it was measured."""
+    assert run.validator is not None
+    known = best.metric in run.validator.config.figures
+    return known and best.measured.removesuffix(IN_PRETRAINING) == run.validator.fingerprint(best.metric)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from trainer.report.reading import is_finite
 from trainer.telemetry.metrics_file import Report
+from trainer.telemetry.quality import QUALITY, is_finite
 
 POINTS = 600
 """Points of a line at most; of more, the lowest and highest of each stretch are kept."""
@@ -15,13 +15,18 @@ Point = tuple[int, float | None]
 DISCRIMINATOR = "discriminator"
 CHARTS: dict[str, dict[str, dict[str, str]]] = {
     "Quality": {
-        "PSNR, dB (higher is better)": {"validation/psnr": "this network", "validation/psnr_bicubic": "bicubic"},
-        "SSIM (higher is better)": {"validation/ssim": "this network", "validation/ssim_bicubic": "bicubic"},
-        "Spectral angle, degrees (lower is better)": {
-            "validation/sam": "this network",
-            "validation/sam_bicubic": "bicubic",
-        },
-        "ERGAS (lower is better)": {"validation/ergas": "this network", "validation/ergas_bicubic": "bicubic"},
+        f"{figure.label} ({figure.words})": {
+            f"validation/{name}": "this network",
+            f"validation/{name}_bicubic": "bicubic",
+        }
+        for name, figure in QUALITY.items()
+    }
+    | {
+        "Displacement by direction, /100 px": {
+            f"validation/displacement_{axis}{ending}": f"{where}{of}"
+            for ending, of in (("", ""), ("_bicubic", ", bicubic"))
+            for axis, where in (("x", "to the right"), ("y", "down"))
+        }
     },
     "Losses": {
         "Generator, weighted sum": {"training/loss": "loss"},
@@ -121,6 +126,10 @@ def _wanted(names: Iterable[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
         yield "Bands", title, {name: f"band {name.removeprefix(start)}" for name in own}
         for name in own:
             del left[name]
+    for name in [name for name in left if name.startswith("validation/") and f"{name}_bicubic" in left]:
+        plain = f"{name}_bicubic"
+        yield "Quality", name.removeprefix("validation/"), {name: "this network", plain: "bicubic"}
+        del left[name], left[plain]
     for name in left:
         loss = name.startswith("training/loss_")
         short = name.rpartition("/")[2].removeprefix("loss_").replace("_", " ")

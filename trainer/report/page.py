@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from html import escape
 from pathlib import Path
@@ -14,15 +14,13 @@ from trainer.files.atomic import write_atomically
 from trainer.files.bounded_yaml import shown
 from trainer.report.curves import charts
 from trainer.report.pictures import section
-from trainer.report.reading import Record, is_finite, read_record
+from trainer.report.reading import Record, read_record
 from trainer.report.svg import figure
 from trainer.telemetry.health import below_bicubic
 from trainer.telemetry.metrics_file import Report
+from trainer.telemetry.quality import COLOURS, Figure, is_finite, shown_values
 
 HERE = Path(__file__).parent
-METRICS = {"psnr": "PSNR, dB", "ssim": "SSIM", "sam": "spectral angle, °", "ergas": "ERGAS"}
-LOWER_IS_BETTER = frozenset({"sam", "ergas"})
-DIGITS = {"psnr": 2, "ssim": 4, "sam": 2, "ergas": 2}
 
 
 def write_report(folder: RunFolder, file: Path | None = None, step: int | None = None, state: str = "") -> Path:
@@ -72,28 +70,33 @@ def summary(record: Record) -> str:
 
 def best_figures(record: Record) -> str:
     """The best and the last validation beside bicubic upsampling, as a table; a sentence where nothing is measured."""
-    if record.config.get("validation") is None and not any("validation/psnr" in report for report in record.reports):
+    measured = [report for report in record.reports if shown_values(report)]
+    if record.config.get("validation") is None and not measured:
         return "<p>This run has no validation: nothing is measured.</p>"
-    if record.config and record.best_by is None:
+    if record.config and not measured and not set(record.figures) - set(COLOURS):
         return "<p>Validation has no ground truth: its results are shown and nothing is measured.</p>"
-    best, last = record.best(), last_validation(record.reports)
+    best, last = record.best(), measured[-1] if measured else None
     if best is None or last is None:
         return "<p>No validation yet.</p>"
-    names = [name for name in METRICS if f"validation/{name}" in best]
-    heads = "".join(f"<th scope=col>{METRICS[name]}</th>" for name in names)
-    rows = [_row("bicubic", best, names, "_bicubic"), _row(f"best, at step {best['step']:,}", best, names)]
+    figures = {**shown_values(best), **{name: one for name, one in record.figures.items() if name not in COLOURS}}
+    names = [name for name in shown_values(best) if name in figures]
+    heads = "".join(f"<th scope=col>{escape(figures[name].heading)}</th>" for name in names)
+    rows = {"bicubic": _row("bicubic", best, names, figures, "_bicubic")}
+    rows["best"] = _row(f"best, at step {best['step']:,}", best, names, figures)
+    for name in record.kept_figures:
+        if (other := record.best(name)) and other is not best:
+            title = figures[name].title if name in figures else name
+            rows[name] = _row(f"best by {title}, at step {other['step']:,}", other, names, figures)
     if last is not best:
-        rows.append(_row(f"last, at step {last['step']:,}", last, names))
-    note = f"The best is chosen by {METRICS[str(record.best_by)].partition(',')[0]} of the averaged network."
+        rows["last"] = _row(f"last, at step {last['step']:,}", last, names, figures)
+    by = str(record.best_by)
+    note = f"The best is chosen by {escape(figures[by].title if by in figures else by)} of the averaged network."
     if below_bicubic(best):
         note += " Bicubic's PSNR is not reached yet, as at the beginning of every run."
-    table = f"<table class=figures><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    table = (
+        f"<table class=figures><thead><tr><td></td>{heads}</tr></thead><tbody>{''.join(rows.values())}</tbody></table>"
+    )
     return f'<div class="scroll">{table}</div><p class="note">{note}</p>'
-
-
-def last_validation(reports: list[Report]) -> Report | None:
-    """The report of the last validation that measured something."""
-    return next((report for report in reversed(reports) if is_finite(report.get("validation/psnr"))), None)
 
 
 def curves(reports: list[Report]) -> str:
@@ -164,14 +167,14 @@ def _setting(setting: Setting) -> Iterator[str]:
     yield f"<dd>{escape(setting.sentence)}</dd>"
 
 
-def _row(label: str, report: Report, names: list[str], ending: str = "") -> str:
+def _row(label: str, report: Report, names: list[str], figures: Mapping[str, Figure], ending: str = "") -> str:
     cells = []
     for name in names:
         value, plain = report.get(f"validation/{name}{ending}"), report.get(f"validation/{name}_bicubic")
-        text = f"{value:.{DIGITS[name]}f}" if is_finite(value) else "–"
+        figure = figures[name]
+        text = f"{value:.{figure.digits}f}" if is_finite(value) else "–"
         if not ending and is_finite(value) and is_finite(plain):
-            gain = value - plain
-            better = gain > 0 if name not in LOWER_IS_BETTER else gain < 0
-            text += f" <small class={'better' if better else 'other'}>{gain:+.{DIGITS[name]}f}</small>"
+            better = figure.merit(value) > figure.merit(plain)
+            text += f" <small class={'better' if better else 'other'}>{value - plain:+.{figure.digits}f}</small>"
         cells.append(f"<td>{text}</td>")
     return f"<tr><th scope=row>{escape(label)}</th>{''.join(cells)}</tr>"

@@ -11,11 +11,11 @@ from typing import Any
 from trainer.checkpoints.names import STEP_NAMES, step_name, step_of
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.report.reading import Record
+from trainer.telemetry.quality import QUALITY
 
 BYTES = 12 * 2**20
 """Bytes of picture files in a page at most."""
 VIEWS = {"lq": "input", "bicubic": "bicubic", "result": "result", "gt": "ground truth"}
-FORMATS = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def data_uri(file: Path) -> str:
 def _view(view: str, place: Path, about: dict[str, Any], step: int, prefix: str = "") -> View:
     ending = {"result": "", "bicubic": "_bicubic"}.get(view)
     figures = about["figures"]
-    words = [text.format(figures[f"{name}{ending}"]) for name, text in FORMATS.items() if f"{name}{ending}" in figures]
+    words = [one.text(figures[f"{name}{ending}"]) for name, one in QUALITY.items() if f"{name}{ending}" in figures]
     label = f"{VIEWS[view]}, {prefix}step {step:,}" if view == "result" else VIEWS[view]
     return View(label, place / f"{view}.png", " · ".join(word.replace(" ", "\u00a0") for word in words))
 

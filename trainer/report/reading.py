@@ -4,7 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -14,6 +14,7 @@ from trainer.checkpoints.store import Checkpoints
 from trainer.config.redact import freeze_hub_ids, redact_paths
 from trainer.runs import configuration, newest_checkpoint, state_of
 from trainer.telemetry.metrics_file import Report, read_reports
+from trainer.telemetry.quality import Figure, best_metric, best_validation, figures_of, is_adversarial
 
 KEPT = ("hub", "name")
 """Keys whose values are never local paths; `hub` holds the run's own repository."""
@@ -51,21 +52,25 @@ class Record:
         return steps if isinstance(steps, int) else None
 
     @property
-    def best_by(self) -> str | None:
-        """The metric of the best validation; None where nothing is measured."""
-        validation = self.config.get("validation")
-        if not isinstance(validation, dict):
-            return None
-        source = validation.get("source")
-        if isinstance(source, dict) and source.get("type") == "lq":
-            return None
-        return str(validation.get("best_metric") or "psnr")
+    def figures(self) -> dict[str, Figure]:
+        """The figures of its validations by which a best is chosen, by name."""
+        return figures_of(self.config.get("validation"))
 
-    def best(self) -> Report | None:
-        """The report of the best validation: the first of the highest."""
-        key = f"validation/{self.best_by}"
-        measured = [report for report in self.reports if is_finite(report.get(key))]
-        return max(measured, key=lambda report: float(report[key]), default=None)
+    @property
+    def best_by(self) -> str | None:
+        """The figure of the best validation; None where nothing is measured by it."""
+        return best_metric(self.config.get("validation"), is_adversarial(self.config, self.step))
+
+    @property
+    def kept_figures(self) -> list[str]:
+        """The figures, beside that, whose best checkpoint is kept."""
+        kept = (self.config.get("checkpoints") or {}).get("keep_best")
+        return [str(name) for name in kept if name != self.best_by] if isinstance(kept, list) else []
+
+    def best(self, metric: str | None = None) -> Report | None:
+        """The report of the best validation by a figure, by default the one that chooses: see `best_validation`."""
+        found = best_validation(self.reports, self.config, metric)
+        return found[2] if found else None
 
 
 def read_record(folder: RunFolder, step: int | None = None, state: str = "") -> Record:
@@ -125,8 +130,3 @@ def unreadable_count(folder: RunFolder, step: int) -> int | None:
         return len(Checkpoints(folder.checkpoints).progress(step)["unreadable"])
     except Exception:  # torch raises many classes for a file that is gone or damaged
         return None
-
-
-def is_finite(value: Any) -> TypeGuard[float]:
-    """True for a number that is neither infinite nor NaN."""
-    return isinstance(value, int | float) and math.isfinite(value)

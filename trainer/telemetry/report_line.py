@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from trainer.telemetry.health import below_bicubic
+from trainer.telemetry.quality import shown_values
 from trainer.telemetry.step_means import SHARES
 
 
@@ -22,10 +23,9 @@ def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
         parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
         parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
         parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
-    formats = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
     measured = [
-        f"{text.format(values[key])} (bicubic {values[f'{key}_bicubic']:.4g}{_behind(name, values)})"
-        for name, text in formats.items()
+        f"{figure.text(values[key])}{_beside(values.get(f'{key}_bicubic'), _behind(name, values))}"
+        for name, figure in shown_values(values).items()
         if (key := f"validation/{name}") in values
     ]
     if measured:
@@ -33,6 +33,11 @@ def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
     if "validation/colour_drift" in values and not below_bicubic(values):  # else it has no colours yet to be off
         parts.append(f"colours off by {255 * values['validation/colour_drift']:.1f}/255")
     return " | ".join(parts)
+
+
+def _beside(plain: float | None, behind: str) -> str:
+    """Bicubic's value in brackets, where it has one."""
+    return "" if plain is None else f" (bicubic {plain:.4g}{behind})"
 
 
 def _behind(name: str, values: Mapping[str, float]) -> str:

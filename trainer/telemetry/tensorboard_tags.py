@@ -11,9 +11,11 @@ from typing import Any
 from einops import rearrange
 from torch import Tensor
 
+from trainer.telemetry.quality import QUALITY
+
 GROUPS: dict[str, str] = {
-    "1-quality": r"validation/(psnr|ssim|sam|ergas)(_bicubic)?",
     "6-bands": r"validation/.*_band\d+",
+    "1-quality": r"validation/(?!colour_drift).*",
     "2-losses": r"(training|discriminator)/loss(_(?!scale).*)?",
     "3-game": r"discriminator/(D\(.*|paused|r1_penalty)|training/(adv_loss_weight|pretrain_phase)",
     "4-rates": r".*/learning_rate|ema/decay",
@@ -23,9 +25,7 @@ GROUPS: dict[str, str] = {
 """Group -> the names in metrics.jsonl that it holds; the first that matches a whole name has it."""
 NETWORKS = ("generator", "discriminator")
 LAYOUT = {
-    "1 quality": {
-        name: ["Multiline", [rf"^1-quality/{name}$", rf"^1-quality/{name}_bicubic$"]] for name in ("psnr", "ssim")
-    },
+    "1 quality": {name: ["Multiline", [rf"^1-quality/{name}$", rf"^1-quality/{name}_bicubic$"]] for name in QUALITY},
     "2 gradients": {"gradient norms": ["Multiline", [r"^5-health/(generator|discriminator)_grad_norm$"]]},
     "3 game": {"D(y) and D(G(x))": ["Multiline", [r"^3-game/D_.*_prob$"]]},
 }

@@ -1,5 +1,6 @@
 """Validation on batches that a program gives, such as those of an own DataLoader."""
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from trainer.mistakes import Mistake
 from trainer.pairs.fed import FedData
 from trainer.validation.metrics import Metrics
 from trainer.validation.sample_sheet import save_png
-from trainer.validation.validator import bicubic
+from trainer.validation.validator import bicubic, means_of
 
 
 def validate_batches(
@@ -24,6 +25,8 @@ def validate_batches(
     upscale : float [b, C, h, w] in [0, 1] to float [b, C, H, W]
     folder : where results are saved as PNG, if anywhere: by the name of their `lq_path`, else by their number
 
+    A figure that no picture has, such as PSNR without ground truth, is left out.
+
     Raises:
         Mistake: there is no batch, or one has no `lq`.
     """
@@ -32,12 +35,12 @@ def validate_batches(
     for batch in batches:
         if batch.lq is None:
             raise Mistake("data: must have `lq` to validate on; `gt` is what its result is compared with.")
-        results = quantised(upscale(unit(batch.lq)), batch.lq.dtype).cpu()
+        results = quantised(upscale(unit(batch.lq)), batch.lq.dtype)
+        device, results = results.device, results.cpu()
         scale = results.shape[-1] // batch.lq.shape[-1]
         for number, (lq, result) in enumerate(zip(batch.lq.cpu(), results, strict=True)):
-            if batch.gt is not None:
-                gt, plain = batch.gt[number].cpu(), bicubic(lq, scale)
-                rows.append([*metrics(result, gt), *metrics(plain, gt)[: len(metrics.summary)]])
+            gt = None if batch.gt is None else batch.gt[number].to(device)
+            rows.append(metrics(result.to(device), bicubic(lq, scale).to(device), gt))
             if folder is not None:
                 name = Path(batch.names[number]).stem if number < len(batch.names) else f"{count:04d}"
                 try:
@@ -47,6 +50,5 @@ def validate_batches(
             count += 1
     if not count:
         raise Mistake("dataloader: gave no batch to validate on.")
-    names = [*metrics.names, *(f"{name}_bicubic" for name in metrics.summary)]
-    means = torch.tensor(rows, dtype=torch.float64).mean(0).tolist() if rows else []
-    return {f"validation/{name}": value for name, value in zip(names, means, strict=False)}
+    figures, _ = means_of(torch.tensor(rows, dtype=torch.float64), metrics.names)
+    return {name: value for name, value in figures.items() if not math.isnan(value)}

@@ -1,9 +1,8 @@
 """Validation: the smoothed generator on pictures and degradations that never change, divided among the ranks."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +13,17 @@ from torch import Tensor, nn
 from degradations.keyed_random import Keys
 from trainer.images.identity import sha256_of
 from trainer.images.levels import quantised, unit
-from trainer.images.radiometry import Radiometry
-from trainer.images.validation import LowQuality, ValidationImages, ValidationSource
+from trainer.images.validation import ValidationImages
+from trainer.mistakes import Failure, agreed
 from trainer.networks.layers.noise import noise_inputs
 from trainer.pairs.synthesis import Synthesis
-from trainer.validation.metrics import Metrics, MultibandMetrics, PhotoMetrics
+from trainer.telemetry.quality import SCORE, score
+from trainer.validation.config import ValidationConfig
+from trainer.validation.drawing import Shown, strip_of, views_from
+from trainer.validation.metrics import Metrics
 from trainer.validation.psnr_ssim import band_shift
-from trainer.validation.sample_sheet import Bands, Column, composite, sheet, strip
-from trainer.validation.views import Views, views_of
+from trainer.validation.sample_sheet import sheet
+from trainer.validation.views import Views
 
 SaveResult = Callable[[str, Tensor], None]
 """Called with the name of a file, a relative path without an ending, and a result, uint8 [3, H, W] on the CPU."""
@@ -30,95 +32,6 @@ SaveViews = Callable[[Views], None]
 BandShifts = tuple[int, list[float], list[float] | None]
 """A picture's number, and the shift of each band from the LQ: of its result, and of its ground truth if there is
 one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ValidationConfig:
-    """Validation of the smoothed generator: its pictures, degradations and metrics."""
-
-    source: ValidationSource
-    """Pairs as they are, clean pictures that are degraded with keyed draws, the same in every validation, or
-    low-quality pictures alone (`type: lq`), of which the results are shown and nothing is measured."""
-    validation_steps: int = 5000
-    """Optimizer steps between validations; the last step is always validated."""
-    seed: int = 0
-    """The key of the degradations, apart from the run's seed so that they are the same for all runs."""
-    draws: int = 1
-    """Number of degradations of each clean picture."""
-    max_side: int | None = None
-    """Cut from the middle of each picture a piece of at most this side (of low-quality pictures alone: as large as
-    comes to this side of the result); null takes it whole. Given pairs are taken whole."""
-    crop_border: int | None = None
-    """Pixels left out at each side before measuring; null is the scale."""
-    channel: Literal["rgb", "y"] | None = None
-    """Measure photographs on the luma of BT.601, as papers do and null does, or on RGB; multi-band pictures are
-    measured by band."""
-    composites: dict[str, tuple[int, int, int]] | None = None
-    """RGB composites of multi-band pictures in strips: under each name, the numbers (from 0, of the bands as read) of
-    those shown as red, green and blue, as in `{true colour: [2, 1, 0], false colour: [3, 2, 1]}`."""
-    best_metric: Literal["psnr", "ssim"] | None = None
-    """The metric by which the best checkpoint is chosen; null is psnr, or none if there is no ground truth."""
-    num_samples: int = 4
-    """Pictures in the sample sheet, in TensorBoard, and on the page of `python -m trainer.report`."""
-    save_images: bool = False
-    """Also save every result, whole, as samples/step-*/NAME.png (upstream's `save_img`)."""
-
-    @property
-    def has_gt(self) -> bool:
-        """True if there is ground truth."""
-        return not isinstance(self.source, LowQuality)
-
-    @property
-    def best_by(self) -> Literal["psnr", "ssim"] | None:
-        """The metric by which the best checkpoint is chosen; None if nothing is measured."""
-        return (self.best_metric or "psnr") if self.has_gt else None
-
-    def border(self, scale: int) -> int:
-        """Pixels left out at each side."""
-        return scale if self.crop_border is None else self.crop_border
-
-    def metrics_for(self, scale: int) -> Metrics:
-        """The metrics of each picture."""
-        if (radiometry := self.source.radiometry) is None:
-            return PhotoMetrics(self.border(scale), self.channel or "y")
-        return MultibandMetrics(self.border(scale), scale, len(radiometry.bands))
-
-    def metric_names(self, scale: int) -> list[str]:
-        """The names under which a validation reports."""
-        measure, radiometry = self.metrics_for(scale), self.source.radiometry
-        bands = len(radiometry.bands) if radiometry else 3
-        drift = ["", *(["_gt"] if self.has_gt else []), *(f"_band{number}" for number in range(1, bands + 1))]
-        measured = column_names(measure) if self.has_gt else []
-        return [f"validation/{name}" for name in [*measured, *(f"colour_drift{which}" for which in drift)]]
-
-    def problems(self, radiometry: Radiometry | None) -> Iterator[str]:
-        """Conflicts with a run on pictures of this radiometry, a sentence each, beginning with the key."""
-        if self.source.radiometry != radiometry:
-            yield "source: its radiometry must be that of the pictures that are trained on"
-        if self.best_metric and not self.has_gt:
-            yield f"best_metric: got {self.best_metric!r}; must be null without ground truth: nothing is measured"
-        if self.save_images and radiometry:
-            yield "save_images: must be false for multi-band pictures, which `python -m trainer.upscale` writes"
-        if radiometry is None:
-            if self.composites is not None:
-                yield "composites: must be null for photographs, which are shown as they are"
-            return
-        bands = len(radiometry.bands)
-        if self.channel is not None:
-            yield f"channel: got {self.channel!r}; must be null for multi-band pictures, which are measured by band"
-        if not self.composites and bands not in (1, 3):
-            yield f"composites: must say which of the {bands} bands to show as red, green and blue"
-        for name, chosen in (self.composites or {}).items():
-            if min(chosen) < 0 or max(chosen) >= bands:
-                yield f"composites.{name}: got {list(chosen)}; {bands} bands are numbered 0 to {bands - 1}"
-
-    def __post_init__(self) -> None:
-        for name in ("validation_steps", "draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, least in (("num_samples", 0), ("max_side", 1), ("crop_border", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +44,8 @@ class Validated:
     """The parts of the sheet, uint8 [3, h, w], by the name of their picture; on rank 0."""
     drawing_errors: list[str] = field(default_factory=list)
     """Reasons why strips of it are missing."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences on metrics that some pictures do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +56,20 @@ class Validator:
     images: ValidationImages
     synthesis: Synthesis
     config: ValidationConfig
+    measure: Metrics
+    """The metrics of each picture, with their networks on the device."""
 
-    @property
-    def measure(self) -> Metrics:
-        """The metrics of each picture."""
-        return self.config.metrics_for(self.synthesis.scale)
-
-    @property
-    def fingerprint(self) -> str:
-        """A checksum of all that metrics depend on except the generator: the content of pictures and degradations."""
+    def fingerprint(self, figure: str) -> str:
+        """A checksum of all that a figure depends on but the generator: pictures, degradations, how it is measured."""
         config, synthesis = self.config, self.synthesis
         parts: list[object] = [self.images.content, synthesis.scale, config.border(synthesis.scale), config.channel]
-        parts += [config.source.radiometry, config.best_by]
+        parts += [config.source.radiometry, figure]
         if not self.images.paired:
             parts += [config.seed, config.draws, synthesis.degradation, synthesis.gt_usm, synthesis.degrade_gt_usm]
+        weights = config.weights if figure == SCORE else {figure: 1.0}
+        known = {name: metric.identity for metric in self.measure.others for name in metric.names}
+        if figure == SCORE or known.get(figure):
+            parts += [(name, weight, known.get(name, "")) for name, weight in sorted(weights.items())]
         return sha256_of(parts)[:16]
 
     def __len__(self) -> int:
@@ -175,47 +90,67 @@ class Validator:
         save_result: SaveResult | None = None,
         save_views: SaveViews | None = None,
     ) -> Validated:
-        """Mean PSNR and SSIM of `generator`, and of bicubic upsampling; the same for any number of ranks.
+        """Mean metrics of `generator`, and of bicubic upsampling; the same for any number of ranks.
 
         `pairs` measures the first few only, for a trial. `save_result` is called with each result of this rank, if
-        `save_images` is on, `save_views` for each picture of this rank that is in the sheet.
+        `save_images` is on, `save_views` for each picture of this rank that is in the sheet. Raises Failure, on every
+        rank, where a metric of another package fails.
         """
         count = len(self) if pairs is None else min(pairs, len(self))
-        measure = self.measure
-        names = column_names(measure) if self.config.has_gt else []
+        names = self.measure.names
         files = self.images.result_names() if save_result and self.config.save_images else []
         table = torch.zeros(count, len(names), dtype=torch.float64, device=self.accelerator.device)
         strips: list[tuple[int, Tensor]] = []
         shifts: list[BandShifts] = []
         drawing_errors: list[str] = []
+        failures: list[str] = []
         for number in range(self.accelerator.process_index, count, self.accelerator.num_processes):
             lq, gt, caption = self._pair(number)
             result, plain = self._upscaled(generator, lq, number), bicubic(lq, self.synthesis.scale)
-            row = [*measure(result, gt), *measure(plain, gt)[: len(measure.summary)]] if gt is not None else []
+            row = self._measured(result, plain, gt, failures)
             table[number] = torch.tensor(row, dtype=torch.float64)
             shifts.append((number, band_shift(result, lq), None if gt is None else band_shift(gt, lq)))
             if files and save_result:
                 draw, index = divmod(number, len(self.images))
                 save_result(f"{files[index]}-draw{draw}" if self.draws > 1 else files[index], result.cpu())
             if number < self.config.num_samples:
-                values = dict(zip(names, row, strict=True))
+                values = {name: value for name, value in zip(names, row, strict=True) if not math.isnan(value)}
+                shown = Shown(number, self._title(number), caption, lq, plain, result, gt, values)
                 try:
-                    strips.append((number, self._strip(number, step, values, caption, (plain, result, gt))))
+                    strips.append((number, strip_of(shown, step, self.config.composites)))
                     if save_views:
-                        for views in self._views(number, values, caption, (lq, plain, result, gt)):
+                        for views in views_from(shown, self.synthesis.scale, self.config.composites):
                             save_views(views)
                 except Exception as error:  # a failed drawing must not leave the other ranks waiting
                     drawing_errors.append(f"{type(error).__name__}: {error}")
+        if failed := sorted(set(gather_object(failures))):
+            raise agreed(Failure(failed[0]))
         if names:
             table = self.accelerator.reduce(table)  # every row was filled by one rank
-        figures = dict(zip((f"validation/{name}" for name in names), table.mean(0).tolist(), strict=True))
+        figures, notes = means_of(table, names)
         figures |= colour_drift(sorted(gather_object(shifts)))
+        figures |= self._scores(figures)
         everyone: list[tuple[int, Tensor]] = gather_object(strips)
         errors = sorted(set(gather_object(drawing_errors)))
         if not everyone or not self.accelerator.is_main_process:
-            return Validated(figures, None, drawing_errors=errors)
+            return Validated(figures, None, drawing_errors=errors, notes=notes)
         parts = {self._title(number): picture for number, picture in sorted(everyone, key=lambda item: item[0])}
-        return Validated(figures, sheet(list(parts.values())), parts, errors)
+        return Validated(figures, sheet(list(parts.values())), parts, errors, notes)
+
+    def _measured(self, result: Tensor, plain: Tensor, gt: Tensor | None, failures: list[str]) -> list[float]:
+        """The metrics of a picture; where a metric fails the reason is added, for all ranks to hear of together."""
+        try:
+            return self.measure(result, plain, gt)
+        except Failure as failure:
+            failures.append(str(failure))
+            return [math.nan] * len(self.measure.names)
+
+    def _scores(self, figures: dict[str, float]) -> dict[str, float]:
+        """The weighted sum of `best_metric`, if it is one."""
+        if not (weights := self.config.weights):
+            return {}
+        values = {name.removeprefix("validation/"): value for name, value in figures.items()}
+        return {f"validation/{SCORE}": score(weights, values, self.config.figures)}
 
     def _pair(self, number: int) -> tuple[Tensor, Tensor | None, str]:
         """LQ and GT uint8 on the device, and the degradation's caption; the first draw of every picture comes first."""
@@ -232,41 +167,6 @@ class Validator:
         with self.accelerator.autocast():
             return quantised(generator(unit(lq[None]), *noise)[0].float(), lq.dtype)
 
-    def _strip(
-        self, number: int, step: int, values: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
-    ) -> Tensor:
-        """Bicubic, result and any ground truth: a strip, or one for each composite of multi-band pictures."""
-        pictures = [picture for picture in shown if picture is not None]
-        captions = _figure_caption("bicubic", values, "_bicubic"), _figure_caption(f"step {step}", values, "")
-        texts = [*captions, "ground truth"][: len(pictures)]
-        title = self._title(number)
-        if pictures[0].dtype == torch.uint8:
-            return strip([Column(text, part.cpu()) for text, part in zip(texts, pictures, strict=True)], title, caption)
-        rows = []
-        for name, bands in self._composites.items():
-            parts = composite([picture.cpu() for picture in pictures], bands, reference=-1 if self.config.has_gt else 0)
-            columns = [Column(text, part) for text, part in zip(texts, parts, strict=True)]
-            rows.append(strip(columns, f"{title} · {name}" if name else title, caption))
-        return sheet(rows)
-
-    def _views(
-        self, number: int, values: Mapping[str, float], caption: str, shown: tuple[Tensor | None, ...]
-    ) -> Iterator[Views]:
-        """The views of a picture, or of each composite of a multi-band one."""
-        pictures = {
-            name: part for name, part in zip(("lq", "bicubic", "result", "gt"), shown, strict=True) if part is not None
-        }
-        composites = None if pictures["lq"].dtype == torch.uint8 else self._composites
-        title = self._title(number)
-        for order, (name, parts) in enumerate(views_of(pictures, self.synthesis.scale, composites)):
-            yield Views(f"{number:02d}-{order}", f"{title} · {name}" if name else title, caption, values, parts)
-
-    @property
-    def _composites(self) -> Mapping[str, Bands]:
-        """How multi-band pictures are shown, by name."""
-        whole: dict[str, Bands] = {"": None}
-        return self.config.composites or whole
-
     def _title(self, number: int) -> str:
         """The name of a sheet's picture, and which draw or which picture of this name it is where there are several."""
         count = len(self.images)
@@ -277,16 +177,20 @@ class Validator:
         return " ".join(filter(None, parts))
 
 
-def column_names(measure: Metrics) -> list[str]:
-    """Names of the metrics of a picture, then of those of bicubic upsampling."""
-    return [*measure.names, *(f"{name}_bicubic" for name in measure.summary)]
+def means_of(table: Tensor, names: list[str]) -> tuple[dict[str, float], list[str]]:
+    """The mean of each column, float64 [pictures, names], over the pictures that have the figure; and a sentence for
+    each figure, bicubic's apart, that some have not."""
+    figures = dict(zip((f"validation/{name}" for name in names), table.nanmean(0).tolist(), strict=True))
+    lacking = table.isnan().sum(0).tolist()
+    notes = [
+        f"validation: {count} of {len(table)} pictures have no {name} and do not count in it{REASONS.get(name, '')}"
+        for name, count in zip(names, lacking, strict=True)
+        if count and not name.endswith(("_bicubic", "_x", "_y"))
+    ]
+    return figures, notes
 
 
-def _figure_caption(what: str, figures: Mapping[str, float], ending: str) -> str:
-    """The caption over a picture: "step 600 · PSNR 27.31 dB · SSIM 0.8012"."""
-    parts = {"psnr": "PSNR {:.2f} dB", "ssim": "SSIM {:.4f}", "sam": "SAM {:.2f}°", "ergas": "ERGAS {:.2f}"}
-    values = [text.format(figures[name + ending]) for name, text in parts.items() if name + ending in figures]
-    return " · ".join([what, *values])
+REASONS = {"niqe": ": it needs two blocks of 96 x 96 inside the border that are not flat"}
 
 
 def colour_drift(shifts: list[BandShifts]) -> dict[str, float]:
@@ -305,8 +209,3 @@ def colour_drift(shifts: list[BandShifts]) -> dict[str, float]:
 def bicubic(lq: Tensor, scale: int) -> Tensor:
     """Bicubic baseline: `lq` [C, h, w] upscaled by torch's bicubic, [C, scale*h, scale*w] of its type."""
     return quantised(F.interpolate(unit(lq[None]), scale_factor=scale, mode="bicubic")[0], lq.dtype)
-
-
-def better(value: float, than: float) -> bool:
-    """True if a metric is better than the best so far; both are better when higher, and NaN never is."""
-    return not math.isnan(value) and value > than

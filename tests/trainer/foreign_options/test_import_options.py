@@ -27,7 +27,7 @@ from trainer.mistakes import Mistake
 from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscriminatorSNConfig
 from trainer.optim.lr_plateau import Constant, Cosine, MultiStep
 from trainer.run import parse
-from trainer.validation.validator import ValidationConfig
+from trainer.validation.config import ValidationConfig
 
 OPTIONS = Path(__file__).parent / "realesrgan_options.yml"
 ROOT = Path(__file__).parents[3]

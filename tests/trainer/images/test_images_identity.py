@@ -181,10 +181,10 @@ def test_what_watches_a_validation_forgets_with_the_best(tiny: Tiny, accelerator
     x = assemble(tiny("lr_scheduler={type: plateau, metric: validation/psnr, mode: max}"), accelerator)
     assert x.validator is not None
     x.model.generator.plateau = PlateauState(best=30.0, waited=4, multiple=0.25, watched="psnr")
-    x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint)
+    x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint("psnr"))
     check_best(x)
     assert x.model.generator.plateau.best == 30.0
-    x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint + IN_PRETRAINING)
+    x.state.best = Best("psnr", 30.0, 3, x.validator.fingerprint("psnr") + IN_PRETRAINING)
     check_best(x)
     assert x.state.best is not None
     x.state.best = Best("psnr", 30.0, 3, "another set")
@@ -210,6 +210,6 @@ def test_figures_depend_on_what_is_measured_and_how(tiny: Tiny, accelerator: Acc
         replace(validator, synthesis=replace(validator.synthesis, gt_usm=False)),
         replace(validator, synthesis=replace(validator.synthesis, degradation="another")),  # type: ignore[arg-type]
     ]
-    assert len({validator.fingerprint, *(other.fingerprint for other in others)}) == 7
+    assert len({one.fingerprint("psnr") for one in (validator, *others)}) == 7
     same = replace(validator, config=replace(validator.config, num_samples=9, validation_steps=50))
-    assert same.fingerprint == validator.fingerprint
+    assert same.fingerprint("psnr") == validator.fingerprint("psnr") != validator.fingerprint("ssim")

@@ -35,7 +35,10 @@ from trainer.networks.layers.noise import standard_noise
 from trainer.optim.ema import EMAConfig, smoothed
 from trainer.pairs.synthesis import Synthesis
 from trainer.runs import summarize
-from trainer.validation.validator import Validated, ValidationConfig, Validator, better, bicubic, colour_drift
+from trainer.telemetry.quality import QUALITY, better
+from trainer.validation.config import ValidationConfig
+from trainer.validation.metrics import Metrics
+from trainer.validation.validator import Validated, Validator, bicubic, colour_drift
 
 SCALE, SIZE = 2, (48, 40)
 
@@ -60,7 +63,13 @@ def network() -> nn.Module:
 def validator(accelerator: Accelerator, source: ValidationSource, **settings: Any) -> Validator:
     images = open_validation(source, SCALE, settings.get("max_side"))
     synthesis = Synthesis(SecondOrder(), seed=9, scale=SCALE, gt_size=16, gt_usm=True)
-    return Validator(accelerator, images, synthesis, ValidationConfig(source=source, **settings))
+    config = ValidationConfig(source=source, **settings)
+    return Validator(accelerator, images, synthesis, config, metrics_of(config))
+
+
+def metrics_of(config: ValidationConfig) -> Metrics:
+    built = [metric.build("validation.metrics") for metric in config.chosen]
+    return config.metrics_for(SCALE, tuple(metric for metric in built if metric))
 
 
 def by_hand(net: nn.Module, source: PairFolders, border: int) -> tuple[float, float]:
@@ -195,8 +204,8 @@ def test_low_quality_pictures_alone_are_shown_and_not_measured(accelerator: Acce
     assert outcome.sheet is not None
     assert measured.sheet is not None
     assert outcome.sheet.shape[2] < 0.75 * measured.sheet.shape[2], "bicubic and the result, two columns of three"
-    assert there.config.best_by is None
-    assert ValidationConfig(source=pairs).best_by == "psnr"
+    assert there.config.best_by() is None
+    assert ValidationConfig(source=pairs).best_by() == "psnr"
 
 
 def test_of_large_pictures_without_truth_the_middle_is_taken(accelerator: Accelerator, pairs: PairFolders) -> None:
@@ -337,11 +346,12 @@ def test_a_stochastic_generator_is_measured_with_noise_that_never_changes(
 
 
 def test_a_higher_figure_is_better_and_nan_never() -> None:
-    assert better(1.0, -math.inf)
-    assert better(2.0, 1.0)
-    assert not better(1.0, 1.0)
-    assert not better(math.nan, -math.inf)
-    assert not better(math.nan, 1.0)
+    psnr = QUALITY["psnr"]
+    assert better(1.0, None, psnr)
+    assert better(2.0, 1.0, psnr)
+    assert not better(1.0, 1.0, psnr)
+    assert not better(math.nan, None, psnr)
+    assert not better(math.nan, 1.0, psnr)
 
 
 def test_bicubic_keeps_a_flat_picture_flat() -> None:
