@@ -233,7 +233,7 @@ def test_names_of_other_programs_are_told_where_they_are_here() -> None:
 
 @pytest.mark.parametrize("name", RENAMED_KEYS)
 def test_where_they_are_said_to_be_is_a_key(name: str) -> None:
-    plateau = {"type": "plateau", "metric": "validation/psnr"}
+    plateau = {"type": "plateau", "metric": "validation/psnr", "mode": "max"}
     game = {"lr_scheduler": plateau, "r1": {}, "adaptive_d": {}}
     losses = {"sam": {"weight": 0.1}, "tv": {"weight": 0.1}, "perceptual": {"type": "vgg"}}
     images = {"source": {"type": "folder", "path": "a"}, "pairs": {"type": "pairs", "gt": "b", "lq": "c"}}
