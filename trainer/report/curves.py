@@ -84,6 +84,8 @@ BANDS = {
     "validation/ssim_band": "SSIM by band",
     "validation/colour_drift_band": "Colour shift by band",
 }
+SPELLED = {"ms_ssim": "MS-SSIM", "ldl": "LDL", "sam": "SAM", "tv": "TV"}
+"""Names of losses that are abbreviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,13 @@ def _wanted(names: Iterable[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
         del left[name], left[plain]
     for name in left:
         loss = name.startswith("training/loss_")
-        short = name.rpartition("/")[2].removeprefix("loss_").replace("_", " ")
-        yield "Losses" if loss else "Other figures", f"{short.capitalize()} loss" if loss else name, {name: short}
+        short = name.rpartition("/")[2].removeprefix("loss_")
+        spelled = SPELLED.get(short) or short.replace("_", " ").capitalize()
+        yield (
+            "Losses" if loss else "Other figures",
+            f"{spelled} loss" if loss else name,
+            {name: short.replace("_", " ")},
+        )
 
 
 def points(reports: Iterable[Report], name: str) -> list[Point]:

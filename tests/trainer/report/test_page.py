@@ -212,6 +212,8 @@ def test_axes_have_round_numbers() -> None:
     assert Axis(1e-5, 1e-1, 0, 100, logarithmic=True).ticks() == pytest.approx([1e-5, 1e-4, 1e-3, 1e-2, 1e-1])
     assert [number(value) for value in (0.0, 1e-7, 25.4297, 123456.0, 2e9)] == ["0", "1e-7", "25.43", "123,456", "2e9"]
     assert charts([{"step": 1, "own/figure": 2.0, "training/digest": 5}])["Other figures"][0].title == "own/figure"
+    terms = charts([{"step": 1, "training/loss_ms_ssim": 0.5, "training/loss_feature_matching": 0.1}])["Losses"]
+    assert [chart.title for chart in terms] == ["MS-SSIM loss", "Feature matching loss"]
 
 
 def test_the_command_line(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
