@@ -19,6 +19,7 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.batch import plan_batch
 from trainer.distributed.ranks import on_main
 from trainer.images.levels import unit
+from trainer.networks.keyed_masks import KeyedMasks
 from trainer.networks.keyed_rng import seed_generators
 from trainer.networks.loading.initial import InitConfig
 from trainer.objective import Objective, Targets
@@ -67,6 +68,8 @@ class BaseModel:
         self.state = TrainState(
             generator, discriminator, smoothed(generator.net, config.ema), stream or Stream(pictures=0, names="")
         )
+        # after the average was copied, which never draws
+        self.masks = {name: KeyedMasks(one.net, config.seed, name) for name, one in self.state.learners.items()}
         if config.adversarial and config.adversarial.adaptive_d:
             self.state.adaptive_d = AdaptiveD(accelerator, config.adversarial.adaptive_d)
         self.features = make_features(config, discriminator.net if discriminator else None)
@@ -130,9 +133,14 @@ class BaseModel:
         return Keys(self.config.seed, torch.tensor(places[:size]))
 
     def seed_generators(self, number: int, network: str) -> None:
-        """Seed torch's generators, for Dropout and the like in `network`, by this rank's micro-batch `number`."""
-        first = self.batch.positions(self.state.step, self.accelerator.process_index, number)[0]
-        seed_generators(self.accelerator.device, self.config.seed, first, network)
+        """Key what a pass of `network` draws, such as Dropout's masks, by the places of micro-batch `number`."""
+        places = self.batch.positions(self.state.step, self.accelerator.process_index, number)
+        seed_generators(self.accelerator.device, self.config.seed, places[0], network)
+        drawing = [masks for masks in self.masks.values() if masks.count]  # both: each step asks the other network too
+        if drawing:
+            here = torch.tensor(places).to(self.accelerator.device, non_blocking=True)
+            for masks in drawing:
+                masks.place(here)
 
     def targets(self, pairs: PairBatch) -> Targets:
         """The ground truth of each loss, sharpened if its `..._gt_usm` is true."""

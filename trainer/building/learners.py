@@ -16,7 +16,7 @@ from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.distributed.ranks import START_GRACE
 from trainer.mistakes import Mistake, gather
 from trainer.networks.given import as_discriminator, as_generator
-from trainer.networks.keyed_rng import uses_randomness
+from trainer.networks.keyed_masks import other_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.optim.learner import Learner
 
@@ -79,12 +79,12 @@ def make_learners(
         facts |= network_facts(key, part, weights=read and not init.partial)
     same_everywhere(accelerator, facts, "every machine needs the same networks and weights.", grace=START_GRACE)
     loaded += notes_on_statistics(net, accelerator.num_processes)
-    loaded += [
-        f"{key}: it draws while it learns (Dropout and the like), once for each micro-batch: the result depends on "
-        f"batch.per_device, though not on the number of processes"
-        for key, part in networks.items()
-        if uses_randomness(part)
-    ]
+    for key, part in networks.items():
+        if drawing := next(other_randomness(part), None):
+            loaded.append(
+                f"{key}: its {drawing} draws once for each micro-batch while it learns: the result depends on "
+                "batch.per_device, though not on the number of processes"
+            )
     generator, adversarial = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if discriminator is None or adversarial is None:
         return generator, None, loaded

@@ -1,5 +1,6 @@
-"""Keyed randomness inside networks, such as Dropout's: a function of the seed and of the place in the run.
+"""Keyed seeds of torch's generators, for randomness inside networks that has no keyed mask of its own.
 
+See `keyed_masks` for Dropout and stochastic depth, whose masks go by sample. What else a network draws follows here.
 Modules draw from torch's own generator of their device, which has one state and no keys. So it is seeded anew before
 each micro-batch of each network: none of its state needs to be saved, and no draw depends on an earlier one.
 """
@@ -7,7 +8,6 @@ each micro-batch of each network: none of its state needs to be saved, and no dr
 import hashlib
 
 import torch
-from torch import nn
 
 
 def seed_generators(device: torch.device, seed: int, place: int, network: str) -> None:
@@ -21,13 +21,3 @@ def seed_generators(device: torch.device, seed: int, place: int, network: str) -
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.manual_seed(number)
-
-
-def uses_randomness(net: nn.Module) -> bool:
-    """True if a network is known to draw in training: torch's Dropouts, and modules with a `drop_prob`."""
-    return any(
-        (isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0)
-        or (isinstance(module, nn.MultiheadAttention) and module.dropout > 0)
-        or bool(getattr(module, "drop_prob", 0))
-        for module in net.modules()
-    )

@@ -15,7 +15,8 @@ from trainer.distributed.agreement import Decision, StopConsensus
 from trainer.experiment import Experiment
 from trainer.lifecycle.assemble import assemble
 from trainer.loop import fit
-from trainer.networks.keyed_rng import seed_generators, uses_randomness
+from trainer.networks.keyed_masks import other_randomness
+from trainer.networks.keyed_rng import seed_generators
 
 CPU = torch.device("cpu")
 
@@ -120,7 +121,7 @@ def test_ranks_draw_by_place_and_validation_not_at_all(
     )
     config = tiny(*DRAWING)
     x = assemble(config, make_accelerator(config))
-    assert len([note for note in x.notes if "it draws while it learns" in note]) == 2
+    assert not [note for note in x.notes if "draws once for each micro-batch" in note]
     ours = replace(x.model.batch, processes=2, accumulation=1)
     for number in range(2):  # micro-batches of one rank
         x.model.seed_generators(number, "generator")
@@ -140,12 +141,12 @@ def test_draws_differ_by_seed_place_and_player() -> None:
     assert len(drawn) == 4
 
 
-def test_who_draws_is_seen() -> None:
-    assert uses_randomness(Upscaler())
-    assert uses_randomness(nn.Sequential(nn.Conv2d(3, 3, 1), DropPath(0.1)))
-    assert uses_randomness(nn.MultiheadAttention(4, 1, dropout=0.1))
-    assert not uses_randomness(Upscaler(p=0.0))
-    assert not uses_randomness(nn.MultiheadAttention(4, 1))
+def test_what_has_no_mask_of_its_own_is_named() -> None:
+    assert list(other_randomness(nn.ModuleDict({"attention": nn.MultiheadAttention(4, 1, dropout=0.1)}))) == [
+        "attention"
+    ]
+    for net in (Upscaler(), nn.MultiheadAttention(4, 1), nn.Sequential(nn.Conv2d(3, 3, 1), DropPath(0.1))):
+        assert list(other_randomness(net)) == []
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
