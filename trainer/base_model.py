@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -19,9 +20,11 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.batch import plan_batch
 from trainer.distributed.ranks import on_main
 from trainer.images.levels import unit
+from trainer.mistakes import Mistake
 from trainer.networks.keyed_masks import KeyedMasks
 from trainer.networks.keyed_rng import seed_generators
 from trainer.networks.loading.initial import InitConfig
+from trainer.networks.network import Network
 from trainer.objective import Objective, Targets
 from trainer.optim.compiling import COST, check_compiler, compile_in_place
 from trainer.optim.ema import smoothed
@@ -77,6 +80,11 @@ class BaseModel:
         schedules = [learner.schedule for learner in self.state.learners.values()]
         if metrics := [schedule.metric for schedule in schedules if isinstance(schedule, Plateau)]:
             self.state.plateau_means = PlateauMeans(accelerator, [*metrics, "discriminator/paused"])
+        if config.gradient_checkpointing:
+            try:
+                cast(Network, generator.net).enable_gradient_checkpointing()
+            except ValueError as error:
+                raise Mistake(f"gradient_checkpointing: {error}.") from error
         if config.compile:
             on_main(accelerator, lambda: check_compiler(accelerator.device), "trying the compiler")
             self.notes.append(COST)

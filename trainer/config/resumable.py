@@ -21,6 +21,7 @@ RESUMABLE = (
     "mixed_precision",
     "allow_tf32",
     "compile",
+    "gradient_checkpointing",
     "losses",
     "optimizer",
     "lr_scheduler",

@@ -78,6 +78,9 @@ class RunConfig:
     compile: bool = False
     """torch.compile for the networks, meant for GPUs: the same results to rounding, after a slower start. A resumed run
     may switch it."""
+    gradient_checkpointing: bool = False
+    """The generator's repeated blocks are computed again in its backward pass: much less memory, about a third more
+    time, the same gradients. A resumed run may switch it."""
 
     images: TrainingImagesConfig
     gt_size: int = 256

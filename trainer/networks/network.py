@@ -10,6 +10,7 @@ from typing import Any
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 
+from trainer.networks.layers.recomputing import keep, recompute
 from trainer.networks.loading.state_dicts import CONFIG
 
 READER = logging.getLogger("diffusers.models.modeling_utils")
@@ -21,6 +22,19 @@ class Network(ModelMixin, ConfigMixin):
     ends: tuple[str, ...] = ()
     """Prefixes of the names of tensors whose shapes follow from the scale, the bands or the patch: the first and the
     last layers. All others are the body."""
+    _supports_gradient_checkpointing = True
+
+    def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:  # noqa: ARG002
+        """Compute the repeated blocks again in the backward pass, as diffusers' switch of this name does.
+
+        ValueError if the network has no block that can be.
+        """
+        if not recompute(self):
+            raise ValueError(f"{type(self).__name__} has no repeated blocks without BatchNorm to compute again")
+
+    def disable_gradient_checkpointing(self) -> None:
+        """Keep what the backward pass needs, as at first."""
+        keep(self)
 
     @classmethod
     def from_pretrained(cls, origin: Any, **options: Any) -> Any:
