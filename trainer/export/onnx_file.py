@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.export.source import Source
 from trainer.mistakes import Failure, Mistake
-from trainer.networks import ImportedNetwork
+from trainer.networks import Generator, SpandrelNetwork
+from trainer.networks.foreign import ForeignNetwork
 from trainer.networks.loading.generators import bands_of, multiple_of, scale_of
+from trainer.networks.zoo.generator import settled
 
 OPSET = 18
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -43,8 +45,10 @@ def write_onnx(source: Source, dtype: torch.dtype, file: Path) -> None:
     """
     net = copy.deepcopy(source.net).half() if dtype == torch.float16 else source.net
     multiple = multiple_of(net)
-    example = torch.zeros(2, bands_of(net), 8 * multiple, 12 * multiple, dtype=dtype)
-    sides = [torch.export.Dim(name, min=1) for name in ("height", "width")]
+    least = net.least if isinstance(net, SpandrelNetwork) else 1  # windows cannot be padded by reflection below it
+    fewest = max(8, -(-least // multiple))
+    example = torch.zeros(2, bands_of(net), fewest * multiple, (fewest + 4) * multiple, dtype=dtype)
+    sides = [torch.export.Dim(name, min=-(-least // multiple)) for name in ("height", "width")]
     height, width = (multiple * side for side in sides) if multiple > 1 else sides
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     logger.setLevel(logging.ERROR)  # else it lists every missing operator of torchvision
@@ -52,7 +56,7 @@ def write_onnx(source: Source, dtype: torch.dtype, file: Path) -> None:
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, about its internals
         try:
             program = torch.onnx.export(
-                net.net if isinstance(net, ImportedNetwork) else net,  # its own forward takes any number of inputs
+                _traceable(net),
                 (example,),
                 dynamo=True,
                 verbose=False,
@@ -76,6 +80,13 @@ def write_onnx(source: Source, dtype: torch.dtype, file: Path) -> None:
     for key, value in {**source.facts(), "input_multiple": "1", "padded_to_multiple": str(multiple)}.items():
         model.metadata_props.add(key=key, value=value)
     file.write_bytes(model.SerializeToString())
+
+
+def _traceable(net: Generator) -> nn.Module:
+    """The module to trace: a wrapper's forward takes any number of inputs, and may look at their sizes."""
+    if isinstance(net, SpandrelNetwork):
+        return settled(net)
+    return net.net if isinstance(net, ForeignNetwork) else net
 
 
 def results_of_onnx(source: Source, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001

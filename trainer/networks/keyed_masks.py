@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from degradations.keyed_random import Keys, uniform_table, uniforms
 
 FIRST_PURPOSE = 64  # those below belong to `degradations`
-TRIAL = 64
+MOST_CALLS = 4
+"""Calls of a module in one pass that have masks of their own, as two in a transformer's block: a draw gives as many."""
+TRIAL = 4096
+"""Rows of the trial of a module: enough that a rate of 0.003 drops one."""
 DROPOUTS: dict[type[nn.Module], int] = {nn.Dropout: 0, nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
 """Dropouts, and how many of the last axes they drop as one; 0 drops single numbers."""
 PATHS = ("DropPath", "StochasticDepth")
@@ -30,8 +33,8 @@ class KeyedMasks:
     net : its Dropouts and modules of stochastic depth get a hook that replaces their output
     seed, name : the run's seed and the network's name, parts of the key
 
-    A module that drops samples is taken for one if it does so in a trial; what else draws, such as the dropout in
-    `nn.MultiheadAttention`, stays with torch's generator.
+    A module that a pass calls several times has a mask for each call. One that drops samples is taken for one if it
+    does so in a trial; what else draws, such as the dropout in `nn.MultiheadAttention`, stays with torch's generator.
     """
 
     def __init__(self, net: nn.Module, seed: int, name: str) -> None:
@@ -40,50 +43,68 @@ class KeyedMasks:
         self.is_paired = name == "discriminator"
         self.places: Tensor | None = None
         self.paths: Tensor | None = None
-        self.count_of_paths = number = 0
+        self.calls: list[int] = []
+        """Calls of each hooked module in the pass, or since it: a block that is computed again begins anew."""
+        self.count_of_paths = 0
         for module in list(net.modules()):
+            number = len(self.calls)
             if type(module) in DROPOUTS and getattr(module, "p", 0) > 0:
                 module.inplace = False  # type: ignore[assignment]  # the hook needs the input
                 module.register_forward_hook(partial(self._drop, number, DROPOUTS[type(module)]))
-                number += 1
+                self.calls.append(0)
             elif (found := stochastic_depth(module)) is not None:
-                module.register_forward_hook(partial(self._skip, self.count_of_paths, *found))
+                module.register_forward_hook(partial(self._skip, number, self.count_of_paths, *found))
+                self.calls.append(0)
                 self.count_of_paths += 1
-        self.count = self.count_of_paths + number
+        self.count = len(self.calls)
+        if self.count:
+            net.register_forward_pre_hook(self._begin)
+            net.register_forward_hook(self._begin)
 
     def place(self, places: Tensor) -> None:
-        """Take int64 [b], the places of the next forward pass's samples, on its device."""
+        """Take int64 [b], the places of the next forward passes' samples, on its device."""
         self.places = places
         if self.count_of_paths:  # all at once: a kernel for each would be a launch of its own, or a break in a graph
             purposes = range(FIRST_PURPOSE, FIRST_PURPOSE + self.count_of_paths)
-            self.paths = uniform_table(Keys(self.seed, places), purposes, 1)[..., 0]
+            self.paths = uniform_table(Keys(self.seed, places), purposes, MOST_CALLS)
 
-    def _skip(self, number: int, keep: float, factor: float, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    def _begin(self, *_: Any) -> None:
+        self.calls = [0] * self.count
+
+    def _called(self, number: int) -> int:
+        """The number of this call of a module, from 0; beyond the most they are those of earlier calls."""
+        call = self.calls[number]
+        self.calls[number] = call + 1
+        return call % MOST_CALLS
+
+    def _skip(
+        self, number: int, path: int, keep: float, factor: float, module: nn.Module, args: Any, out: Tensor
+    ) -> Tensor:
         """Hook of stochastic depth: samples whose number is not below `keep` become 0, others `factor` of theirs."""
-        if not module.training or self.paths is None:
+        if not module.training or self.paths is None or not args:
             return out
-        (x,) = args
-        mask = (self._for_rows(self.paths[number], len(x)) < keep).to(x.dtype) * factor
+        x: Tensor = args[0]
+        mask = (self._for_rows(self.paths[path, :, self._called(number)], len(x)) < keep).to(x.dtype) * factor
         return x * mask.view(-1, *[1] * (x.ndim - 1))
 
     def _drop(self, number: int, together: int, module: nn.Module, args: Any, out: Tensor) -> Tensor:
         """Hook of Dropout: each number, or each channel, has a draw of its own."""
-        if not module.training or self.places is None:
+        if not module.training or self.places is None or not args:
             return out
-        (x,) = args
+        x: Tensor = args[0]
         shape = (*x.shape[: x.ndim - together], *[1] * together)
         rows = len(x)
         if rows % len(self.places):
             return out
-        drawn = self._drawn(number, torch.Size(shape).numel() // len(self.places))
+        drawn = self._drawn(number * MOST_CALLS + self._called(number), torch.Size(shape).numel() // len(self.places))
         if self._holds_pairs(rows):  # [b, 2 k] to the order of the rows, which is real pictures, then results
             drawn = drawn.view(len(self.places), 2, -1).transpose(0, 1)
         keep = 1.0 - float(getattr(module, "p", 0))
-        return x * (drawn.reshape(shape) < keep).to(x.dtype) / keep if keep else torch.zeros_like(x)
+        return x * (drawn.reshape(shape) < keep).to(x.dtype).div_(keep) if keep else torch.zeros_like(x)
 
     @torch.compiler.disable
     def _drawn(self, number: int, count: int) -> Tensor:
-        """float32 [b, count] for Dropout `number`."""
+        """float32 [b, count] for a call of a Dropout."""
         assert self.places is not None
         return uniforms(Keys(self.seed, self.places), FIRST_PURPOSE + number + (1 << 16), count)
 
@@ -109,14 +130,16 @@ def stochastic_depth(module: nn.Module) -> tuple[float, float] | None:
     training = module.training
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            out = module.train()(torch.ones(TRIAL, 3, 2))
+            torch.manual_seed(0)  # or it would be taken for one on some ranks only
+            rows = module.train()(torch.ones(TRIAL, 2))
+    except Exception:  # whatever a module of somebody else's raises that wants another input
+        return None
     finally:
         module.train(training)
-    kept = out[out != 0]
-    whole = bool((out.flatten(1) == out.flatten(1)[:, :1]).all())
-    if not whole or not len(kept) or not bool((kept == kept[0]).all()):
+    levels = rows[:, 0].unique().tolist() if rows.shape == (TRIAL, 2) else []
+    if len(levels) != 2 or levels[0] != 0 or not torch.equal(rows[:, 0], rows[:, 1]):
         return None
-    return 1 - float(probability), float(kept[0])
+    return 1 - float(probability), levels[1]
 
 
 def other_randomness(net: nn.Module) -> Iterator[str]:

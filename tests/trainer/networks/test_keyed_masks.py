@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.faults.forked import TINY, Job
 from tests.trainer.networks.test_keyed_rng import DRAWING, DropPath, Upscaler
-from trainer.networks.keyed_masks import KeyedMasks, stochastic_depth
+from trainer.networks.keyed_masks import KeyedMasks, other_randomness, stochastic_depth
 
 
 class Windowed(nn.Module):
@@ -89,6 +89,47 @@ def test_results_beside_real_pictures_have_the_masks_of_their_places() -> None:
     for place in range(4):
         pair = masked(nn.Dropout(0.5), x[:2], [place], name="discriminator")
         assert torch.equal(pair, whole[[place, place + 4]])
+
+
+class Twice(nn.Module):
+    """A transformer's block calls one module after the attention and after the MLP."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.inner(x), self.inner(x)])
+
+
+@pytest.mark.parametrize("make", [lambda: DropPath(0.5), lambda: nn.Dropout(0.5)])
+def test_each_call_in_a_pass_has_a_mask_of_its_own(make: Callable[[], nn.Module]) -> None:
+    net = Twice(make())
+    masks = KeyedMasks(net.train(), 0, "generator")
+    masks.place(torch.arange(4096))
+    x = torch.ones(4096, 1)
+    first, second = net(x)
+    assert abs((first == second).float().mean().item() - 0.5) < 0.05
+    assert torch.equal(torch.stack([first, second]), net(x))  # a further pass, and a block that is computed again
+    assert torch.equal(torch.stack([first, second]), Twice.forward(net, x))
+
+
+def test_whatever_a_foreign_module_wants_it_is_only_passed_over() -> None:
+    class FusedDropPath(nn.Module):
+        drop_prob = 0.5
+
+        def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+            return x + residual
+
+    class BatchDropPath(nn.Module):
+        drop_prob = 0.5
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 2.0 * torch.bernoulli(torch.tensor(0.5))
+
+    assert stochastic_depth(FusedDropPath()) is None
+    assert stochastic_depth(BatchDropPath()) is None
+    assert list(other_randomness(nn.Sequential(FusedDropPath()))) == ["0"]
 
 
 def test_what_does_not_drop_samples_is_not_taken_for_it() -> None:

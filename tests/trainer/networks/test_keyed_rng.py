@@ -32,7 +32,7 @@ class DropPath(nn.Module):
         if not self.training:
             return x
         keep = 1 - self.drop_prob
-        mask = x.new_empty((len(x), 1, 1, 1)).bernoulli_(keep)
+        mask = x.new_empty((len(x), *[1] * (x.ndim - 1))).bernoulli_(keep)
         return x * mask.div_(keep)
 
 

@@ -1,5 +1,6 @@
 """Spandrel's architectures as generators: `generator: {type: spandrel, arch: SPAN}`."""
 
+import copy
 import importlib
 import inspect
 import math
@@ -201,6 +202,20 @@ def fuse(net: nn.Module, *_: Any) -> None:
     for part in net.modules():
         if callable(update := getattr(part, "update_params", None)):
             update()
+
+
+def settled(net: SpandrelNetwork) -> nn.Module:
+    """A copy of the bare module for a tracer: re-parametrised convolutions have their kernels once and for all."""
+    module = copy.deepcopy(net.net)
+    fuse(module)
+    for part in module.modules():
+        if callable(getattr(part, "update_params", None)):
+            part.update_params = _nothing  # type: ignore[assignment]
+    return module
+
+
+def _nothing() -> None:
+    """Leave the kernels as they are."""
 
 
 def freeze_idle(net: nn.Module, side: int, bands: int) -> None:

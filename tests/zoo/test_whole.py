@@ -1,0 +1,19 @@
+"""Two architectures through all checks of `python -m tests.zoo`: plain with Dropout, and with fused kernels."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.zoo.checks import check
+from trainer.networks.zoo.table import Arch
+
+pytest.importorskip("spandrel")
+
+
+@pytest.mark.parametrize("arch", ["RealPLKSR", "SPAN"])
+def test_it_passes_every_check(arch: Arch, tmp_path: Path) -> None:
+    row = check(arch, tmp_path / arch)
+    assert row.failed == []
+    assert len(row.checks) == 10
+    assert row.checks["ONNX"] == "ok"
+    assert row.checks["bf16"].startswith("yes")
