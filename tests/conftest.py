@@ -25,7 +25,7 @@ Tiny = Callable[..., RunConfig]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What waits for other programs comes first, then the longest files, so that the workers of xdist end together."""
-    slow = ("slurm", "faults", "launch", "test_export_onnx.py", "test_whole_runs.py", "degradations")
+    slow = ("slurm", "faults", "launch", "zoo", "test_export_onnx.py", "test_whole_runs.py", "degradations")
     items.sort(key=lambda item: next((i for i, name in enumerate(slow) if name in item.path.parts), len(slow)))
 
 
