@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from random_vgg import random_vgg
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from training_step import random_vgg
 
 from trainer.losses import (
     LDL,

@@ -27,12 +27,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from random_vgg import random_vgg
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
-from training_step import random_vgg
 
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig

@@ -2,8 +2,11 @@
 
 import importlib
 import json
+import signal
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,14 +20,82 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 GAME = "adversarial={discriminator: {type: UNetDiscriminatorSN, num_feat: 4}}"
 
 
-def test_the_share_of_a_training_step_is_printed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def contact(monkeypatch: pytest.MonkeyPatch, module: str) -> Any:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    importlib.import_module("training_step").measure(torch.device("cpu"), 2, 1, tiny=True)
-    rows = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [row[0].strip() for row in rows] == ["networks", "bf16", "TF32"]
-    assert all("%" in cell for row in rows[1:] for cell in row[3:])
+    return importlib.import_module(f"first_contact.{module}")
+
+
+def test_first_contact_is_rehearsed_part_by_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that needs no CUDA, in processes of their own: the trainer itself, upstream's step, a world of one."""
+    command = contact(monkeypatch, "command")
+    assert command.main(["--out", str(tmp_path), "--rehearse"]) == 0
+    lines = contact(monkeypatch, "record").read(tmp_path / "results.jsonl")
+    ended = {line["row"]: line["ended"] for line in lines if line["table"] == "parts"}
+    assert ended == {str(number): True for number in command.PARTS}
+    assert all(line["equal"] for line in lines if line["table"] == "bit by bit" and "equal" in line)
+    rows = {
+        "the trainer",
+        "a step",
+        "waits of the host",
+        "bit by bit",
+        "variants",
+        "upstream",
+        "a world of one",
+        "files",
+    }
+    assert rows < {line["table"] for line in lines}
+    assert any(line["table"] == "left out" and line["reason"] == "needs CUDA" for line in lines)
+    assert not [line for line in lines if "failed" in line or line["table"] == "errors"]
+    capsys.readouterr()
+    assert command.main(["--table", str(tmp_path / "results.jsonl")]) == 0
+    assert "a rehearsal on a CPU: the figures mean nothing" in capsys.readouterr().out
+
+
+def test_a_part_that_hangs_or_fails_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolation = contact(monkeypatch, "isolation")
+
+    def hang() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+
+    def fail() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    begun = time.monotonic()
+    assert isolation.ended(isolation.started(hang, 0.3), 0.3) == "over its limit of 0 s"
+    assert time.monotonic() - begun < 30
+    assert isolation.ended(isolation.started(fail, 30), 30) == "status 1"
+    assert isolation.ended(isolation.started(lambda: None, 30), 30) == ""
+
+
+def test_kernels_that_are_not_right_turn_the_other_parts_to_the_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts 3 to 7 run without them, and the sanitizer takes the time of part 8."""
+    command, record = contact(monkeypatch, "command"), contact(monkeypatch, "record")
+    file = tmp_path / "results.jsonl"
+    record.Record(file, "1").add("parts", "1", ended=False)
+    setting = contact(monkeypatch, "setting").Setting(tmp_path, tmp_path, record.Record(file), tiny=True)
+    assert command.taken(8, command.PARTS[8], setting, 30.0, [])
+    assert record.value_of(file, "left out", "compute-sanitizer", "reason") == "needs CUDA"
+
+
+def test_lines_of_results_become_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of a row may come in several lines; one that was cut off is left out."""
+    record = contact(monkeypatch, "record")
+    file = tmp_path / "results.jsonl"
+    made = record.Record(file, "3")
+    made.add("the trainer", "48 x 1", images_s=137.25)
+    made.add("the trainer", "12 x 4", images_s=1234.5, failed="a | b")
+    made.add("the trainer", "48 x 1", peak_GiB=33)
+    with file.open("a") as more:
+        more.write('{"part": "3", "tab')
+    assert record.tables(record.read(file)) == (
+        "### the trainer\n\n| | images s | peak GiB | failed |\n|---|--:|--:|--:|\n"
+        "| 48 x 1 | 137 | 33 |  |\n| 12 x 4 | 1234 |  | a / b |"
+    )
 
 
 def test_the_price_of_each_loss_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

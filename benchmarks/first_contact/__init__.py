@@ -1,0 +1,1 @@
+"""First contact with a GPU: all checks and measurements of the trainer on one card, in ten parts by their value."""
