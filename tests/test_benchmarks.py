@@ -25,6 +25,7 @@ def contact(monkeypatch: pytest.MonkeyPatch, module: str) -> Any:
     return importlib.import_module(f"first_contact.{module}")
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of the compiler's own imports
 def test_first_contact_is_rehearsed_part_by_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
