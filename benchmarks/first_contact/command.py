@@ -83,7 +83,9 @@ def main(arguments: Sequence[str]) -> int:
         variant=options.variant,
     )
     if options.alone is not None:
-        do((PARTS | LATER)[options.alone], replace(setting, deadline=time.monotonic() + options.budget))
+        record = Record(setting.record.file, str(options.alone))
+        mine = replace(setting, record=record, deadline=time.monotonic() + options.budget)
+        do((PARTS | LATER)[options.alone], mine)
         return 0
     try:
         return in_order(chosen(options), setting, options.budget, arguments)

@@ -89,7 +89,7 @@ def variant(setting: Setting, text: str, batch: int, name: str) -> Trained:
 def all_variants(setting: Setting) -> None:
     """Part 5: each variant at 48 pairs at once, as long as there is time."""
     batch = setting.sized(48, 2)
-    for number, text in enumerate(("", "+".join(CHANGES)) if setting.tiny else VARIANTS):
+    for number, text in enumerate(("+".join(CHANGES),) if setting.tiny else VARIANTS):
         row = text or "as it is"
         if setting.left() < 8:
             setting.record.add("variants", row, failed="no time was left")
