@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+import tests.zoo.conftest  # noqa: F401 - a stub of torchvision, where there is none
 from tests.faults.forked import Job
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
@@ -26,12 +27,13 @@ from trainer.networks import RRDBNetConfig, SRVGGNetCompactConfig, UNetDiscrimin
 from trainer.run import main as train
 from wildsr import PROGRAMS
 
+pytest.importorskip("spandrel", reason="a recipe is of its networks: pip install 'wildsr[zoo]'")
 rasterio = pytest.importorskip("rasterio", reason="a recipe is of rasters: pip install 'wildsr[geo]'")
 
 PAGE = Path(__file__).parents[1] / "configs" / "recipes.md"
 FRONT = PAGE.parents[1] / "README.md"
-TRAINED = {"Own photographs", "Fine-tuning a released network", "Textures after L1", "Given pairs", "Remote sensing",
-           "Video frames"}  # fmt: skip
+TRAINED = {"Own photographs", "Fine-tuning a released network", "Another architecture, any released file",
+           "Textures after L1", "Given pairs", "Remote sensing", "Video frames"}  # fmt: skip
 ELSEWHERE = {"curl", "ffmpeg", "git", "pip", "%cd", "from"}
 """Programs and notebook lines that are only read."""
 TINY = {
@@ -45,6 +47,7 @@ NETWORKS = {
     "RRDBNet": {"num_feat": 4, "num_block": 1, "num_grow_ch": 4},
     "SRVGGNetCompact": {"num_feat": 4, "num_conv": 1},
     "ShuffleRRDBNet": {"n_channels": 4, "n_blocks": 1, "growth_channels": 4},
+    "SpandrelGenerator": {"arguments": {"feature_channels": 4}},
 }
 
 
@@ -216,7 +219,7 @@ def test_the_page_is_what_this_version_takes(tmp_path: Path, monkeypatch: pytest
     assert done >= TRAINED
     made = {folder.name for folder in (tmp_path / "outputs").iterdir() if (folder / "DONE").is_file()}
     assert made == {"photos_x4", "tuned", "finetune_realesrgan_x4plus", "sharp", "finetune_pairs", "pairs_l1", "film",
-                    "srgan_rs_10m"}  # fmt: skip
+                    "srgan_rs_10m", "realesrnet_span_x4", "realesrgan_span_x4"}  # fmt: skip
     for large, small, scale in (("large/0.png", "my/photos/0.png", 4), ("frames_x2/0.png", "frames/0.png", 2)):
         with Image.open(tmp_path / large) as result, Image.open(tmp_path / small) as given:
             assert result.size == (scale * given.width, scale * given.height)
