@@ -65,6 +65,8 @@ class BaseModel:
         set_numerics(config)
         self.config, self.accelerator = config, accelerator
         self.batch = plan_batch(config.batch, accelerator.num_processes)
+        if config.mixing:
+            config.mixing.check(self.batch)
         self.notes: list[str] = []
         """Sentences on how it was put together, for the person who starts it."""
         generator, discriminator, loaded = make_learners(config, accelerator, init or config.init, net_g, net_d)

@@ -30,6 +30,7 @@ from trainer.networks.given import module_of
 from trainer.networks.layers.noise import noise_inputs
 from trainer.networks.loading.initial import InitConfig, copy_weights, load_weights
 from trainer.pairs.fed import FedData, FedFormat
+from trainer.pairs.mixing import mixed
 from trainer.pairs.stream import Stream
 from trainer.steps import Report, train_step
 from trainer.validation.batches import validate_batches
@@ -71,7 +72,7 @@ class RealESRNetModel(BaseModel):
         self._given: FedData | None = None
 
     def feed_data(self, data: ImageBatch | Mapping[str, Any]) -> None:
-        """Make the training pairs of one micro-batch: sharpened, degraded, and exchanged with the pool.
+        """Make the training pairs of one micro-batch: sharpened, degraded, exchanged with the pool, and mixed.
 
         `data` has `gt`: float [b, C, H, W] in [0, 1] (of which 8 bits count) or uint8, at least `gt_size` a side; and,
         if they are not to be drawn, `kernel1`, `kernel2` and `sinc_kernel`, float [b, K, K]. With `lq`, [b, C, H/scale,
@@ -90,7 +91,10 @@ class RealESRNetModel(BaseModel):
             data, kernels = self._placed(given), given.kernels
         else:
             self._given, kernels = None, None
-        self.last = self.maker.make(data, self.state.step, len(self.fed), kernels)
+        pairs = self.maker.make(data, self.state.step, len(self.fed), kernels)
+        if self.config.mixing:
+            pairs = mixed(pairs, self.config.mixing, self.keys(len(self.fed), len(pairs.lq)))
+        self.last = pairs
         self.fed.append(self.last)
 
     def fill_pool(self, batches: Iterable[ImageBatch | Mapping[str, Any]]) -> None:

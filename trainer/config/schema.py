@@ -27,6 +27,7 @@ from trainer.optim.ema import EMAConfig
 from trainer.optim.learner import OptimizerConfig
 from trainer.optim.lr_plateau import LRSchedule, Plateau
 from trainer.optim.lr_schedules import Constant
+from trainer.pairs.mixing import MixingConfig
 from trainer.telemetry.config import TelemetryConfig
 from trainer.validation.config import ValidationConfig
 
@@ -102,6 +103,8 @@ class RunConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
     queue_size: int = 720
     """Pairs in the training-pair pool, in total over all processes (upstream: 180 on each of 4 GPUs); 0 is no pool."""
+    mixing: MixingConfig | None = None
+    """MixUp, CutMix and CutBlur of the pairs that are trained on, after the pool; null mixes nothing."""
 
     init: InitConfig = field(default_factory=InitConfig)
 
@@ -161,6 +164,8 @@ class RunConfig:
             found.append(f"queue_size: got {self.queue_size}; must be at least 0")
         if problem := _problem_of_name(self.name):
             found.append(f"name: got {shorter(repr(self.name))}; {problem}")
+        if self.mixing and (problem := self.mixing.problem(self.batch)):
+            found.append(f"batch.global_size: {problem}")
         if self.degradation.value_range != (0, 1):
             found.append(f"degradation.value_range: got {list(self.degradation.value_range)}; a run's are [0, 1]")
         if self.gt_usm and (self.degrade_gt_usm or self.l1_gt_usm or self.percep_gt_usm or self.gan_gt_usm):

@@ -29,6 +29,8 @@ class DataPurpose(IntEnum):
     """Slots of the training-pair pool that a step takes; keyed by the step in place of the position."""
     GIVEN = 69
     """Choice between a given pair and a picture to degrade."""
+    MIXING = 70
+    """MixUp, CutMix or CutBlur of a training pair."""
 
 
 ROUNDS = 8
