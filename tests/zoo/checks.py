@@ -37,6 +37,10 @@ ROUNDING = 2e-4
 """Largest difference of a weight after 20 steps of Adam that is taken for rounding."""
 
 
+LONGEST_EXPORT = 100
+"""Seconds: the exporter's passes over graphs with shifted windows take minutes."""
+
+
 @dataclass
 class Row:
     """What was found of one architecture; each entry is `ok`, a figure or the reason."""
@@ -143,8 +147,10 @@ def export(folder: Path, form: str) -> str:
     """Export a run in a process of its own, whose threads no later fork meets; its error, or nothing."""
     log = folder.parent / f"{form}.log"
     job = Job(1, log, [str(folder), "--to", form, "--out", str(folder / form)], main)
-    codes = job.wait(240)
+    codes = job.wait(LONGEST_EXPORT)
     job.end()
+    if codes is None:
+        return f"takes longer than {LONGEST_EXPORT} s to trace"
     said = next((line for line in log.read_text().splitlines() if line.startswith("error: ")), f"status {codes}")
     return "" if codes == [0] else said.removeprefix("error: ")[:90]
 

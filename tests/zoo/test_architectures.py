@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from tests.zoo.toys import TOYS
+from trainer.export.openmodeldb import entry
+from trainer.export.source import Source
+from trainer.hub.model_card import kind_of, loads_in_spandrel
 from trainer.networks import SpandrelGeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
 from trainer.networks.zoo.detection import detected
@@ -117,6 +120,17 @@ def test_wrong_arguments_are_named(changes: dict[str, object], said: str) -> Non
     with pytest.raises(ValueError, match=r"\w") as error:
         SpandrelGeneratorConfig(arch="SPAN", **changes).build(4, 3)  # type: ignore[arg-type]
     assert str(error.value).startswith(said)
+
+
+def test_a_run_of_it_has_an_entry_for_openmodeldb_and_a_card_that_names_it(tmp_path: Path) -> None:
+    toy("SPAN", 2).save_pretrained(tmp_path / "net")
+    opened = open_generator(str(tmp_path / "net"), "run")
+    found = entry(Source(opened, "net", "2026-11-26"), [], "me", "MIT")
+    assert found is not None
+    assert (found["architecture"], found["size"], found["scale"], found["outputChannels"]) == ("span", None, 2, 3)
+    assert found["description"] == "A ×2 SPAN."
+    config = SpandrelGeneratorConfig(arch="HAT", preset="S")
+    assert (kind_of(config), loads_in_spandrel(config)) == ("HAT", True)
 
 
 def test_wrong_scales_and_bands_are_named() -> None:

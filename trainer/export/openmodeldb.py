@@ -8,10 +8,13 @@ from typing import Any
 
 from trainer.config.redact import redact_paths
 from trainer.export.source import Source
-from trainer.networks import Generator, RRDBNet, SRVGGNetCompact
+from trainer.networks import Generator, RRDBNet, SpandrelNetwork, SRVGGNetCompact
 from trainer.networks.loading.generators import bands_of, scale_of
 
 MAX_BANDS = 4  # OpenModelDB's limit
+PLAIN = "ATD CRAFT Compact DAT DCTLSA DITN DRCT ESRGAN GRL HAT MoSR OmniSR RCAN RGT RealPLKSR SPAN SwinIR"
+ZOO = {**{arch: arch.lower() for arch in PLAIN.split()}, "RealCUGAN": "real-cugan", "SwiftSRGAN": "swift-srgan"}
+"""Its ids of spandrel's architectures (`data/architectures.json` of its repository)."""
 
 
 def entry(source: Source, files: Sequence[Path], author: str | None, license_id: str | None) -> dict[str, Any] | None:
@@ -35,15 +38,19 @@ def entry(source: Source, files: Sequence[Path], author: str | None, license_id:
         "size": size,
         "scale": scale_of(net),
         "inputChannels": net.config.num_in_ch,
-        "outputChannels": net.config.num_out_ch,
+        "outputChannels": net.config.get("num_out_ch", bands_of(net)),
         "resources": [_resource(file) for file in files],
         **_training(source),
         "images": [],
     }
 
 
-def _architecture(net: Generator) -> tuple[str, list[str]] | None:
-    """OpenModelDB's names of the architecture and of its size; None if it has none."""
+def _architecture(net: Generator) -> tuple[str, list[str] | None] | None:
+    """OpenModelDB's names of the architecture and, where it is simple, of its size; None if it has none."""
+    if isinstance(net, SpandrelNetwork):
+        if net.config.arguments.get("dysample"):
+            return "realplksr-dysample", None
+        return (ZOO[arch], None) if (arch := net.config.arch) in ZOO else None
     if isinstance(net, RRDBNet):
         return "esrgan", [f"{net.config.num_feat}nf", f"{net.config.num_block}nb"]
     if isinstance(net, SRVGGNetCompact):
@@ -52,7 +59,8 @@ def _architecture(net: Generator) -> tuple[str, list[str]] | None:
 
 
 def _description(source: Source) -> str:
-    what = f"A ×{scale_of(source.net)} {type(source.net).__name__}"
+    kind = source.net.config.arch if isinstance(source.net, SpandrelNetwork) else type(source.net).__name__
+    what = f"A ×{scale_of(source.net)} {kind}"
     if source.config is None:
         return f"{what}."
     how = "synthetic degradations" if source.config.high_order_degradation else "given pairs"

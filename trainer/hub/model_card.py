@@ -17,7 +17,7 @@ from trainer.config.redact import disjoint, freeze_hub_ids, hub_id, is_hub_id, r
 from trainer.config.schema import RunConfig
 from trainer.console import say
 from trainer.images.sources import Package
-from trainer.networks import GeneratorConfig, RRDBNetConfig, SRVGGNetCompactConfig
+from trainer.networks import GeneratorConfig, RRDBNetConfig, SpandrelGeneratorConfig, SRVGGNetCompactConfig
 from trainer.networks.loading.state_dicts import WEIGHTS
 from trainer.report.page import write_report
 from trainer.telemetry.metrics_file import read_reports
@@ -112,7 +112,7 @@ def metadata(config: RunConfig, hub: HubConfig, figures: dict[str, float]) -> st
         license=hub.license,
         library_name="wildsr",
         pipeline_tag="image-to-image",
-        tags=["super-resolution", "image-restoration", *which, config.generator.type],
+        tags=["super-resolution", "image-restoration", *which, kind_of(config.generator)],
         datasets=sorted({name for source in sources if (name := hub_id(source))}) or None,
         base_model=start if start and is_hub_id(start) else None,
         metrics=list(quality(config, figures)) or None,
@@ -154,7 +154,7 @@ def summary(config: RunConfig, facts: Facts) -> str:
     adversarial = " and a discriminator" if config.adversarial else ""
     smoothed = "smoothed " if config.ema.decay else ""
     return (
-        f"A network that {enlarges}{removed_degradations(config)}. It is a `{config.generator.type}` of "
+        f"A network that {enlarges}{removed_degradations(config)}. It is a `{kind_of(config.generator)}` of "
         f"{facts.parameters:,} parameters, trained with wildsr by the losses{adversarial} below. "
         f"These are its {smoothed}weights after "
         f"{facts.step:,} of {config.max_train_steps:,} steps."
@@ -222,7 +222,14 @@ def loads_in_spandrel(generator: GeneratorConfig) -> bool:
     """True if spandrel can infer the sizes of this network from its tensors."""
     if isinstance(generator, RRDBNetConfig):
         return generator.num_grow_ch == 32
+    if isinstance(generator, SpandrelGeneratorConfig):
+        return True
     return isinstance(generator, SRVGGNetCompactConfig) and generator.act_type == "prelu"
+
+
+def kind_of(generator: GeneratorConfig) -> str:
+    """The name of an architecture."""
+    return generator.arch if isinstance(generator, SpandrelGeneratorConfig) else generator.type
 
 
 def data(config: RunConfig, facts: Facts) -> str:
