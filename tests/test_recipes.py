@@ -134,6 +134,8 @@ class Page:
             tiny["adversarial.discriminator.num_feat"] = "4"
             side = 128 if type(config.adversarial.discriminator).__name__.startswith("VGGStyle") else 32
             tiny["losses.perceptual.weights"] = str(self.folder / "vgg19-dcbb9e9d.pth")
+        if config.mixing:  # of pairs
+            tiny |= {"batch.global_size": "2", "batch.per_device": "2"}
         if config.losses.ms_ssim:
             tiny["losses.ms_ssim.scales"] = "2"
         tiny |= {"gt_size": str(side), "images.crop_size": str(max(side, 48))}

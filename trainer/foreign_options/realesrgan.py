@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from degradations.second_order import SecondOrder
 from trainer.foreign_options.realesrgan_losses import gan_path, losses, with_named_entries
+from trainer.foreign_options.redux_mixing import mixing
 from trainer.foreign_options.tree import Options, Tree, integer
 from trainer.mistakes import Mistake
 
@@ -52,7 +53,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     adversarial = model == "RealESRGANModel"
     degraded = bool(options.get("high_order_degradation", True))
     ours = {**_run(options), **_images(options, degraded), **_sharpening(options, adversarial, degraded)}
-    ours |= _batch(options, degraded, gpus)
+    ours |= {**_batch(options, degraded, gpus), **mixing(options)}
     if degraded:
         ours["degradation"] = _degradation(options)
     ours |= {"generator": _generator(options), "losses": losses(options, ours["gt_size"])}
