@@ -123,10 +123,15 @@ class Objective:
 
 def logits_of(net: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """The discriminator's logits of both: by one forward, which is cheaper; by two where a BatchNorm would mix them."""
-    if any(isinstance(layer, _BatchNorm) for layer in net.modules()):  # ours, and those of an imported network
+    if any(isinstance(layer, _BatchNorm) and by_the_batch(layer) for layer in net.modules()):
         return net(real), net(fake)
     both = net(torch.cat([real, fake]))
     return both[: len(real)], both[len(real) :]
+
+
+def by_the_batch(layer: _BatchNorm) -> bool:
+    """True for a BatchNorm that normalises by the batch's own statistics; one of a frozen backbone does not."""
+    return layer.training or layer.running_mean is None
 
 
 def weighted_sum(terms: Terms) -> Tensor:

@@ -115,13 +115,16 @@ def _buildable(key: str) -> Iterator[None]:
 def network_facts(name: str, net: nn.Module, weights: bool) -> dict[str, object]:
     """Facts of a network to compare over ranks: shapes, a checksum of its program, and of `weights` that were read.
 
-    Not random ones: processors of different kinds draw them with other roundings, and all ranks get rank 0's.
+    Frozen ones are taken for read. Not random ones: processors of different kinds draw them with other roundings, and
+    all ranks get rank 0's.
     """
     facts: dict[str, object] = {f"{name}: {key}": list(value.shape) for key, value in net.named_parameters()}
     if file := inspect.getsourcefile(type(net)):
         facts[f"{name}: program {Path(file).name}"] = file_checksum(Path(file))
     if weights:
         facts[f"{name}: checksum of the weights"] = checksum([*net.parameters(), *net.buffers()]).item()
+    elif still := [parameter for parameter in net.parameters() if not parameter.requires_grad]:
+        facts[f"{name}: checksum of the frozen weights"] = checksum(still).item()
     return facts
 
 

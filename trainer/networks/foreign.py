@@ -44,18 +44,60 @@ def with_prefix(_net: nn.Module, state: dict[str, Any], prefix: str, *_: Any) ->
         state[prefix + PREFIX + name.removeprefix(prefix)] = state.pop(name)
 
 
+def joined(answer: Any) -> Any:
+    """The logits of several scales, each [B, ...], side by side, [B, sum N]; any other answer as it is."""
+    several = isinstance(answer, list | tuple) and len(answer) > 0
+    if several and all(isinstance(part, Tensor) and part.ndim > 0 for part in answer):
+        return torch.cat([part.flatten(1) if part.ndim > 1 else part[:, None] for part in answer], dim=1)
+    return answer
+
+
 def output_shape(net: nn.Module, shape: tuple[int, int, int, int]) -> tuple[int, ...]:
     """Shape of the output of `net` for zeros of `shape`; its mode and statistics stay unchanged. ValueError if it
     fails."""
+    with torch.no_grad():
+        return tuple(_tried(net, torch.zeros(shape)).shape)
+
+
+def check_judge(net: nn.Module, name: str, shape: tuple[int, int, int, int]) -> None:
+    """ValueError, which calls it `name`, unless `net` gives logits of each of the patches of `shape` and can learn.
+
+    Its mode and statistics stay unchanged.
+    """
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if not learning:
+        raise ValueError(f"{name} has no parameter that learns (requires_grad): a discriminator needs some")
+    count = shape[0]
+    try:
+        for parameter in learning:  # so that only the patches' gradient is seen, and without a backward pass
+            parameter.requires_grad_(False)
+        answer = _tried(net, torch.zeros(shape, requires_grad=True))
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+    if not answer.ndim:
+        raise ValueError(f"{name} answers {count} patches with one number; it must give logits of each, [{count}, ...]")
+    if len(answer) != count:
+        raise ValueError(f"{name} makes {list(answer.shape)} of {count} patches; the first size must be {count}")
+    if not answer.requires_grad:
+        raise ValueError(
+            f"{name} lets no gradient through to its patches, from which the generator learns: freeze a backbone by "
+            f"requires_grad_(False), not by torch.no_grad() or detach()"
+        )
+
+
+def _tried(net: nn.Module, patches: Tensor) -> Tensor:
+    """What `net` answers in evaluation mode."""
     modes = [(module, module.training) for module in net.modules()]
     try:
-        with torch.no_grad():
-            out = net.eval()(torch.zeros(shape))
+        out = net.eval()(patches)
     except Exception as error:  # whatever a module of somebody else's raises
-        raise ValueError(f"the module fails on an input of {list(shape)}: {type(error).__name__}: {error}") from error
+        shape = list(patches.shape)
+        raise ValueError(f"the module fails on an input of {shape}: {type(error).__name__}: {error}") from error
     finally:
         for module, training in modes:
             module.training = training
     if not isinstance(out, Tensor):
-        raise ValueError(f"the module answers with {type(out).__name__}; it must answer with one tensor")
-    return tuple(out.shape)
+        kinds = f" of {', '.join(type(part).__name__ for part in out)}" if isinstance(out, list | tuple) else ""
+        raise ValueError(f"the module answers with {type(out).__name__}{kinds}; it must answer with one tensor")
+    return out

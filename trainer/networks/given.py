@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn
 
 from accelerate.utils import extract_model_from_parallel
-from torch import nn
+from torch import Tensor, nn
 
-from trainer.networks.foreign import ForeignNetwork, output_shape
+from trainer.networks.foreign import ForeignNetwork, check_judge, joined, output_shape
 from trainer.networks.network import Network
 
 SCALES = (1, 2, 3, 4, 8)
@@ -23,6 +23,15 @@ class GivenNetwork(ForeignNetwork):
         super().__init__()
         self.register_to_config(given=description(net), scale=scale, num_in_ch=bands)
         self.hold(net)
+
+
+class GivenDiscriminator(GivenNetwork):
+    """A program's own module that judges: its logits, or those of its scales side by side, [B, sum N]."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Apply the module."""
+        out: Tensor = joined(self.net(*inputs))
+        return out
 
 
 def description(net: nn.Module) -> str:
@@ -59,10 +68,9 @@ def as_discriminator(net: nn.Module, gt_size: int, bands: int) -> Network:
     """A module as a discriminator; ValueError if it does not judge a patch of `gt_size`."""
     if isinstance(net, Network):
         return net
-    answer = output_shape(net, (2, bands, gt_size, gt_size))
-    if answer[:1] != (2,):
-        raise ValueError(f"net_d makes {list(answer)} of two patches; the first size must be 2")
-    return GivenNetwork(net, bands=bands)
+    judge = GivenDiscriminator(net, bands=bands)
+    check_judge(judge, "net_d", (2, bands, gt_size, gt_size))
+    return judge
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diffusers.configuration_utils import register_to_config
-from torch import nn
+from torch import Tensor, nn
 
-from trainer.networks.foreign import ForeignNetwork, output_shape
+from trainer.networks.foreign import ForeignNetwork, check_judge, joined, output_shape
 from trainer.networks.layers.sizes import check_sizes
 
 
@@ -50,6 +50,15 @@ class ImportedNetwork(ForeignNetwork):
         return super().from_config(config, **options)
 
 
+class ImportedDiscriminator(ImportedNetwork):
+    """An imported module that judges: its logits, or those of its scales side by side, [B, sum N]."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Apply the module."""
+        out: Tensor = joined(self.net(*inputs))
+        return out
+
+
 def check_trust(path: Any, trust: Collection[str]) -> None:
     """ValueError unless `trust` names `path`, the dotted path of a class, or a module or package that contains it."""
     names = [trust] if isinstance(trust, str) else trust
@@ -75,11 +84,18 @@ def imported_name(path: str) -> Any:
     try:
         found = getattr(importlib.import_module(module_path), name, None)
     except Exception as error:  # a foreign module may raise anything while it is imported
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{advice(error)}"
         raise ValueError(f"path: {module_path} cannot be imported: {reason}") from error
     if found is None:
         raise ValueError(f"path: the module {module_path} has no {name}")
     return found
+
+
+def advice(error: Exception) -> str:
+    """The end of a message on a package that is absent; empty for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    return f"; install what has {error.name} in this environment, or put its folder on PYTHONPATH"
 
 
 def made(cls: type[nn.Module], path: str, arguments: dict[str, Any]) -> nn.Module:
@@ -87,7 +103,7 @@ def made(cls: type[nn.Module], path: str, arguments: dict[str, Any]) -> nn.Modul
     try:
         return cls(**arguments)
     except Exception as error:  # likewise a constructor
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{advice(error)}"
         raise ValueError(f"arguments: {path} refuses {arguments}: {reason}") from error
 
 
@@ -140,7 +156,11 @@ class ImportedGeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportedDiscriminatorConfig:
-    """A discriminator from any installed package: it maps [B, C, H, W] in [0, 1] to [B, ...] logits."""
+    """A discriminator from any installed package: it maps [B, C, H, W] in [0, 1] to [B, ...] logits.
+
+    A list or tuple of logits, as of a multi-scale discriminator, is laid side by side, [B, sum N]: each logit counts
+    alike, so a scale counts by how many it gives, the finest most.
+    """
 
     type: Literal["module"] = "module"
     path: str
@@ -154,10 +174,8 @@ class ImportedDiscriminatorConfig:
         """None: what it cannot judge is unknown before it is built and tried."""
         return None
 
-    def build(self, gt_size: int, bands: int) -> ImportedNetwork:
-        """Build the module and try it once on a patch of `gt_size`; ValueError if it fails."""
-        net = ImportedNetwork(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
-        answer = output_shape(net, (2, bands, gt_size, gt_size))
-        if answer[:1] != (2,):
-            raise ValueError(f"{self.path} makes {list(answer)} of two patches; the first size must be 2")
+    def build(self, gt_size: int, bands: int) -> ImportedDiscriminator:
+        """Build the module and try it once on two patches of `gt_size`; ValueError if it fails or cannot learn."""
+        net = ImportedDiscriminator(self.path, {**self.arguments, **dict.fromkeys(self.bands_arguments, bands)})
+        check_judge(net, self.path, (2, bands, gt_size, gt_size))
         return net

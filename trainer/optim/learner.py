@@ -170,14 +170,19 @@ class Learner:
         for buffer, before in zip(self.net.buffers(), buffers, strict=True):
             buffer.copy_(before)
 
+    @property
+    def learning(self) -> list[nn.Parameter]:
+        """The parameters that learn: all but those of a frozen backbone."""
+        return [p for p in self.net.parameters() if p.requires_grad]
+
     def weights(self) -> list[Tensor]:
-        """A copy of all parameters: as much memory as they take."""
-        return [p.detach().clone() for p in self.net.parameters()]
+        """A copy of all parameters that learn: as much memory as they take."""
+        return [p.detach().clone() for p in self.learning]
 
     def update_ratio(self, before: list[Tensor]) -> Tensor:
-        """|w - before| / |before| over all parameters, a scalar on the device. `before` is used up."""
+        """|w - before| / |before| over the parameters that learn, a scalar on the device. `before` is used up."""
         size = nn.utils.get_total_norm(before)
-        for old, new in zip(before, self.net.parameters(), strict=True):
+        for old, new in zip(before, self.learning, strict=True):
             old.sub_(new.detach())
         return nn.utils.get_total_norm(before) / size
 
