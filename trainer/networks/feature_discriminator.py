@@ -70,8 +70,8 @@ class FeatureDiscriminator(nn.Module):
             head(channels, num_feat, halvings=round(math.log2(side / smallest)))
             for channels, side in (shapes[level] for level in self.levels)
         )
-        self.register_state_dict_post_hook(without_backbone)
-        self.register_load_state_dict_pre_hook(with_own_backbone)
+        self.register_state_dict_post_hook(without_backbone)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(with_own_backbone)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "FeatureDiscriminator":
         """Set the mode of the heads; the backbone's is evaluation."""
