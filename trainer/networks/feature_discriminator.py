@@ -1,8 +1,8 @@
 """Discriminator on a frozen pretrained backbone's features, by `adversarial.discriminator: {type: module, ...}`.
 
-Its heads judge several levels, as in Projected GANs (Sauer et al. 2021, NeurIPS), without its random projections, spectrally
-normalised. The backbone is anything that answers [B, 3, H, W] with a list of feature maps: timm's DINO, ConvNeXt and
-CLIP networks with `features_only=True`, or a module of one's own.
+Its heads judge several levels, as in Projected GANs (Sauer et al. 2021, NeurIPS), without the random projections there,
+spectrally normalised. The backbone is anything that answers [B, 3, H, W] with a list of feature maps: timm's DINO,
+ConvNeXt and CLIP networks with `features_only=True`, or a module of one's own.
 """
 
 import math
