@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from trainer.networks.layers.doubled import doubled
 from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.layers.spectral_norm import SpectralConv2d
 from trainer.networks.network import Network
@@ -51,19 +52,15 @@ class UNetDiscriminatorSN(Network):
         x1 = F.leaky_relu(self.conv1(x0), LEAK)
         x2 = F.leaky_relu(self.conv2(x1), LEAK)
         x3 = F.leaky_relu(self.conv3(x2), LEAK)
-        x4 = self._joined(F.leaky_relu(self.conv4(_doubled(x3)), LEAK), x2)
-        x5 = self._joined(F.leaky_relu(self.conv5(_doubled(x4)), LEAK), x1)
-        x6 = self._joined(F.leaky_relu(self.conv6(_doubled(x5)), LEAK), x0)
+        x4 = self._joined(F.leaky_relu(self.conv4(doubled(x3)), LEAK), x2)
+        x5 = self._joined(F.leaky_relu(self.conv5(doubled(x4)), LEAK), x1)
+        x6 = self._joined(F.leaky_relu(self.conv6(doubled(x5)), LEAK), x0)
         out = F.leaky_relu(self.conv8(F.leaky_relu(self.conv7(x6), LEAK)), LEAK)
         logits: Tensor = self.conv9(out)
         return logits
 
     def _joined(self, decoded: Tensor, encoded: Tensor) -> Tensor:
         return decoded + encoded if self.skip_connection else decoded
-
-
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
