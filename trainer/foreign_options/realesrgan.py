@@ -14,6 +14,8 @@ from trainer.mistakes import Mistake
 CROP = 400  # what RealESRGANDataset cuts from a picture, whatever the options say
 DEGRADATION = tuple(f.name for f in fields(SecondOrder) if f.name != "type")
 MEASURED = ("calculate_psnr", "calculate_ssim")
+PERCEPTUAL = {"calculate_niqe": "niqe", "calculate_lpips": "lpips", "calculate_dists": "dists"}
+"""BasicSR's metrics beside PSNR and SSIM, and those of traiNNer-redux and neosr."""
 OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
 COSINE = ("CosineAnnealingRestartLR", "CosineAnnealingLR", "TrueCosineAnnealingLR")
 
@@ -250,8 +252,11 @@ def _validation(options: Options) -> Tree:
     _backend(options, first)
     source, measures = _validated_on(options, first), _measures(options)
     if measures and source["type"] == "lq":
-        options.note("val.metrics", f"{first} has no ground truth, so nothing is measured")
-        measures = {}
+        there = "niqe" in measures.get("metrics", ())
+        what = "only NIQE" if there else "nothing"
+        if not there or "channel" in measures or len(measures["metrics"]) > 3:
+            options.note("val.metrics", f"{first} has no ground truth, so {what} is measured")
+        measures = {"crop_border": measures["crop_border"], "metrics": ["niqe"]} if there else {}
     steps = options.integer("val.val_freq", 5000)
     saved = options.get("val.save_img", False)
     return {"validation": {"source": source, "validation_steps": steps, "save_images": saved, **measures}}
@@ -267,20 +272,26 @@ def _validated_on(options: Options, dataset: str) -> Tree:
 
 
 def _measures(options: Options) -> Tree:
-    """Border and channel of validation metrics: those of the first PSNR metric, whatever its name, else of SSIM."""
+    """Metrics, and border and channel: those of the first PSNR metric, whatever its name, else of SSIM or another."""
     names = [f"val.metrics.{name}" for name in options.section("val.metrics")]
-    known = [name for kind in MEASURED for name in names if options.get(f"{name}.type") == kind]
-    found = {}
+    kinds = {name: str(options.get(f"{name}.type")) for name in names}
+    known = [name for kind in (*MEASURED, *PERCEPTUAL) for name in names if kinds[name] == kind]
+    found: dict[str, Tree] = {}
     for name in names:
         options.read.add(name)
         if name not in known:
-            options.note(name, f"{options.get(f'{name}.type')} is not measured; PSNR and SSIM always are")
+            options.note(name, f"{kinds[name]} is not measured: as `type: module` any metric can be")
     for name in known:
+        border = options.integer(f"{name}.crop_border", 0)
         is_y = options.get(f"{name}.test_y_channel", False)
-        found[name] = {"crop_border": options.integer(f"{name}.crop_border", 0), "channel": "y" if is_y else "rgb"}
-        if found[name] != found[known[0]]:
+        found[name] = {
+            "crop_border": border,
+            **({"channel": "y" if is_y else "rgb"} if kinds[name] in MEASURED else {}),
+        }
+        if found[known[0]] | found[name] != found[known[0]]:
             options.note(name, f"the border and the channel are those of {known[0]}")
-    return found[known[0]] if known else {}
+    others = dict.fromkeys(PERCEPTUAL[kinds[name]] for name in known if kinds[name] in PERCEPTUAL)
+    return {**found[known[0]], **({"metrics": ["psnr", "ssim", *others]} if others else {})} if known else {}
 
 
 def _reports(options: Options) -> Tree:

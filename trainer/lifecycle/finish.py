@@ -23,6 +23,7 @@ from trainer.mistakes import Failure, Mistake, agreed
 from trainer.networks.given import GivenGeneratorConfig
 from trainer.networks.imported import ImportedGeneratorConfig
 from trainer.report.page import write_report
+from trainer.state import Best
 
 
 def end(run: Experiment, stop: str) -> None:
@@ -41,8 +42,8 @@ def finish(run: Experiment) -> None:
     if run.accelerator.is_main_process:
         with run.disk.writing("DONE"):
             run.folder.finish(run.state.step)
-    best = run.state.best
-    said = f"; best {best.metric} {best.value:.4f} at step {best.step}" if best else ""
+    best, bests = run.state.best, in_words(run.state.bests)
+    said = f"; best {bests}" if bests else ""
     write_page(run)
     run.telemetry.say(f"done at step {run.state.step}{said}. {results(run.config)}")
     run.telemetry.end()
@@ -52,6 +53,11 @@ def finish(run: Experiment) -> None:
         run.pusher.finish(run.state.step, best.step if best else None)
     if problem:
         raise Failure(f"{problem}. The last step is saved.")
+
+
+def in_words(bests: list[Best]) -> str:
+    """The best validations: figure, value and step of each."""
+    return ", ".join(f"{best.metric} {best.value:.4f} at step {best.step}" for best in bests)
 
 
 def write_page(run: Experiment) -> None:
@@ -95,7 +101,7 @@ def interrupt(run: Experiment, reason: str) -> None:
             run.folder.interrupt(run.state.step, reason)
     write_page(run)
     run.control.request.obeyed = reason == SIGNAL
-    bests = ", ".join(f"{best.metric} {best.value:.4f} at step {best.step}" for best in run.state.bests)
+    bests = in_words(run.state.bests)
     so_far = f" Best so far: {bests}." if bests else ""
     run.telemetry.say(
         f"stopped at step {run.state.step} ({reason}) and saved; the same command resumes the run.{so_far} "

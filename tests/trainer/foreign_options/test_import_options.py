@@ -167,7 +167,9 @@ def test_validation_is_taken_over() -> None:
     assert config.validation.save_images
     assert (config.validation.validation_steps, config.validation.crop_border) == (500, 4)
     assert config.validation.channel == "rgb"
-    assert {*named} - {*EVERY_FILE} == {"datasets.val.name", "val.metrics.niqe"}
+    assert config.validation.best_by() == "psnr"
+    assert [metric.type for metric in config.validation.chosen] == ["psnr", "ssim", "niqe"]
+    assert {*named} - {*EVERY_FILE} == {"datasets.val.name", "val.metrics.niqe"}, "its border is that of PSNR"
 
 
 def test_schedules() -> None:
@@ -230,6 +232,29 @@ def test_low_quality_pictures_alone_are_validated_on() -> None:
     config, named = imported(options(validating({"dataroot_lq": "b"}, metrics=psnr)))
     assert "val.metrics" in named
     assert config.validation == ValidationConfig(source=LowQuality(path="b"), validation_steps=500, save_images=True)
+
+
+def test_pictures_without_truth_are_measured_by_niqe_where_it_is_asked_for() -> None:
+    niqe = {"type": "calculate_niqe", "crop_border": 4}
+    config, named = imported(options(validating({"dataroot_lq": "b"}, metrics={"niqe": niqe})))
+    assert named == EVERY_FILE
+    assert config.validation is not None
+    assert (config.validation.crop_border, config.validation.best_by()) == (4, "niqe")
+    both = {"p": {"type": "calculate_psnr", "crop_border": 4}, "niqe": niqe}
+    config, named = imported(options(validating({"dataroot_lq": "b"}, metrics=both)))
+    assert {*named} - {*EVERY_FILE} == {"val.metrics"}
+    assert config.validation is not None
+    assert config.validation.best_by() == "niqe"
+
+
+def test_perceptual_metrics_of_other_forks_are_taken_over_and_unknown_ones_named() -> None:
+    pairs = {"dataroot_gt": "a", "dataroot_lq": "b"}
+    kinds = {"psnr": "calculate_psnr", "lp": "calculate_lpips", "d": "calculate_dists", "t": "calculate_topiq"}
+    metrics = {name: {"type": kind, "crop_border": 4, "better": "lower"} for name, kind in kinds.items()}
+    config, named = imported(options(validating(pairs, metrics=metrics)))
+    assert {*named} - {*EVERY_FILE} == {"val.metrics.t"}
+    assert config.validation is not None
+    assert list(config.validation.figures) == ["psnr", "ssim", "lpips", "dists", "colour_drift"]
 
 
 def test_how_is_measured_is_told_by_metrics_of_any_name() -> None:
