@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     from trainer.config.loader import dump_tree, read_tree, validated
     from trainer.config.schema import RunConfig  # imports torch, so not before the arguments are known to be good
+    from trainer.foreign_options.realesrgan_losses import with_named_entries
     from trainer.foreign_options.tree import foreign_name
     from trainer.mistakes import Mistake
 
@@ -90,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         theirs = read_tree(options.file)
         translate = translator(options.file, theirs, options.num_gpu)
         tree, notes = translate(theirs)
-        validated(RunConfig, tree, str(options.file), called=partial(foreign_name, theirs, translate))
+        called_there = partial(foreign_name, with_named_entries(theirs), translate)
+        validated(RunConfig, tree, str(options.file), called=called_there)
         head = HEAD.format(file=options.file.name, out=options.out or "THIS.yaml")
         text = f"{head}{'' if 'validation' in tree else NO_VALIDATION}\n{dump_tree(tree, compact=True)}"
         if options.out:

@@ -14,6 +14,7 @@ from trainer.config.foreign_files import program_of
 from trainer.config.loader import load_config, read_tree, validated
 from trainer.config.schema import RunConfig
 from trainer.foreign_options.realesrgan import translate
+from trainer.foreign_options.realesrgan_losses import with_named_entries
 from trainer.foreign_options.tree import foreign_name
 from trainer.mistakes import Mistake
 from trainer.networks.given import GivenDiscriminatorConfig, GivenGeneratorConfig, bare, description
@@ -148,5 +149,5 @@ def _translated(tree: dict[str, Any], model: str | None, origin: str) -> tuple[R
     ours, notes = translate(tree, 1)
     if from_program:
         ours["images"] |= {key: FROM_PROGRAM for key in ("source", "pairs") if key in ours["images"]}
-    called = partial(foreign_name, tree, lambda again: translate(again, 1))
+    called = partial(foreign_name, with_named_entries(tree), lambda again: translate(again, 1))
     return validated(RunConfig, ours, origin, called=called), notes

@@ -1,12 +1,15 @@
 """Translation of losses in option files of Real-ESRGAN, traiNNer-redux and neosr."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.trainer.foreign_options.test_import_options import EVERY_FILE, imported, options
+from trainer.config.loader import dump_tree
 from trainer.config.metric_names import training_metric_names
 from trainer.foreign_options.realesrgan import translate
+from trainer.import_options import main
 from trainer.losses import (
     LDL,
     ColourConsistency,
@@ -100,6 +103,17 @@ def test_of_two_losses_of_one_kind_the_first_counts() -> None:
     config, _ = imported(options(lambda tree: with_list(tree, [{"type": "distsloss", "loss_weight": 0.3}, REDUX[3]])))
     assert config.losses.perceptual == DISTSLoss(weight=0.3)
     assert config.losses.pixel == PixelLoss(weight=0.0)
+
+
+@pytest.mark.parametrize("place", ["ff_opt", "losses.1"])
+def test_a_wrong_value_is_named_by_the_options(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = {"type": "ffloss", "alpha": -1, "ave_spectrum": False}
+    tree = options(lambda tree: with_list(tree, [REDUX[3], wrong][: 1 + place.startswith("losses")]))
+    tree["train"] |= {} if place.startswith("losses") else {place: wrong}
+    (tmp_path / "options.yml").write_text(dump_tree(tree))
+    assert main([str(tmp_path / "options.yml")]) == 2
+    told = capsys.readouterr().err
+    assert f"train.{place}.alpha (here losses.focal_frequency.alpha): alpha: got -1.0; must be at least 0" in told
 
 
 def test_style_alone_is_kept() -> None:

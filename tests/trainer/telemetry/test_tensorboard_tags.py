@@ -20,6 +20,8 @@ from trainer.telemetry.timers import Stopwatch
         ("validation/psnr_band2", "6-bands/psnr_band2"),
         ("validation/colour_drift", "5-health/colour_drift"),
         ("training/loss_pixel", "2-losses/loss_pixel"),
+        ("training/loss_ms_ssim", "2-losses/loss_ms_ssim"),
+        ("training/loss_mine", "2-losses/loss_mine"),
         ("discriminator/loss", "2-losses/discriminator_loss"),
         ("discriminator/loss_scale", "5-health/discriminator_loss_scale"),
         ("discriminator/D(G(x))_prob", "3-game/D_G_x_prob"),
