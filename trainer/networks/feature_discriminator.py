@@ -7,7 +7,7 @@ ConvNeXt and CLIP networks with `features_only=True`, or a module of one's own.
 
 import math
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,8 @@ class FeatureDiscriminator(nn.Module):
     or if a state dict belongs to another backbone.
     """
 
+    takes_a_path: ClassVar[bool] = True
+    """The backbone's: trust in this class, for a file from somebody else, would be trust in anything."""
     backbone_checksum: Tensor
     mean: Tensor
     std: Tensor

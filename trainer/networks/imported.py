@@ -6,7 +6,7 @@ The module is built in this process and trained as it is; its state-dict names a
 import importlib
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class ImportedNetwork(ForeignNetwork):
     `multiple` describe a saved generator to its readers: its factor, its bands, and what its input's sides must be
     multiples of.
     """
+
+    takes_a_path: ClassVar[bool] = True
 
     @register_to_config
     def __init__(
@@ -47,6 +49,7 @@ class ImportedNetwork(ForeignNetwork):
     def from_config(cls, config: Any, *, trust: Collection[str] = (), **options: Any) -> Any:
         """As in diffusers; ValueError for a path that is not trusted."""
         check_trust(config.get("path"), trust)
+        check_no_further_path(config["path"])
         return super().from_config(config, **options)
 
 
@@ -67,6 +70,12 @@ def check_trust(path: Any, trust: Collection[str]) -> None:
             f"it names {str(path)!r:.200}, which would be imported and run; if you trust who made it and that module, "
             f"say so by --trust, or trust=[...] in Python"
         )
+
+
+def check_no_further_path(path: str) -> None:
+    """ValueError for a class, trusted though it is, that would import and call whatever its arguments name."""
+    if getattr(imported_name(path), "takes_a_path", False):
+        raise ValueError(f"it names {path}, whose arguments would name something else to import and run")
 
 
 def _build_module(path: str, arguments: dict[str, Any]) -> nn.Module:

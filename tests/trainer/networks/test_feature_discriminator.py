@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.building.learners import network_facts
-from trainer.networks import ImportedDiscriminatorConfig
+from trainer.networks import ImportedDiscriminatorConfig, ImportedNetwork
 from trainer.networks.feature_discriminator import FeatureDiscriminator
 from trainer.networks.given import as_discriminator
 from trainer.objective import logits_of
@@ -187,6 +187,17 @@ def test_frozen_weights_are_compared_over_ranks() -> None:
     facts = [network_facts("judge", net, weights=False) for net in (one, same, other)]
     assert facts[0] == facts[1]  # the heads are random ones, and not compared
     assert {name for name in facts[0] if facts[0][name] != facts[2][name]} == {"judge: checksum of the frozen weights"}
+
+
+@pytest.mark.parametrize("path", [PATH, "trainer.networks.ImportedNetwork"])
+def test_trust_in_the_trainer_is_no_trust_in_what_a_file_has_it_import(path: str) -> None:
+    config = {
+        "_class_name": "ImportedNetwork",
+        "path": path,
+        "arguments": {"backbone": "os.system", "path": "evil.Net"},
+    }
+    with pytest.raises(ValueError, match="whose arguments would name something else to import and run"):
+        ImportedNetwork.from_config(config, trust=["trainer"])
 
 
 def test_the_recipes_section_is_understood() -> None:
