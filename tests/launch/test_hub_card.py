@@ -101,6 +101,16 @@ def test_data_on_the_hub_are_linked_and_local_data_told_in_words(source: str, ti
     assert ModelCard(said).data.datasets == named
 
 
+def test_the_metrics_of_a_run_are_in_its_card_with_their_directions(tiny: Configure) -> None:
+    figures = {"step": 6.0, "psnr": 25.0, "psnr_bicubic": 24.0, "niqe": 4.5, "niqe_bicubic": 6.25, "colour_drift": 0.1}
+    config = tiny(HUB, "validation.metrics=[psnr, niqe]")
+    said = text(config, Facts(step=6, pictures=2, parameters=1, figures=figures, sheet=True))
+    assert "|  | PSNR, dB ↑ | NIQE ↓ |\n| --- | --: | --: |\n| bicubic | 24.0000 | 6.2500 |" in said
+    assert ModelCard(said).data.metrics == ["psnr", "niqe"]
+    names = [result.metric_name for result in ModelCard(said).data.eval_results or ()]
+    assert names == ["PSNR, dB (Y, 4 px border left out)", "NIQE (4 px border left out)"]
+
+
 def test_no_local_path_is_in_the_card(tiny: Configure, tmp_path: Path) -> None:
     weights = "losses.perceptual={type: vgg, weight: 1, weights: /secret/vgg.pth}"
     config = tiny(

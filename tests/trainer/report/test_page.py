@@ -171,6 +171,26 @@ def test_bands_and_their_metrics(tiny: Tiny) -> None:
     assert better == ["better", "better", "better", "other"]
 
 
+def test_every_figure_has_its_direction_and_every_best_that_is_kept_its_row(tiny: Tiny) -> None:
+    def judged(step: int, psnr: float, lpips: float, own: float) -> dict[str, Any]:
+        more = {"validation/lpips": lpips, "validation/lpips_bicubic": 0.4, "validation/own": own}
+        return validated(step, psnr, **more, **{"validation/own_bicubic": 5.0})
+
+    module = "{type: module, path: a.B, name: own, lower_is_better: false}"
+    game = "adversarial={pretrain_g_only: true, g_pretrain_steps: 2}"
+    config = tiny(f"validation.metrics=[psnr, ssim, lpips, {module}]", game, "checkpoints.keep_best=[psnr, own]")
+    page = read(
+        make(config, judged(2, 29, 0.2, 9), judged(3, 27, 0.5, 6), judged(4, 26, 0.3, 4), judged(5, 25, 0.6, 7))
+    )
+    words = " ".join(page.words.split())
+    assert "PSNR, dB ↑SSIM ↑LPIPS ↓own ↑bicubic25.000.60000.40005.0000best, at step 426.00 +1.00" in words
+    assert "0.3000 -0.10004.0000 -1.0000best by PSNR, at step 327.00 +2.00" in words
+    assert "best by own, at step 525.00 +0.00" in words
+    assert "The best is chosen by LPIPS of the averaged network." in words
+    quality = [chart.title for chart in charts([judged(3, 27, 0.5, 6)])["Quality"]]
+    assert quality == ["PSNR, dB (higher is better)", "SSIM (higher is better)", "LPIPS (lower is better)", "own"]
+
+
 def test_no_path_of_this_machine_is_in_it(tiny: Tiny, tmp_path: Path) -> None:
     source = f"images.source={{type: folder, path: {tmp_path}/own/photos}}"
     text = write_report(make(tiny(source), validated(3, 26.0))).read_text()

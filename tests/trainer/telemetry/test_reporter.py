@@ -108,6 +108,18 @@ def test_a_line_reads_at_a_glance() -> None:
     shares = "50 % degrading, 2 % waiting for data"
     said = report_line(5, 10, values)
     assert said == f"step 5/10 | loss_pixel 0.1235 | 12.3 images/s | {shares} | 1.50 GiB | 1:01:01 to go"
+    judged = {
+        "lpips": 0.25,
+        "lpips_bicubic": 0.5,
+        "niqe": 4.5,
+        "displacement": 3.0,
+        "displacement_x": 1.0,
+        "musiq": 60.0,
+    }
+    said = report_line(5, 10, {f"validation/{name}": value for name, value in judged.items()})
+    assert said == (
+        "step 5/10 | validation LPIPS 0.2500 (bicubic 0.5), NIQE 4.500, displacement 3.0/100 px, musiq 60.0000"
+    )
 
 
 def test_a_run_of_many_days_says_so() -> None:

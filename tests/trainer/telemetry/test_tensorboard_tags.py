@@ -18,6 +18,9 @@ from trainer.telemetry.timers import Stopwatch
     [
         ("validation/psnr_bicubic", "1-quality/psnr_bicubic"),
         ("validation/psnr_band2", "6-bands/psnr_band2"),
+        ("validation/lpips_squeeze_custom", "1-quality/lpips_squeeze_custom"),
+        ("validation/niqe_bicubic", "1-quality/niqe_bicubic"),
+        ("validation/musiq", "1-quality/musiq"),
         ("validation/colour_drift", "5-health/colour_drift"),
         ("training/loss_pixel", "2-losses/loss_pixel"),
         ("training/loss_ms_ssim", "2-losses/loss_ms_ssim"),
