@@ -13,8 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import checksum, same_everywhere
-from trainer.distributed.ranks import START_GRACE
+from trainer.distributed.ranks import START_GRACE, once_per_machine
 from trainer.mistakes import Mistake, gather
+from trainer.networks import ImportedDiscriminatorConfig
 from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_masks import other_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
@@ -71,6 +72,8 @@ def make_learners(
     net_d: nn.Module | None = None,
 ) -> tuple[Learner, Learner | None, list[str]]:
     """The learners of `make_networks`' networks, which are the same on all ranks, and sentences on both. Collective."""
+    if net_d is None:
+        download_backbone(config, accelerator)
     net, discriminator, loaded = make_networks(config, init, net_g, net_d)
     networks = {"generator": net} | ({"adversarial.discriminator": discriminator} if discriminator is not None else {})
     facts: dict[str, object] = {}
@@ -89,6 +92,19 @@ def make_learners(
     if discriminator is None or adversarial is None:
         return generator, None, loaded
     return generator, Learner(accelerator, discriminator, adversarial.optimizer, adversarial.lr_scheduler), loaded
+
+
+def download_backbone(config: RunConfig, accelerator: Accelerator) -> None:
+    """Make an imported discriminator on one rank of each machine first: its constructor may download. Collective."""
+    imported = config.adversarial and config.adversarial.discriminator
+    if not isinstance(imported, ImportedDiscriminatorConfig) or accelerator.num_processes == 1:
+        return
+
+    def make() -> None:
+        with _buildable("adversarial.discriminator"):
+            imported.build(config.gt_size, config.images.bands)
+
+    once_per_machine(accelerator, make, "making adversarial.discriminator, which may be downloaded")
 
 
 def notes_on_statistics(net: nn.Module, processes: int) -> list[str]:
