@@ -1,6 +1,8 @@
 """A discriminator on the features of a frozen backbone, made by a path and without any download."""
 
 import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,21 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from trainer.building.learners import network_facts
+from tests.conftest import forget_accelerate
+from tests.faults.forked import Job
+from trainer.building.accelerator import make_accelerator
+from trainer.building.learners import make_learners, network_facts
+from trainer.config.loader import load_config
+from trainer.config.schema import RunConfig
 from trainer.networks import ImportedDiscriminatorConfig, ImportedNetwork
 from trainer.networks.feature_discriminator import FeatureDiscriminator
 from trainer.networks.given import as_discriminator
+from trainer.networks.loading.initial import InitConfig
 from trainer.objective import logits_of
 from trainer.optim.learner import Learner, OptimizerConfig
 from trainer.optim.lr_schedules import Linear
 
+ROOT = Path(__file__).parents[3]
 HERE = "tests.trainer.networks.test_feature_discriminator"
 PATH = "trainer.networks.feature_discriminator.FeatureDiscriminator"
 
@@ -38,6 +47,17 @@ class Backbone(nn.Module):
         assert not any(side % self.multiple for side in x.shape[-2:])
         first = self.norm(self.first(x))
         return [first, self.second(first.relu())]
+
+
+class Downloaded(Backbone):
+    """A backbone that takes a while to arrive, and must not arrive twice at once."""
+
+    def __init__(self, file: str) -> None:
+        there = Path(file).exists()
+        time.sleep(0.3)
+        assert there or not Path(file).exists()
+        Path(file).touch()
+        super().__init__()
 
 
 class Judge(nn.Module):
@@ -189,6 +209,26 @@ def test_frozen_weights_are_compared_over_ranks() -> None:
     assert {name for name in facts[0] if facts[0][name] != facts[2][name]} == {"judge: checksum of the frozen weights"}
 
 
+def test_one_rank_downloads_for_its_machine(tmp_path: Path) -> None:
+    backbone = f"{{backbone: {HERE}.Downloaded, num_feat: 2, arguments: {{file: {tmp_path / 'weights'}}}}}"
+    settings = [
+        "generator={type: SRVGGNetCompact, num_feat: 4, num_conv: 1}", "gt_size=32", "mixed_precision=no",
+        "batch.global_size=2", "batch.per_device=1",
+        f"adversarial.discriminator={{type: module, path: {PATH}, arguments: {backbone}}}",
+    ]  # fmt: skip
+
+    def work(_: Sequence[str]) -> int:
+        forget_accelerate()
+        config = load_config(RunConfig, ROOT / "configs" / "realesr_general_x4v3.yaml", settings)
+        _, judge, _ = make_learners(config, make_accelerator(config), InitConfig())
+        return 0 if judge else 1
+
+    job = Job(2, tmp_path / "log", [], work)
+    codes = job.wait(60)
+    job.end()
+    assert codes == [0, 0], (tmp_path / "log").read_text()
+
+
 @pytest.mark.parametrize("path", [PATH, "trainer.networks.ImportedNetwork"])
 def test_trust_in_the_trainer_is_no_trust_in_what_a_file_has_it_import(path: str) -> None:
     config = {
@@ -201,7 +241,7 @@ def test_trust_in_the_trainer_is_no_trust_in_what_a_file_has_it_import(path: str
 
 
 def test_the_recipes_section_is_understood() -> None:
-    page = (Path(__file__).parents[3] / "configs" / "recipes.md").read_text()
+    page = (ROOT / "configs" / "recipes.md").read_text()
     block = re.search(r"```yaml\n(adversarial:\n.*?)```", page, re.DOTALL)
     assert block
     section = yaml.safe_load(block[1])["adversarial"]["discriminator"]
