@@ -137,9 +137,9 @@ def _from_spandrel(stored: LoadedWeights, key: str, reason: str) -> Generator:
     more = "spandrel, which pip install 'wildsr[zoo]' brings, may know it"
     if is_installed():
         try:
-            return detected(stored.tensors, key).eval()
-        except ValueError as error:
-            more = str(error)
+            return detected(stored.tensors, "spandrel").eval()
+        except (ValueError, Mistake) as error:  # the latter where its torchvision does not import
+            more = str(error).rstrip(".")
     known = f"{key}: {stored.place} is no generator that this program knows"
     if reason:
         raise Mistake(f"{known}: {reason}.")
