@@ -15,6 +15,7 @@ from trainer.networks.loading.generators import open_generator, scale_of
 from trainer.networks.zoo.detection import detected
 from trainer.networks.zoo.generator import SpandrelNetwork
 from trainer.networks.zoo.table import ARCHITECTURES, Arch
+from trainer.upscale.upscaler import Upscaler
 
 pytest.importorskip("spandrel")
 pytestmark = pytest.mark.filterwarnings("ignore:'saved_variables' is deprecated:DeprecationWarning")  # of OmniSR
@@ -131,6 +132,19 @@ def test_a_run_of_it_has_an_entry_for_openmodeldb_and_a_card_that_names_it(tmp_p
     assert found["description"] == "A ×2 SPAN."
     config = SpandrelGeneratorConfig(arch="HAT", preset="S")
     assert (kind_of(config), loads_in_spandrel(config)) == ("HAT", True)
+
+
+def test_tiles_of_windows_are_not_taken_for_the_whole_picture() -> None:
+    windowed, plain = Upscaler(toy("SwinIR").eval(), device="cpu"), Upscaler(toy("SPAN").eval(), device="cpu")
+    assert (windowed.radius, windowed.is_exact, "fading into each other" in repr(windowed)) == (None, False, True)
+    assert plain.radius is not None
+
+
+def test_loading_moves_no_random_state() -> None:
+    net = toy("SPAN")
+    state = torch.get_rng_state()
+    assert net.ends
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_wrong_scales_and_bands_are_named() -> None:

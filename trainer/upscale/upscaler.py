@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.images.crops import reflected_indices
 from trainer.memory import is_shortage
 from trainer.mistakes import Failure, Mistake
-from trainer.networks import Generator
+from trainer.networks import Generator, SpandrelNetwork
 from trainer.networks.loading.generators import bands_of, multiple_of, open_generator, scale_of
 from trainer.upscale.photographs import from_pillow, to_pillow
 from trainer.upscale.picture import Numbers, Picture
@@ -64,7 +64,8 @@ class Upscaler:
         self.dtype = dtype or (torch.float16 if on_gpu else torch.float32)
         self.tile = tile or (1024 if on_gpu else 512)
         self.scale, self.bands, self.multiple = scale_of(net), bands_of(net), multiple_of(net)
-        self.radius = receptive_radius(net.eval(), self.scale, self.bands, self.multiple)
+        windowed = isinstance(net, SpandrelNetwork) and net.is_windowed  # which no probe of one picture shows
+        self.radius = None if windowed else receptive_radius(net.eval(), self.scale, self.bands, self.multiple)
         reach = WIDEST_OVERLAP if self.radius is None else min(self.radius, WIDEST_OVERLAP)
         self.overlap = -(-(reach if overlap is None else overlap) // self.multiple) * self.multiple
         self.is_exact = self.radius is not None and self.overlap >= self.radius

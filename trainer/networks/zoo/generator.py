@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from trainer.mistakes import Mistake, suggestion
 from trainer.networks.foreign import ForeignNetwork, output_shape
-from trainer.networks.zoo.table import ARCHITECTURES, Arch, Architecture, Sizes
+from trainer.networks.zoo.table import ARCHITECTURES, WINDOWED, Arch, Architecture, Sizes
 
 WINDOWS = ("window_size", "split_size", "stripe_size", "split_size_1")
 """Arguments whose windows an input must fill: smaller ones cannot be padded by reflection."""
@@ -61,10 +61,16 @@ class SpandrelNetwork(ForeignNetwork):
         if self.facts.not_rgb is not None:
             others.append((config.scale, config.num_in_ch + 1))
         changed: dict[str, None] = {}
-        for scale, bands in others:
-            other = _shapes(build_module(config.arch, self.facts, dict(config.arguments), scale, bands))
-            changed |= dict.fromkeys(name for name in {**own, **other} if own.get(name) != other.get(name))
+        with torch.random.fork_rng(devices=[]):  # what is drawn later must not depend on this
+            for scale, bands in others:
+                other = _shapes(build_module(config.arch, self.facts, dict(config.arguments), scale, bands))
+                changed |= dict.fromkeys(name for name in {**own, **other} if own.get(name) != other.get(name))
         return tuple(changed)
+
+    @property
+    def is_windowed(self) -> bool:
+        """True if a pixel's result depends on where the picture begins, so that tiles differ from the whole."""
+        return self.config.arch in WINDOWED
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Enlarge float [B, C, h, w] in [0, 1] to [B, C, scale*h, scale*w]; what is too small is filled up first."""

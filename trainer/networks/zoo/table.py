@@ -90,7 +90,13 @@ _GRL = {
 }
 _HAT = {"embed_dim": 180, "window_size": 16, "compress_ratio": 3, "squeeze_factor": 30, "mlp_ratio": 2}
 _RGT = {"embed_dim": 180, "mlp_ratio": 2, "split_size": [8, 32]}
+_SEEMORE = {"num_experts": 3, "lr_space": "exp", "topk": 1, "global_kernel_size": 11}
 _SWIN = {"embed_dim": 180, "window_size": 8, "mlp_ratio": 2}
+
+WINDOWED = frozenset(
+    ["ATD", "CRAFT", "DAT", "DCTLSA", "DITN", "DRCT", "FDAT", "GRL", "HAT", "OmniSR", "RGT", "Swin2SR", "SwinIR"]
+)
+"""Those that divide a picture into windows: a tile that begins elsewhere has others, and another result."""
 
 ARCHITECTURES: dict[Arch, Architecture] = {
     "ATD": Architecture(
@@ -235,6 +241,10 @@ ARCHITECTURES: dict[Arch, Architecture] = {
         licence="MIT",
         scale="upscaling_factor",
         bands=(),
+        presets={
+            "base": {"ccm_type": "DCCM"},
+            "tiny": {"n_blocks": 12, "kernel_size": 13, "ccm_type": "DCCM", "use_ea": False},
+        },
     ),
     "RCAN": Architecture(
         paper="Zhang et al. 2018, Image super-resolution using very deep residual channel attention networks",
@@ -290,10 +300,15 @@ ARCHITECTURES: dict[Arch, Architecture] = {
     ),
     "SeemoRe": Architecture(
         paper="Zamfir et al. 2024, See more details: efficient image super-resolution by experts mining",
-        licence="MIT",
+        licence="Apache-2.0",
         scale="scale",
         bands=(),
         least=16,
+        presets={
+            "T": {**_SEEMORE, "num_layers": 6, "embedding_dim": 36, "recursive": 2, "use_shuffle": True},
+            "B": {**_SEEMORE, "num_layers": 8, "embedding_dim": 48, "recursive": 2, "use_shuffle": True},
+            "L": {**_SEEMORE, "num_layers": 16, "embedding_dim": 48, "recursive": 1, "use_shuffle": False},
+        },
         one_by_one=True,
     ),
     "Swin2SR": Architecture(
