@@ -150,7 +150,7 @@ def open_prepared(folder: Path, made_of: dict[str, Any], fresh: bool) -> Prepare
         found = json.loads(manifest.read_text(encoding="utf-8"))
         before, shards = found["made_of"], [Shard(**shard) for shard in found["shards"]]
         changes = differences(before, made_of)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise Mistake(f"DST: {str(manifest)!r} is no manifest of a preparation; --fresh makes all anew.") from None
     if changes:
         what = "; ".join(changes)

@@ -149,17 +149,18 @@ def points(reports: Iterable[Report], name: str) -> list[Point]:
 
 
 def thinned(line: list[Point], limit: int = POINTS) -> list[Point]:
-    """At most `limit` points of a line, and its ends: the lowest and the highest of each stretch, as they are."""
+    """At most `limit` points of a line, and its ends: the lowest and the highest of each stretch, as they are, and one
+    that is no figure if there is one, where the line is broken."""
     if len(line) <= limit:
         return line
-    length = math.ceil(2 * len(line) / (limit - 2))
+    length = math.ceil(3 * len(line) / (limit - 2))
     kept = {line[0], line[-1]}
     for start in range(0, len(line), length):
-        finite = [point for point in line[start : start + length] if point[1] is not None]
+        stretch = line[start : start + length]
+        finite = [point for point in stretch if point[1] is not None]
         if finite:
             kept |= {min(finite, key=_figure), max(finite, key=_figure)}
-        else:
-            kept.add(line[start])
+        kept |= set([point for point in stretch if point[1] is None][:1])
     return sorted(kept, key=lambda point: point[0])
 
 

@@ -246,7 +246,13 @@ class TestAnotherPreparation:
 
     def test_a_broken_manifest_is_named(self, made: Path, capsys: pytest.CaptureFixture[str]) -> None:
         command = [str(made / "photos"), str(made / "tiles"), *SMALL]
-        for text in ("", "[]", '{"made_of": {}, "shards": []}', '{"made_of": {"sources": 1}, "shards": [{"x": 1}]}'):
+        for text in (
+            "",
+            "[]",
+            '{"made_of": {}, "shards": []}',
+            '{"made_of": [], "shards": []}',
+            '{"made_of": {"sources": 1}, "shards": [{"x": 1}]}',
+        ):
             (made / "tiles" / MANIFEST).write_text(text)
             assert main(command) == 2
             assert "is no manifest of a preparation; --fresh" in capsys.readouterr().err

@@ -225,6 +225,10 @@ def test_of_many_points_the_extremes_stay() -> None:
     assert len(kept) <= 600
     assert {line[0], line[-1], line[4567]} <= set(kept) <= set(line)
     assert thinned(line[:10]) == line[:10]
+    gaps = [(step, None if step % 7 == 0 else 1.0) for step in range(5000)]
+    broken = thinned(gaps)
+    assert len(broken) <= 600
+    assert sum(figure is None for _, figure in broken) > 190  # one for each stretch: the line is broken everywhere
 
 
 def test_axes_have_round_numbers() -> None:
