@@ -37,7 +37,7 @@ ROUNDING = 2e-4
 """Largest difference of a weight after 20 steps of Adam that is taken for rounding."""
 
 
-LONGEST_EXPORT = 100
+LONGEST_EXPORT = 45
 """Seconds: the exporter's passes over graphs with shifted windows take minutes."""
 
 
