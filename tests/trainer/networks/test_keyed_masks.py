@@ -159,6 +159,7 @@ def trained(folder: Path, world: int, per_device: int) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.usefixtures("fresh_accelerate")
 def test_ranks_and_micro_batches_make_no_difference(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", 1, 4)
     for world, per_device in ((2, 2), (1, 2), (2, 1)):
