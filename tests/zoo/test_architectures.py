@@ -140,6 +140,13 @@ def test_tiles_of_windows_are_not_taken_for_the_whole_picture() -> None:
     assert plain.radius is not None
 
 
+def test_building_leaves_statistics_as_they_begin() -> None:
+    state = toy("SwiftSRGAN").state_dict()
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    assert means
+    assert not any(bool(value.any()) for value in means)
+
+
 def test_loading_moves_no_random_state() -> None:
     net = toy("SPAN")
     state = torch.get_rng_state()

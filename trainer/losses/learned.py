@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from trainer.files.paths import PathText
 from trainer.losses.backbones import Backbone, Features, read_backbone
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
+from trainer.losses.vgg import IMAGENET_MEAN, IMAGENET_STD
 from trainer.losses.weight import check_weight
 
 HERE = Path(__file__).parent
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 """Mean and deviation of LPIPS's training pictures in [-1, 1] (its ScalingLayer)."""
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -107,7 +107,7 @@ def advice(error: Exception) -> str:
     return f"; install what has {error.name} in this environment, or put its folder on PYTHONPATH"
 
 
-def made(cls: type[nn.Module], path: str, arguments: dict[str, Any]) -> nn.Module:
+def made(cls: Any, path: str, arguments: dict[str, Any]) -> Any:
     """An object of a class of somebody else's; ValueError if it refuses the arguments."""
     try:
         return cls(**arguments)

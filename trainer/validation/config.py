@@ -7,11 +7,11 @@ from typing import Literal
 
 from trainer.images.radiometry import Radiometry
 from trainer.images.validation import LowQuality, ValidationSource
+from trainer.losses.ms_ssim import WINDOW
 from trainer.telemetry.quality import COLOURS, SCORE, Figure, best_metric, figures_of
 from trainer.validation.measures import Measured
 from trainer.validation.metric_configs import MetricConfig, PSNRMetric, SSIMMetric
 from trainer.validation.metrics import Metrics, MultibandMetrics, PhotoMetrics
-from trainer.validation.psnr_ssim import WINDOW
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal
 from trainer.files.paths import PathText
 from trainer.losses.backbones import ARCHITECTURES, Backbone, read_backbone
 from trainer.losses.learned import DISTS, LPIPS
+from trainer.losses.ms_ssim import WINDOW
 from trainer.telemetry.quality import figure_name
 from trainer.validation.measures import Displacement, LearnedMetric, Measured, ModuleMetric, NaturalQuality, Sharpness
 from trainer.validation.module_metric import build_metric
-from trainer.validation.psnr_ssim import WINDOW
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 RESERVED = re.compile(r".*_(bicubic|gt|band\d+)|colour_drift.*|displacement.*|samples|score|lpips.*|dists.*|ergas|sam")

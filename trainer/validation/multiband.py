@@ -7,7 +7,8 @@ Reflectances are neither rounded to 8 bits nor clamped, so these figures do not 
 import torch
 from torch import Tensor
 
-from trainer.validation.psnr_ssim import PSNR_CAP, WINDOW, similarity
+from trainer.losses.ms_ssim import WINDOW
+from trainer.validation.psnr_ssim import PSNR_CAP, similarity
 
 
 def band_psnr(result: Tensor, target: Tensor, data_range: float = 1.0) -> Tensor:

@@ -4,16 +4,15 @@ Figures are comparable only if the rounding to 8 bits, the border, the channel a
 those of `basicsr/metrics/psnr_ssim.py`, whose own results the tests reproduce to 1e-6.
 """
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from trainer.losses.ms_ssim import WINDOW, smoothed
+
 PSNR_CAP = 100.0
 """PSNR of identical pictures, in dB. Theirs is infinite, and one of them would make a mean infinite too."""
-WINDOW = 11
-"""Side of SSIM's window in pixels."""
 
 Channel = Literal["rgb", "y"]
 
@@ -52,7 +51,7 @@ def ssim(sr: Tensor, gt: Tensor, crop_border: int, channel: Channel = "rgb") -> 
 
 def similarity(x: Tensor, y: Tensor, data_range: float) -> Tensor:
     """SSIM around each pixel with a whole window, of two float64 [C, H, W] on any device: [C, H-10, W-10]."""
-    mean_x, mean_y, xx, yy, xy = _smoothed(torch.stack([x, y, x * x, y * y, x * y]))
+    mean_x, mean_y, xx, yy, xy = smoothed(torch.stack([x, y, x * x, y * y, x * y]))
     variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
@@ -87,17 +86,3 @@ def _prepared(image: Tensor, crop_border: int, channel: Channel) -> Tensor:
     if not inner.numel():
         raise ValueError(f"nothing is left of {width}x{height} pixels inside a border of {crop_border}")
     return luma(inner) if channel == "y" else inner.double()
-
-
-def _smoothed(maps: Tensor) -> Tensor:
-    """Smooth [N, C, H, W] by the Gaussian window, which is separable, where it fits: [N, C, H-10, W-10]."""
-    line = [math.exp(-((tap - WINDOW // 2) ** 2) / (2 * 1.5**2)) for tap in range(WINDOW)]
-    weights = [value / sum(line) for value in line]
-    for axis in (2, 3):
-        # Shifted sums: torch's float64 convolution of single channels takes ten times as long on a CPU.
-        size = maps.shape[axis] - WINDOW + 1
-        total = maps.narrow(axis, 0, size) * weights[0]
-        for tap in range(1, WINDOW):
-            total.add_(maps.narrow(axis, tap, size), alpha=weights[tap])
-        maps = total
-    return maps

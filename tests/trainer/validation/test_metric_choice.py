@@ -199,8 +199,8 @@ def test_a_metric_that_fails_ends_the_run_in_one_sentence(accelerator: Accelerat
     [
         ("nowhere", {}, r"path: got 'nowhere'; must be package\.module\.Class"),
         ("no.such.thing", {}, r"path: no\.such cannot be imported: ModuleNotFoundError"),
-        (f"{OWN}.Nothing", {}, r"path: the module .* has no class or function Nothing"),
-        (f"{OWN}.MeanDifference", {"size": 1}, r"arguments: .*MeanDifference refuses them: TypeError"),
+        (f"{OWN}.Nothing", {}, r"path: the module .* has no Nothing"),
+        (f"{OWN}.MeanDifference", {"size": 1}, r"arguments: .*MeanDifference refuses .*: TypeError"),
         (f"{OWN}.no_metric", {}, r"path: .*no_metric makes dtype, which cannot be called"),
     ],
 )

@@ -226,8 +226,11 @@ def _nothing() -> None:
 
 def freeze_idle(net: nn.Module, side: int, bands: int) -> None:
     """Freeze the parameters that get no gradient: DistributedDataParallel would wait for theirs for ever."""
+    kept = [buffer.clone() for buffer in net.buffers()]  # statistics, which see no such picture
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         net.train()(torch.zeros(1, bands, side, side)).sum().backward()
+    for buffer, before in zip(net.buffers(), kept, strict=True):
+        buffer.copy_(before)
     for parameter in net.parameters():
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None

@@ -1,10 +1,10 @@
 """Facts on spandrel's super-resolution architectures: arguments, scales, presets, papers, licences.
 
-By spandrel 0.4.2. Presets are the sizes of the papers' own option files; the first is the default. Not in the table,
-with the reason: IPT (one file for several scales, whose heads the caller chooses), MMRealSR (its forward also returns
-the degradation that it estimates, and takes one), SAFMN-BCIE (removes JPEG blocks of pictures in YCbCr, at their size),
-AuraSR (an upsampling GAN of 600 M parameters with noise and no scale), and the architectures for faces, inpainting,
-colours and restoration at one size.
+By spandrel 0.4.2. Presets are sizes of the papers; the first is the default, `base` without entries that of the class.
+Not in the table, with the reason: IPT (one file for several scales, whose heads the caller chooses), MMRealSR (its
+forward also returns the degradation that it estimates, and takes one), SAFMN-BCIE (removes JPEG blocks of pictures in
+YCbCr, at their size), AuraSR (an upsampling GAN of 600 M parameters with noise and no scale), and the architectures
+for faces, inpainting, colours and restoration at one size.
 """
 
 from collections.abc import Mapping
