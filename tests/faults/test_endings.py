@@ -1,6 +1,7 @@
 """Runs that end before their last step, by Ctrl-C or for lack of memory: one sentence, and no traceback."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -120,7 +121,8 @@ def test_ctrl_c_is_heard_while_the_pool_fills(tmp_path: Path) -> None:
     said = (tmp_path / "log").read_text()
     assert codes == [130, 130], said
     assert said.startswith("stopped before the first step: rank ")
-    assert "SIGINT while filling the pool (of 500000 pairs), for " in said
+    # the other rank may hear it before it fills, or while it waits for the one that does
+    assert re.search(r"SIGINT while (filling the pool \(of 500000 pairs\), for |waiting for rank \d, which is )", said)
     assert said.endswith("checkpoints yet; the same command begins the run.\n")
     assert said.count("\n") == 1
 

@@ -231,6 +231,7 @@ def test_a_stopped_worker_is_told_from_a_slow_read_and_ends_with_the_loader(
     monkeypatch.setattr("trainer.images.loader.WATCH", watch)
     batches = loader(folder, workers=1)
     next(batches)
+    time.sleep(1)  # until it has read ahead: in the midst of a picture it would be a slow read
     os.kill(workers_of(batches)[0], signal.SIGSTOP)
     watch.limit = 0.5
     with pytest.raises(GivenUp, match=r"and 5 more, which no process is reading\).*distributed\.timeout_minutes"):
