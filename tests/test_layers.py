@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = {
     "trainer": (
-        {"ctrl_c", "mistakes"},
+        {"ctrl_c", "dotted_path", "mistakes"},
         {"console", "memory", "foreign_options", "optim"},
         {"files"},
         {"distributed"},

@@ -70,9 +70,8 @@ class BaseModel:
         self.notes: list[str] = []
         """Sentences on how it was put together, for the person who starts it."""
         generator, discriminator, loaded = make_learners(config, accelerator, init or config.init, net_g, net_d)
-        self.state = TrainState(
-            generator, discriminator, smoothed(generator.net, config.ema), stream or Stream(pictures=0, names="")
-        )
+        average = smoothed(generator.net, config.ema, generator.optimizer.optimizer)
+        self.state = TrainState(generator, discriminator, average, stream or Stream(pictures=0, names=""))
         # after the average was copied, which never draws
         self.masks = {name: KeyedMasks(one.net, config.seed, name) for name, one in self.state.learners.items()}
         if config.adversarial and config.adversarial.adaptive_d:

@@ -369,3 +369,16 @@ def test_both_players_scales_fall_by_themselves_and_go_on_exactly(run: Run) -> N
     assert fallen["generator"] > 5
     assert fallen["discriminator"] > 2
     assert fallen["generator"] != fallen["discriminator"]
+
+
+def test_schedule_free_and_muon_resume_to_the_last_bit(run: Run) -> None:
+    """The average is the optimizer's own, in pieces as in one; it lags behind the weights that learn."""
+    pytest.importorskip("schedulefree")
+    watch: Watch = []
+    others = ("optimizer.type=schedulefree.AdamWScheduleFree", "adversarial.optimizer.type=muon")
+    whole = run("whole", *others, watch=watch)
+    pieces = run("pieces", *others, stops=STOPS, watch=watch)
+    assert timeless(whole) == timeless(pieces)
+    assert torch.equal(watch[0].live[STEPS], watch[-1].live[STEPS])
+    assert torch.equal(watch[0].average[STEPS], watch[-1].average[STEPS])
+    assert not torch.equal(watch[0].average[STEPS], watch[0].live[STEPS])

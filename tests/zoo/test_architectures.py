@@ -9,6 +9,7 @@ import torch
 from tests.zoo.toys import TOYS
 from trainer.export.openmodeldb import entry
 from trainer.export.source import Source
+from trainer.export.weights_file import results_of_weights, write_pth, write_safetensors
 from trainer.hub.model_card import kind_of, loads_in_spandrel
 from trainer.networks import SpandrelGeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
@@ -32,7 +33,7 @@ def test_every_architecture_of_the_table_has_a_name_and_a_toy() -> None:
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_it_trains_and_its_file_is_opened_under_its_name(arch: Arch) -> None:
+def test_it_trains_and_its_files_are_opened_under_its_name(arch: Arch, tmp_path: Path) -> None:
     net = toy(arch)
     x = torch.rand(2, 3, 24, 32)
     seen = x.clone()
@@ -45,6 +46,20 @@ def test_it_trains_and_its_file_is_opened_under_its_name(arch: Arch) -> None:
         one = detected({name: value.clone() for name, value in net.state_dict().items()}, "init.generator").eval()
         assert one.config.arch == arch
         assert torch.equal(one(x), expected)
+        net.save_pretrained(tmp_path / "net")
+        assert torch.equal(open_generator(str(tmp_path / "net"), "--model")(x), expected)
+
+
+@pytest.mark.parametrize("arch", ["ESRGAN", "Compact"])
+def test_files_of_networks_that_are_ours_too_keep_spandrels_names(arch: Arch, tmp_path: Path) -> None:
+    """ESRGAN's older names are BasicSR's elsewhere; a file that is written has the run's own, in any form."""
+    source = Source(toy(arch).eval(), "net", "2026-11-26")
+    for name, write in (("net.pth", write_pth), ("net.safetensors", write_safetensors)):
+        write(source, torch.float32, tmp_path / name)
+        assert results_of_weights(source, torch.float32, tmp_path / name, [torch.rand(1, 3, 16, 16)])
+    written = torch.load(tmp_path / "net.pth", weights_only=True)["params_ema"]
+    assert written.keys() == source.net.state_dict().keys()
+    assert isinstance(open_generator(str(tmp_path / "net.safetensors"), "--model"), SpandrelNetwork)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

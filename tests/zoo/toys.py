@@ -19,9 +19,9 @@ TOYS: dict[Arch, dict[str, Any]] = {
     "FDAT": {"embed_dim": 16, "num_groups": 2, "depth_per_group": 2, "num_heads": 2, "mid_dim": 16},
     "GRL": {
         "embed_dim": 16,
-        "depths": [2, 2],
-        "num_heads_window": [2, 2],
-        "num_heads_stripe": [2, 2],
+        "depths": [2],
+        "num_heads_window": [2],
+        "num_heads_stripe": [2],
         "local_connection": False,
     },
     "HAT": {"embed_dim": 24, **WINDOWS, "compress_ratio": 3, "squeeze_factor": 6, "num_feat": 16, "mlp_ratio": 2},

@@ -6,9 +6,9 @@ from trainer.adversarial.adaptive_d import AdaptiveDConfig
 from trainer.adversarial.phases import PhasesConfig
 from trainer.losses.adversarial import AdversarialLoss, R1Penalty
 from trainer.networks import DiscriminatorConfig, UNetDiscriminatorSNConfig
-from trainer.optim.learner import OptimizerConfig
 from trainer.optim.lr_plateau import LRSchedule
 from trainer.optim.lr_schedules import Constant
+from trainer.optim.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

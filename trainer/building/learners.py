@@ -20,6 +20,8 @@ from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_masks import other_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
 from trainer.optim.learner import Learner
+from trainer.optim.lr_schedules import Constant
+from trainer.optim.optimizers import averages_itself, try_out
 
 
 def make_networks(
@@ -88,10 +90,38 @@ def make_learners(
                 f"{key}: its {drawing} draws once for each micro-batch while it learns: the result depends on "
                 "batch.per_device, though not on the number of processes"
             )
+    loaded += check_optimizers(config)
     generator, adversarial = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
     if discriminator is None or adversarial is None:
         return generator, None, loaded
     return generator, Learner(accelerator, discriminator, adversarial.optimizer, adversarial.lr_scheduler), loaded
+
+
+def check_optimizers(config: RunConfig) -> list[str]:
+    """Try each optimizer on two small tensors, and give sentences on them; Mistake for one that cannot train here."""
+    notes, settings = [], [("", config.optimizer, config.lr_scheduler)]
+    if config.adversarial:
+        settings.append(("adversarial.", config.adversarial.optimizer, config.adversarial.lr_scheduler))
+    for above, optimizer, schedule in settings:
+        with _buildable(f"{above}optimizer"):
+            own_average = averages_itself(try_out(optimizer))
+        if not own_average:
+            continue
+        if not isinstance(schedule, Constant):
+            raise Mistake(
+                f"{above}lr_scheduler: got {schedule.type}; {optimizer.type} averages its weights "
+                "in place of a falling rate: it takes a constant one, with or without a warm-up."
+            )
+        if schedule.lr_warmup_steps and optimizer.arguments.get("warmup_steps"):
+            raise Mistake(
+                f"{above}optimizer.arguments: got warmup_steps beside {above}lr_scheduler.lr_warmup_steps; give one."
+            )
+        if not above:
+            notes.append(
+                f"optimizer: {optimizer.type} averages the weights itself: that average is validated and exported, and "
+                "the section ema has no effect"
+            )
+    return notes
 
 
 def download_backbone(config: RunConfig, accelerator: Accelerator) -> None:

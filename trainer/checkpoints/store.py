@@ -3,7 +3,7 @@
     checkpoints/step-00012000/
         generator.safetensors              live weights, upstream's keys
         generator_ema.safetensors          the average
-        generator_optimizer.pt             Adam's moments
+        generator_optimizer.pt             the optimizer's state
         progress.pt                        step, position, best validation
         pool-00000000-00000360.safetensors the pool's slots from 0 to 359; one file per rank
         manifest.json                      size and checksum of each file, written last

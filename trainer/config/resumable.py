@@ -1,5 +1,9 @@
 """Keys of a configuration that a resumed run may change."""
 
+from typing import Any
+
+from trainer.optim.optimizers import state_name
+
 RESUMABLE = (
     "max_train_steps",
     "max_hours",
@@ -38,3 +42,10 @@ RESUMABLE = (
     "hub",
 )
 """Keys that a resumed run may change. Data, degradation, seed, global batch and networks define the run."""
+
+
+def resumable(key: str, old: Any, new: Any) -> bool:
+    """True if a resumed run may change a dotted key so: an optimizer only into one that can go on from its state."""
+    if key.endswith("optimizer.type"):
+        return state_name(str(old)) == state_name(str(new))
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)

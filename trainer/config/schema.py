@@ -24,9 +24,9 @@ from trainer.losses import LossesConfig
 from trainer.networks import GeneratorConfig, RRDBNetConfig
 from trainer.networks.loading.initial import InitConfig
 from trainer.optim.ema import EMAConfig
-from trainer.optim.learner import OptimizerConfig
 from trainer.optim.lr_plateau import LRSchedule, Plateau
 from trainer.optim.lr_schedules import Constant
+from trainer.optim.optimizers import OptimizerConfig
 from trainer.pairs.mixing import MixingConfig
 from trainer.telemetry.config import TelemetryConfig
 from trainer.validation.config import ValidationConfig

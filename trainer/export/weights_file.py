@@ -35,7 +35,7 @@ def write_diffusers(source: Source, dtype: torch.dtype, folder: Path) -> None:
 
 def results_of_weights(source: Source, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:
     """Outputs of the network with a file's weights; Failure unless these are bitwise the weights that were written."""
-    found, wanted = read_state_dict(str(file), "--to").tensors, _tensors(source.net, dtype)
+    found, wanted = read_state_dict(str(file), "--to", as_written=True).tensors, _tensors(source.net, dtype)
     if found.keys() != wanted.keys() or not all(torch.equal(found[name], wanted[name]) for name in wanted):
         raise Failure(f"{file.name} does not hold the weights that were written to it: is the disk in order?")
     net = copy.deepcopy(source.net)

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from degradations.second_order import SecondOrder
 from trainer.foreign_options.realesrgan_losses import gan_path, losses, with_named_entries
+from trainer.foreign_options.realesrgan_optimizers import SCHEDULE_FREE, optimizer
 from trainer.foreign_options.redux_mixing import mixing
 from trainer.foreign_options.tree import Options, Tree, integer
 from trainer.mistakes import Mistake
@@ -16,7 +17,6 @@ DEGRADATION = tuple(f.name for f in fields(SecondOrder) if f.name != "type")
 MEASURED = ("calculate_psnr", "calculate_ssim")
 PERCEPTUAL = {"calculate_niqe": "niqe", "calculate_lpips": "lpips", "calculate_dists": "dists"}
 """BasicSR's metrics beside PSNR and SSIM, and those of traiNNer-redux and neosr."""
-OPTIMIZERS = {"Adam": "adam", "AdamW": "adamw"}
 COSINE = ("CosineAnnealingRestartLR", "CosineAnnealingLR", "TrueCosineAnnealingLR")
 
 REASONS = {
@@ -59,7 +59,7 @@ def translate(tree: Tree, gpus: int) -> tuple[Tree, list[str]]:
     if degraded:
         ours["degradation"] = _degradation(options)
     ours |= {"generator": _generator(options), "losses": losses(options, ours["gt_size"])}
-    ours |= {"optimizer": _optimizer(options, "train.optim_g"), "lr_scheduler": _schedule(options, "train.optim_g")}
+    ours |= {"optimizer": optimizer(options, "train.optim_g"), "lr_scheduler": _schedule(options, "train.optim_g")}
     if adversarial:
         ours["adversarial"] = _adversarial(options, ours["gt_size"])
     ours["ema"] = {"decay": options.get("train.ema_decay", 0.0), "warmup_power": 0.0}
@@ -168,20 +168,7 @@ def _generator(options: Options) -> Tree:
     raise Mistake(f"{net}.type: got {kind}; wanted RRDBNet or SRVGGNetCompact.")
 
 
-def _optimizer(options: Options, path: str) -> Tree:
-    decay = options.get(f"{path}.weight_decay", 0)
-    if decay:
-        options.note(f"{path}.weight_decay", "it is applied to kernels alone, not to biases and slopes")
-    return {
-        "type": options.among(f"{path}.type", OPTIMIZERS, "Adam"),
-        "learning_rate": options.need(f"{path}.lr"),
-        "betas": options.get(f"{path}.betas", [0.9, 0.999]),
-        "eps": options.get(f"{path}.eps", 1e-8),
-        "weight_decay": decay,
-    }
-
-
-def _schedule(options: Options, optimizer: str) -> Tree:
+def _schedule(options: Options, own: str) -> Tree:
     """Learning rate schedule of one optimizer, from upstream's only schedule.
 
     In upstream's own files the first milestone is the last step, which amounts to a constant rate.
@@ -189,9 +176,12 @@ def _schedule(options: Options, optimizer: str) -> Tree:
     path, total = "train.scheduler", options.integer("train.total_iter")
     warmup = max(0, options.integer("train.warmup_iter", -1))
     rise = {"lr_warmup_steps": warmup} if warmup else {}
+    if str(options.get(f"{own}.type")).lower() in SCHEDULE_FREE:
+        options.skip(path, f"a constant rate is taken, as {own} is schedule-free")
+        return {"type": "constant", **rise}
     kind = options.get(f"{path}.type", "MultiStepLR")
     if kind in COSINE:
-        least, full = options.number(f"{path}.eta_min", 0.0), options.number(f"{optimizer}.lr")
+        least, full = options.number(f"{path}.eta_min", 0.0), options.number(f"{own}.lr")
         periods = options.get(f"{path}.periods", [options.get(f"{path}.T_max", total)])
         if periods != [total]:
             options.note(f"{path}.type", f"got {kind} of {periods}; one half of a cosine, over the run, is taken")
@@ -232,7 +222,7 @@ def _adversarial(options: Options, gt_size: int) -> Tree:
             "weight": options.get(f"{loss}.loss_weight", 1.0),
             "label_smoothing": round(1 - real, 9),
         },
-        "optimizer": _optimizer(options, "train.optim_d"),
+        "optimizer": optimizer(options, "train.optim_d"),
         "lr_scheduler": _schedule(options, "train.optim_d"),
         "net_d_iters": options.integer("train.net_d_iters", 1),
         "net_d_init_iters": options.integer("train.net_d_init_iters", 0),

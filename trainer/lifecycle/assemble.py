@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.base_model import BaseModel
-from trainer.building.learners import make_networks, notes_on_statistics
+from trainer.building.learners import check_optimizers, make_networks, notes_on_statistics
 from trainer.building.measure import fetch_metrics
 from trainer.building.objective import fetched_losses, imported_losses, make_features
 from trainer.checkpoints.run_folder import RunFolder
@@ -64,11 +64,12 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         make_features(config, discriminator)
         return net, loaded
 
-    changes, notes, ((source, pictures), bad), (net, loaded), shares, *_ = gather(
+    changes, notes, ((source, pictures), bad), (net, loaded), optimizers, shares, *_ = gather(
         lambda: check_folder(config, fresh),
         lambda: check_machine(config, processes),
         check_pictures,
         check_networks,
+        lambda: check_optimizers(config),
         lambda: notes_on_batch(config.batch, processes),
         lambda: fetch_metrics(config),
         *(partial(loss.fetch, key) for key, loss in fetched_losses(config).items()),
@@ -84,6 +85,7 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         *shares,
         *loaded,
         *notes_on_statistics(net, processes),
+        *optimizers,
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from trainer.checkpoints.run_folder import RunFolder
 from trainer.checkpoints.store import Checkpoints
 from trainer.config.loader import differences, dump_config, read_tree, validated
-from trainer.config.resumable import RESUMABLE
+from trainer.config.resumable import resumable
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.signals import BY_FILE
 from trainer.files.atomic import ASIDE, aside_of, sweep, write_atomically
@@ -155,7 +155,7 @@ def _check_configuration(config: RunConfig, folder: RunFolder) -> list[str]:
             f"with --fresh."
         ) from None
     changed = differences(before, config)
-    foreign = {key: values for key, values in changed.items() if not _resumable(key)}
+    foreign = {key: values for key, values in changed.items() if not resumable(key, *values)}
     if foreign and not accepted:
         lines = "".join(
             f"\n  {key}: the run {f'has {old!r}' if old is None or _says(tree, key) else 'does not say'}, "
@@ -195,10 +195,6 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise Mistake(f"the run folder {path} cannot be written: {error.strerror or error}.") from error
-
-
-def _resumable(key: str) -> bool:
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in RESUMABLE)
 
 
 def _check_writable(path: Path) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from degradations.precision import no_autocast
+from trainer.dotted_path import imported_name, made
 from trainer.losses.weight import check_weight
-from trainer.networks.imported import imported_name, made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.networks.imported import advice, imported_name
+from trainer.dotted_path import advice, imported_name
 from trainer.networks.layers.spectral_norm import SpectralConv2d
 
 BACKBONE = "backbone."

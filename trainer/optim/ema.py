@@ -1,14 +1,19 @@
 """The smoothed generator: ema-pytorch with the arguments that fit, on every rank."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from ema_pytorch import EMA
 from torch import nn
+from torch.optim import Optimizer
+
+from trainer.optim.optimizers import averages_itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EMAConfig:
-    """The exponential moving average that is validated, exported and used."""
+    """The exponential moving average that is validated, exported and used; a schedule-free optimizer's in its place."""
 
     decay: float = 0.999
     """The decay once warm; its mean age is 1 / (1 - decay) steps. 0 averages nothing: the live weights are used."""
@@ -29,11 +34,14 @@ class EMAConfig:
         return self.update_after_step + (0 if self.warmup_power else round(3 / (1 - self.decay)))
 
 
-def smoothed(net: nn.Module, config: EMAConfig) -> EMA:
+def smoothed(net: nn.Module, config: EMAConfig, optimizer: Optimizer | None = None) -> EMA:
     """The average of `net`, a bare module already on its device; call `.update()` after every optimizer step.
 
-    The wrapper itself is never moved: its step counter stays on the CPU, where reading it does not stall a GPU.
+    A schedule-free `optimizer` of `net` gives its own average. The wrapper itself is never moved: its step counter
+    stays on the CPU, where reading it does not stall a GPU.
     """
+    if optimizer is not None and averages_itself(optimizer):
+        return OptimizerAverage(net, optimizer)
     ema = EMA(
         net,
         beta=config.decay,
@@ -46,3 +54,29 @@ def smoothed(net: nn.Module, config: EMAConfig) -> EMA:
     )
     ema.ema_model.eval()
     return ema
+
+
+class OptimizerAverage(EMA):  # type: ignore[misc] # it has no annotations
+    """The average that a schedule-free optimizer keeps (x of Defazio et al. 2024), as an average of ema-pytorch.
+
+    The network itself holds y, at which gradients are taken. `optimizer.eval()` turns y into x, in place and not
+    exactly undone by `train()`: the weights are copied before and put back after, so an update costs a copy of them.
+    Buffers, such as running statistics, are those of the network.
+    """
+
+    def __init__(self, net: nn.Module, optimizer: Any) -> None:
+        super().__init__(net, beta=0.0, include_online_model=False)
+        self.optimizer = optimizer
+        self.ema_model.eval()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Copy the optimizer's average; the network stays as it is, to the last bit."""
+        weights = list(self.model.parameters())
+        trained = [weight.clone() for weight in weights]
+        self.optimizer.eval()
+        self.copy_params_from_model_to_ema()
+        self.optimizer.train()
+        torch._foreach_copy_(weights, trained)
+        self.step += 1
+        self.initted.fill_(True)

@@ -3,60 +3,16 @@
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from trainer.optim.loss_scale import LossScale
 from trainer.optim.lr_plateau import LRSchedule, Plateau, PlateauState
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptimizerConfig:
-    """Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019)."""
-
-    type: Literal["adam", "adamw"] = "adam"
-    """adam adds `weight_decay` to the gradient, adamw takes it from the weights."""
-    learning_rate: float = 2e-4
-    """The full rate, before the schedule."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """Decay of the averages of the gradient and of its square, per step."""
-    eps: float = 1e-8
-    """Added to the denominator, against division by zero."""
-    weight_decay: float = 0.0
-    """Applied to the kernels of convolutions and dense layers alone, never to biases, norms or PReLU slopes."""
-    max_grad_norm: float | None = None
-    """The gradient's global norm is clipped to this; null leaves it."""
-
-    def __post_init__(self) -> None:
-        if self.learning_rate < 0:
-            raise ValueError(f"learning_rate must not be negative, got {self.learning_rate}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), got {list(self.betas)}")
-        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
-            raise ValueError(f"max_grad_norm must be positive or null, got {self.max_grad_norm}")
-
-
-KERNELS = (_ConvNd, nn.Linear, nn.MultiheadAttention)
-
-
-def build_optimizer(net: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """The optimizer of all of `net`'s parameters, in two groups: kernels (decayed) and the rest.
-
-    Not by the dimensions alone: an imported network may have norms of [1, C, 1, 1], or tables of positions.
-    """
-    layers = (layer for layer in net.modules() if isinstance(layer, KERNELS))
-    kernels = {p for layer in layers for p in layer.parameters() if p.ndim > 1}  # parametrized ones too
-    groups = [
-        {"params": [p for p in net.parameters() if p in kernels], "weight_decay": config.weight_decay},
-        {"params": [p for p in net.parameters() if p not in kernels], "weight_decay": 0.0},
-    ]
-    kind = torch.optim.Adam if config.type == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate, betas=config.betas, eps=config.eps, fused=True)
+from trainer.optim.optimizers import OptimizerConfig, averages_itself, build_optimizer, load_state, state_name
 
 
 class Learner:
@@ -66,7 +22,8 @@ class Learner:
     ----------
     net : the network itself, whose weights are saved
 
-    `ddp` is the same network as Accelerate prepared it: call this one in training.
+    `ddp` is the same network as Accelerate prepared it: call this one in training. ValueError, naming the key, for an
+    optimizer that cannot be built.
     """
 
     def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
@@ -75,19 +32,15 @@ class Learner:
             # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
             # changes them under a graph that still needs them.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            net.to(accelerator.device)  # before its optimizer, which may hold views of its weights
             self.ddp, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
+        if averages_itself(self.optimizer.optimizer):
+            self.optimizer.optimizer.train()
         self.plateau = PlateauState()
         self.learning_rate = config.learning_rate
         self.skipped = torch.zeros((), device=accelerator.device)
         self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
         self.scale = LossScale(accelerator.device) if accelerator.mixed_precision == "fp16" else None
-
-    def load_moments(self, saved: dict[str, Any]) -> None:
-        """Take over the moments of a saved optimizer; rate, betas, eps and decay stay those of the configuration."""
-        own = [{key: value for key, value in group.items() if key != "params"} for group in self.optimizer.param_groups]
-        self.optimizer.load_state_dict(saved)  # which replaces the settings too, and a changed one would do nothing
-        for group, settings in zip(self.optimizer.param_groups, own, strict=True):
-            group.update(settings)
 
     def set_rate(self, step: int, total: int) -> None:
         """Set the rate of step `step` of `total`."""
@@ -142,10 +95,8 @@ class Learner:
         if self.scale:
             self.scale.unscale(gradients)
         norm = nn.utils.get_total_norm(gradients)
-        # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together. The
-        # fused optimizers leave weights and moments alone where `found_inf` is 1: the host need not know.
+        # Gradients are averaged over the ranks before this, so one rank's NaN is everyone's and all skip together.
         bad = (~torch.isfinite(norm)).float()
-        self.optimizer.optimizer.found_inf = bad if pause is None else torch.maximum(bad, pause)
         self.skipped += bad
         self.skipped_in_a_row += 1
         self.skipped_in_a_row *= bad
@@ -153,9 +104,21 @@ class Learner:
             self.scale.update(bad, pause)
         if self.config.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.max_grad_norm, norm)
-        self.optimizer.step()
+        self._step_unless(bad if pause is None else torch.maximum(bad, pause))
         self.optimizer.zero_grad()
         return norm
+
+    def _step_unless(self, skipped: Tensor) -> None:
+        """Take the optimizer step unless `skipped`, a scalar on the device, is 1; weights and state then stay.
+
+        torch's fused optimizers read that from `found_inf`, and the host need not know. Others keep counts on the host,
+        so it waits here until the gradients are there: it then launches each step's kernels from an empty queue.
+        """
+        if getattr(self.optimizer.optimizer, "_step_supports_amp_scaling", False):
+            self.optimizer.optimizer.found_inf = skipped
+            self.optimizer.step()
+        elif not skipped.item():
+            self.optimizer.step()
 
     def warm_up_ddp(self, forward: Callable[[nn.Module], Tensor]) -> None:
         """One backward pass from what `forward` makes of `ddp`; nothing of it remains.
@@ -194,12 +157,13 @@ class Learner:
         """Counters for a checkpoint: skipped steps, loss scale, and the state of a plateau."""
         counts = {"skipped": self.skipped.item(), "skipped_in_a_row": self.skipped_in_a_row.item()}
         scale = {"loss_scale": self.scale.counters()} if self.scale else {}
-        return {**counts, **scale, "plateau": asdict(self.plateau)}
+        return {**counts, **scale, "plateau": asdict(self.plateau), "optimizer": state_name(self.config.type)}
 
     def load(self, name: str, parts: dict[str, dict[str, Any]], progress: dict[str, Any]) -> None:
-        """Load what `state_dicts` and `counters` returned once."""
+        """Load what `state_dicts` and `counters` returned once; the optimizer begins anew where another one saved."""
         self.net.load_state_dict(parts[name])
-        self.load_moments(parts[f"{name}_optimizer"])
+        if progress.get("optimizer", "adam") == state_name(self.config.type):
+            load_state(self.optimizer.optimizer, parts[f"{name}_optimizer"])
         self.skipped.fill_(progress["skipped"])
         self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
         self.plateau = PlateauState(**progress["plateau"])

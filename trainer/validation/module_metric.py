@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from trainer.dotted_path import imported_name, made
 from trainer.mistakes import Mistake
-from trainer.networks.imported import imported_name, made
 
 
 def build_metric(path: str, arguments: Mapping[str, Any], key: str) -> Callable[..., Any]:

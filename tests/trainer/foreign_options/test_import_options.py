@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -323,10 +324,38 @@ def test_eps_of_each_optimizer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ({"type": "AdamW"}, {"type": "adamw", "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}),
+        ({"type": "adam", "amsgrad": True}, {"type": "adam", "betas": [0.9, 0.999], "arguments": {"amsgrad": True}}),
+        ({"type": "NADAM", "betas": [0.9, 0.99]}, {"type": "NAdam", "betas": [0.9, 0.99]}),
+        ({"type": "SGD", "momentum": 0.9}, {"type": "SGD", "arguments": {"momentum": 0.9}}),
+        (
+            {"type": "Adan", "betas": [0.98, 0.92, 0.99]},
+            {"type": "pytorch_optimizer.Adan", "arguments": {"betas": [0.98, 0.92, 0.99]}},
+        ),
+        (
+            {"type": "AdamWScheduleFree", "warmup_steps": 100},
+            {"type": "schedulefree.AdamWScheduleFree", "arguments": {"warmup_steps": 100}},
+        ),
+    ],
+    ids=lambda tree: str(tree["type"]),
+)
+def test_optimizers_of_torch_and_of_other_packages(given: dict[str, Any], ours: dict[str, Any]) -> None:
+    def change(tree: dict[str, Any]) -> None:
+        tree["train"]["optim_g"] = {"lr": 1e-3, **given}
+
+    config, _ = imported(options(change))
+    found = asdict(config.optimizer)
+    wanted = {**found, **ours, "learning_rate": 1e-3}
+    assert {**found, "betas": list(found["betas"])} == {**wanted, "betas": list(wanted["betas"])}
+    assert not config.optimizer.type.startswith("schedulefree") or isinstance(config.lr_scheduler, Constant)
+
+
+@pytest.mark.parametrize(
     ("change", "key"),
     [
-        (lambda tree: tree["train"]["optim_g"].update(type="Lion"), "train.optim_g.type"),
-        (lambda tree: tree["train"]["optim_g"].update(amsgrad=True), "train.optim_g.amsgrad"),
+        (lambda tree: tree["train"]["optim_g"].update(type="Sophia"), "train.optim_g.type"),
         (lambda tree: tree["train"]["optim_g"].update(weight_decay=0.1), "train.optim_g.weight_decay"),
         (lambda tree: tree["train"]["scheduler"].update(type="OneCycleLR"), "train.scheduler.type"),
         (lambda tree: tree["train"]["scheduler"].update(restarts=[1]), "train.scheduler.restarts"),

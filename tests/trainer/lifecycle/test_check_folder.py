@@ -52,6 +52,7 @@ def test_a_run_may_have_its_own_folder_again(tiny: Tiny) -> None:
         ("optimizer.learning_rate=2e-3", "optimizer.learning_rate is now 0.002 (was 0.001)"),
         ("images.dataloader_num_workers=2", "images.dataloader_num_workers is now 2 (was 0)"),
         ("mixed_precision=bf16", "mixed_precision is now 'bf16' (was 'no')"),
+        ("optimizer.type=AdamW", "optimizer.type is now 'AdamW' (was 'adam')"),
     ],
 )
 def test_some_settings_may_change(override: str, said: str, tiny: Tiny) -> None:
@@ -67,6 +68,7 @@ def test_some_settings_may_change(override: str, said: str, tiny: Tiny) -> None:
         ("generator.num_feat=4", "generator.num_feat: the run has 8, this config 4"),
         ("images.crop_size=64", "images.crop_size: the run has 48, this config 64"),
         ("gt_usm=false", "gt_usm: the run has True, this config False"),
+        ("optimizer.type=radam", "optimizer.type: the run has 'adam', this config 'radam'"),
         (
             "degradation.jpeg_range=[50, 95]",
             "degradation.jpeg_range: the run has [30.0, 95.0], this config [50.0, 95.0]",

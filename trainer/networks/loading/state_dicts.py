@@ -59,15 +59,15 @@ class LoadedWeights:
     """Weights read from a file, and their network's configuration if it is known."""
 
     tensors: dict[str, Tensor]
-    """By BasicSR's names, without the prefixes of wrappers."""
+    """By BasicSR's names, or spandrel's where the configuration is of its, without the prefixes of wrappers."""
     config: dict[str, Any] | None
     """The network's configuration, of a `config.json` or of the metadata of an export."""
     place: str
     """The file, or the hub id."""
 
 
-def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWeights:
-    """The weights at `origin`: a run folder, an export, a checkpoint, a file or a hub id.
+def read_state_dict(origin: str, key: str, role: Role = "generator", *, as_written: bool = False) -> LoadedWeights:
+    """The weights at `origin`: a run folder, an export, a checkpoint, a file or a hub id; `as_written`, by its names.
 
     Raises Mistake, naming the configuration or command-line `key`, if nothing can be read.
     """
@@ -78,7 +78,10 @@ def read_state_dict(origin: str, key: str, role: Role = "generator") -> LoadedWe
     tensors = {_bare(name): value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
     if not tensors:
         raise Mistake(f"{key}: {place} holds no weights.")
-    return LoadedWeights(_renamed(tensors), _config(file, metadata), place)
+    config = _config(file, metadata)
+    # spandrel's own ESRGAN has the older names
+    as_written |= config is not None and config.get("_class_name") == "SpandrelNetwork"
+    return LoadedWeights(tensors if as_written else _renamed(tensors), config, place)
 
 
 def is_readable(origin: str) -> bool:
