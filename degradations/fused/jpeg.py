@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from degradations.fused.canvas import PLAIN, Canvas, clamped, image_size, rounded, tiles
-from degradations.operations.jpeg import quality_tables
+from degradations.operations.jpeg_arithmetic import quality_tables
 from degradations.operations.jpeg_tables import ISLOW_DCT
 
 _DCT = tl.constexpr(ISLOW_DCT)  # frequency by sample

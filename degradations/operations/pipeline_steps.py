@@ -12,6 +12,7 @@ from torch import Tensor
 from degradations.checks import check_range
 from degradations.keyed_random import between
 from degradations.operations import blur, jpeg, noise, resize
+from degradations.operations.jpeg_arithmetic import Subsampling
 from degradations.operations.kernels import BlurOptions, KernelRecipe
 from degradations.operations.operation import Operation, OperationContext, with_options_of
 from degradations.recipes import Recipe
@@ -163,7 +164,7 @@ class JpegStep(Operation[jpeg.JpegRecipe]):
     type: Literal["jpeg"] = "jpeg"
     jpeg_range: tuple[float, float] = (30, 95)
     """Lowest and highest quality, both included."""
-    subsampling: jpeg.Subsampling = "4:2:0"
+    subsampling: Subsampling = "4:2:0"
     """Subsampling of the chroma; `4:2:0` is the default of encoders."""
 
     def __post_init__(self) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from degradations.checks import check_range
 from degradations.operations.operation import Operation, OperationContext
+from degradations.operations.pillow_files import through_file
 from degradations.recipes import Recipe
 
 
@@ -30,24 +28,6 @@ class CodecRecipe(Recipe):
         """Sample `i` in words."""
         saves = int(self.saves[i])
         return f"{self.format} {int(self.quality[i])}" + (f" ×{saves}" if saves > 1 else "")
-
-
-def _encode_and_decode(levels: Tensor, codec: str, quality: int) -> Tensor:
-    """Encode and decode uint8 [C, H, W] on the CPU, C of 1 or 3."""
-    from PIL import Image  # the only use of Pillow, so that the package works without
-
-    channels, height, width = levels.shape
-    # WebP has no gray: a band is stored as gray RGB, and the first channel is read back
-    stored = 1 if channels == 1 and codec == "jpeg" else 3
-    mode = "L" if stored == 1 else "RGB"
-    pixels = rearrange(levels.expand(stored, -1, -1), "band row column -> row column band").contiguous()
-    picture = Image.frombytes(mode, (width, height), ctypes.string_at(pixels.data_ptr(), pixels.numel()))
-    file = io.BytesIO()
-    picture.save(file, codec, quality=quality)
-    with Image.open(file, formats=(codec,)) as decoded:
-        data = bytearray(decoded.convert(mode).tobytes())
-    restored = torch.frombuffer(data, dtype=torch.uint8)
-    return rearrange(restored, "(row column band) -> band row column", row=height, column=width)[:channels]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +77,6 @@ class Codec(Operation[CodecRecipe]):
             for save in range(int(recipe.saves[i])):
                 quality = low + (int(recipe.quality[i]) - low + save * int(recipe.step[i])) % width
                 bands = [levels] if len(levels) == 3 else [band[None] for band in levels]
-                levels = torch.cat([_encode_and_decode(band, self.format, quality) for band in bands])
+                levels = torch.cat([through_file(band, self.format, quality=quality) for band in bands])
             coded.append(levels.to(image.dtype) / 255)
         return coded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from torch import Tensor
 
 from degradations.keyed_random import Keys, Purpose, uniforms
 from degradations.operations.diffjpeg import diffjpeg, quality_factor
-from degradations.operations.jpeg import Jpeg, _quantised, libjpeg
+from degradations.operations.jpeg import Jpeg, by_pillow, libjpeg, pillow_is_exact
+from degradations.operations.jpeg_arithmetic import _quantised, decoded_levels
 from degradations.operations.sharpen import usm_sharpen
 
 
@@ -26,8 +29,20 @@ def pillow(levels: Tensor, quality: int, **options: int) -> Tensor:
     return decoded[None] if len(levels) == 1 else decoded.permute(2, 0, 1)
 
 
-def ours(levels: Tensor, quality: int, **options: str) -> Tensor:
-    return (libjpeg(levels[None].float() / 255, quality, **options)[0] * 255).round().to(torch.uint8)
+def ours(levels: Tensor, quality: int, subsampling: str = "4:2:0") -> Tensor:
+    """By the arithmetic; the way through Pillow must give the same."""
+    arguments = levels[None].float(), torch.tensor([quality]), subsampling
+    coded = decoded_levels(*arguments)
+    assert torch.equal(coded, by_pillow(*arguments))
+    return coded[0].to(torch.uint8)
+
+
+@pytest.fixture
+def untried() -> Iterator[None]:
+    """Pillow's trial is taken anew, and forgotten."""
+    pillow_is_exact.cache_clear()
+    yield
+    pillow_is_exact.cache_clear()
 
 
 def noise(height: int, width: int, seed: int) -> Tensor:
@@ -53,6 +68,37 @@ def test_equal_to_pillow_at_every_size(size: tuple[int, int], picture: Tensor) -
             assert torch.equal(ours(levels, quality), pillow(levels, quality)), quality
             assert torch.equal(ours(levels, quality, subsampling="4:4:4"), pillow(levels, quality, subsampling=0))
             assert torch.equal(ours(levels[:1], quality), pillow(levels[:1], quality)), "gray"
+
+
+def test_a_batch_is_the_same_by_both_ways(picture: Tensor) -> None:
+    images = torch.stack([picture, picture.flip(2), picture.flip(1)])[..., :63, :81]
+    quality = torch.tensor([0, 55, 130])  # the ends are clamped
+    assert pillow_is_exact(), "this Pillow's libjpeg is another one"
+    expected = decoded_levels((images * 255).round(), quality.clamp(1, 100), "4:2:0") / 255
+    assert torch.equal(libjpeg(images, quality), expected)
+
+
+@pytest.mark.usefixtures("untried")
+def test_without_pillow_the_arithmetic_is_taken(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = libjpeg(picture[None], 40)
+    pillow_is_exact.cache_clear()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    assert torch.equal(libjpeg(picture[None], 40), expected)
+    assert not pillow_is_exact()
+
+
+@pytest.mark.usefixtures("untried")
+def test_a_library_with_other_bytes_is_not_used(picture: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = libjpeg(picture[None], 40)
+    pillow_is_exact.cache_clear()
+    save = Image.Image.save
+
+    def save_finer(image: Image.Image, file: io.BytesIO, codec: str, quality: int, **options: object) -> None:
+        save(image, file, codec, quality=min(100, quality + 1), **options)
+
+    monkeypatch.setattr(Image.Image, "save", save_finer)
+    assert torch.equal(libjpeg(picture[None], 40), expected)
+    assert not pillow_is_exact()
 
 
 def test_other_band_counts_are_coded_band_by_band(picture: Tensor) -> None:
