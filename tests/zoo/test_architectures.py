@@ -45,9 +45,9 @@ def test_it_trains_and_its_files_are_opened_under_its_name(arch: Arch, tmp_path:
         assert expected.shape == (2, 3, 96, 128)
         one = detected({name: value.clone() for name, value in net.state_dict().items()}, "init.generator").eval()
         assert one.config.arch == arch
-        assert torch.equal(one(x), expected)
         net.save_pretrained(tmp_path / "net")
-        assert torch.equal(open_generator(str(tmp_path / "net"), "--model")(x), expected)
+        for same in (one, open_generator(str(tmp_path / "net"), "--model")):
+            torch.testing.assert_close(same(x), expected, rtol=0, atol=1e-6)  # by where the weights lie in memory
 
 
 @pytest.mark.parametrize("arch", ["ESRGAN", "Compact"])

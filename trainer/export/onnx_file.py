@@ -90,11 +90,18 @@ def _traceable(net: Generator) -> nn.Module:
 
 
 def results_of_onnx(source: Source, dtype: torch.dtype, file: Path, pictures: list[Tensor]) -> list[Tensor]:  # noqa: ARG001
-    """Outputs of the file for `pictures`, computed by ONNX Runtime on the CPU, float32."""
+    """Outputs of the file for `pictures`, computed by ONNX Runtime on the CPU, float32.
+
+    Raises Failure if it cannot run the graph at their sizes, as one whose tracer took a size for fixed.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    outputs = [session.run(["output"], {"input": picture.to(dtype).numpy()})[0] for picture in pictures]
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        outputs = [session.run(["output"], {"input": picture.to(dtype).numpy()})[0] for picture in pictures]
+    except Exception as error:  # onnxruntime's own classes, which have no common base but this
+        reason = " ".join(str(error).split())[:200]
+        raise Failure(f"{file.name} does not run in ONNX Runtime for pictures of any size: {reason}") from error
     return [torch.from_numpy(output.astype(np.float32)) for output in outputs]
 
 
