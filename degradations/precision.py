@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ def unrounded(tensor: Tensor) -> Tensor:
     return tensor.double() if tensor.is_cuda else tensor
 
 
-def no_autocast(device: torch.device) -> torch.autocast:
-    """Context in which products keep the dtype of their operands."""
-    return torch.autocast(device.type, enabled=False)
+def no_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which products keep the dtype of their operands; on the device `meta`, which has no autocast, none."""
+    context: AbstractContextManager[object] = nullcontext()
+    return context if device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -26,7 +26,7 @@ LAYERS = {
         {"hub"},
         {"base_model", "saving"},
         {"steps"},
-        {"models"},
+        {"flops", "models"},
         {"experiment"},
         {"lifecycle"},
         {"loop", "dry_run", "push"},

@@ -186,7 +186,9 @@ def beside(setting: Setting) -> bool:
     wanted = [make(gt, positions(setting, 1000 * turn)) for turn in range(count)]
     stream = SideStream(setting.device)
     for turn in range(count):
-        pairs = stream.make(partial(make, gt, positions(setting, 1000 * turn)))
+        with stream.beside():
+            pairs = make(gt, positions(setting, 1000 * turn))
+        pairs = stream.hand_over(pairs)
         if setting.device.type == "cuda":
             torch.cuda._sleep(2_000_000)  # training, a millisecond of it
         got = (pairs.lq.clone(), pairs.gt.clone())

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -408,9 +407,11 @@ def test_pairs_that_the_trainer_makes_on_a_stream_of_their_own(picture: Tensor) 
     torch.cuda.set_sync_debug_mode("error")
     got = []
     try:
-        beside = side_stream.SideStream(torch.device("cuda", torch.cuda.current_device()))
+        side = side_stream.SideStream(torch.device("cuda", torch.cuda.current_device()))
         for positions in batches:
-            pairs = beside.make(partial(made_by.pairs, clean.cuda(non_blocking=True), positions))
+            with side.beside():
+                pairs = made_by.synthesize(clean.cuda(non_blocking=True), positions)
+            pairs = side.hand_over(pairs)
             torch.cuda._sleep(2_000_000)  # training, a millisecond of it
             got.append((pairs.lq.clone(), pairs.gt.clone()))
             del pairs

@@ -35,6 +35,7 @@ from trainer.lifecycle.open_images import (
     stream_of,
 )
 from trainer.lifecycle.publishing import check_token, ensure_repo_or_fail, make_pusher
+from trainer.lifecycle.throughput import Throughput
 from trainer.mistakes import Mistake, Mistakes, gather, sentences_of
 from trainer.models import RealESRGANModel, RealESRNetModel
 from trainer.pairs.feed import Feed
@@ -233,6 +234,7 @@ def telemetry_of(model: BaseModel, folder: RunFolder, disk: Disk) -> Telemetry:
         health_of(config),
         disk,
         hyper_parameters(asdict(config)),
+        Throughput(model),
     )
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degradations.precision import no_autocast
 from trainer.files.paths import PathText
 from trainer.losses.backbones import Backbone, Features, read_backbone
 from trainer.losses.three_bands import FixedIdx, bands_problem, three_bands
@@ -108,7 +109,7 @@ class LearnedDistance(nn.Module):
 
     def forward(self, result: Tensor, target: Tensor) -> dict[str, Tensor]:
         """{"perceptual": the mean distance, a scalar} of two float [B, C, H, W] in [0, 1], in float32."""
-        with torch.autocast(result.device.type, enabled=False):
+        with no_autocast(result.device):
             pair = [three_bands(pictures.float(), self.fixed_idx) for pictures in (result, target)]
             distance: Tensor = self.net(*pair).mean()
         return {"perceptual": distance}

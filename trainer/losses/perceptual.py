@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from degradations.precision import no_autocast
 from trainer.files.paths import PathText
 from trainer.losses.three_bands import FixedIdx, bands_problem
 from trainer.losses.vgg import LAYER_NAMES, SeenByVGG, VGG19Features, read_vgg
@@ -87,7 +88,7 @@ class PerceptualDistance(nn.Module):
         with torch.no_grad():
             wanted = self.seen(target)
         got = self.seen(result)
-        with torch.autocast(result.device.type, enabled=False):
+        with no_autocast(result.device):
             distances = {"perceptual": self._distance(got, wanted)} if "perceptual" in self.config.terms else {}
             if "style" in self.config.terms:
                 distances["style"] = self._distance(_grams(got), _grams(wanted))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from degradations.precision import no_autocast
 from trainer.losses.weight import check_weight
 
 FLOOR = 1e-2  # of the range [0, 1]: shorter spectra have no definite direction
@@ -22,7 +23,7 @@ def spectral_angles(result: Tensor, target: Tensor) -> Tensor:
     """
     if result.shape[1] < 2:
         raise ValueError("the spectral angle needs at least two bands")
-    with torch.autocast(result.device.type, enabled=False):
+    with no_autocast(result.device):
         u, v = _unit(result.float()), _unit(target.float())
         apart, together = (u - v).square().sum(1), (u + v).square().sum(1)
         angles = 2 * torch.atan2((apart + ROUNDING).sqrt(), (together + ROUNDING).sqrt())

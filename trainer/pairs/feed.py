@@ -48,7 +48,9 @@ class Feed:
         Raises Mistake or GivenUp where they do not come: see `ImageLoader`.
         """
         self._loader = self._loader or self._from_here()
-        with self.stopwatch.host("data"):
+        if len(self.read) >= self.batch.accumulation:
+            return
+        with self.stopwatch.device("data"):  # a GPU that still has work does not wait for them
             while len(self.read) < self.batch.accumulation:
                 self.read.append(next(self._loader))
 

@@ -29,19 +29,21 @@ class PairMaker:
         With a pool these are the pairs that gave place to the new ones, or the new ones while it is not full.
         `kernels`: see `Synthesis.from_batch`.
         """
-        self._side = self._side or SideStream(self.device)  # not before the pool is filled, which it waits for
-        return self._side.make(lambda: self._exchanged(self.fresh(batch, kernels), step, number))
+        side = self._side = self._side or SideStream(self.device)  # not before the pool is filled, which it waits for
+        # Timed on the training's stream: what the making costs, and not how long it takes beside the training.
+        with self.stopwatch.device("degradation"), side.beside():
+            pairs = self.fresh(batch, kernels)
+        if self.pool is not None:
+            with self.stopwatch.device("pool"), side.beside():
+                pairs = self._exchanged(pairs, self.pool, step, number)
+        return side.hand_over(pairs)
 
     def fresh(self, batch: ImageBatch, kernels: Mapping[str, Tensor] | None = None) -> PairBatch:
         """New pairs of a micro-batch of pictures."""
-        with self.stopwatch.device("degradation"):
-            return self.synthesis.from_batch(batch, self.device, kernels)
+        return self.synthesis.from_batch(batch, self.device, kernels)
 
-    def _exchanged(self, fresh: PairBatch, step: int, number: int) -> PairBatch:
-        if self.pool is None:
+    def _exchanged(self, fresh: PairBatch, pool: Pool, step: int, number: int) -> PairBatch:
+        if pool.missing > 0:
+            pool.offer(fresh)
             return fresh
-        with self.stopwatch.device("pool"):
-            if self.pool.missing > 0:
-                self.pool.offer(fresh)
-                return fresh
-            return self.pool.swap(fresh, step, number)
+        return pool.swap(fresh, step, number)

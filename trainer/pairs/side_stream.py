@@ -1,6 +1,7 @@
 """Pairs made on a stream of a GPU's beside that of the training."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -16,15 +17,21 @@ class SideStream:
         if self.stream is not None:
             self.stream.wait_stream(torch.cuda.current_stream(device))  # what was made until now, as the filled pool
 
-    def make(self, work: Callable[[], PairBatch]) -> PairBatch:
-        """Let the stream do `work`, and the present stream wait for what it makes."""
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Do what is surrounded on the stream, and let the present stream wait for it."""
         if self.stream is None:
-            return work()
+            yield
+            return
         with torch.cuda.stream(self.stream):
-            pairs = work()
-            ready = self.stream.record_event()
-        here = torch.cuda.current_stream(self.device)
-        here.wait_event(ready)
-        for tensor in (pairs.lq, pairs.gt, pairs.positions):
-            tensor.record_stream(here)  # else their memory may be given away while they are still trained on
+            yield
+            done = self.stream.record_event()
+        torch.cuda.current_stream(self.device).wait_event(done)
+
+    def hand_over(self, pairs: PairBatch) -> PairBatch:
+        """Pairs of the stream as pairs of the present one, which trains on them."""
+        if self.stream is not None:
+            here = torch.cuda.current_stream(self.device)
+            for tensor in (pairs.lq, pairs.gt, pairs.positions):
+                tensor.record_stream(here)  # else their memory may be given away while they are still trained on
         return pairs

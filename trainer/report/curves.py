@@ -70,7 +70,13 @@ CHARTS: dict[str, dict[str, dict[str, str]]] = {
     "Bands": {},
     "Speed": {
         "Images per second": {"speed/images_per_second": "images/s"},
-        "Time of a step": {"speed/data_wait_share": "waiting for data", "speed/degradation_share": "degrading"},
+        "Share of the time of a step": {
+            "speed/data_wait_share": "waiting for data",
+            "speed/degradation_share": "degradation",
+            "speed/pool_share": "pool",
+        },
+        "TFLOP/s of a process": {"speed/tflops": "TFLOP/s"},
+        "Share of the GPU's peak": {"speed/mfu": "share"},
         "Peak memory, GiB": {"speed/peak_memory_gib": "GiB"},
     },
     "Other figures": {},

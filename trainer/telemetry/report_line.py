@@ -18,9 +18,11 @@ def report_line(step: int, last: int, values: Mapping[str, float]) -> str:
         paused = values.get("discriminator/paused", 0)
         parts.append(f"{opinion}, D paused {100 * paused:.0f} %" if paused else opinion)
     if "speed/images_per_second" in values:
-        share = {part: f"{100 * values[name]:.0f} %" for part, name in SHARES.items()}
+        share = {part: f"{100 * values[SHARES[part]]:.0f} %" for part in ("degradation", "data")}
         parts.append(f"{values['speed/images_per_second']:.1f} images/s")
-        parts.append(f"{share['degradation']} degrading, {share['data']} waiting for data")
+        parts.append(f"{share['degradation']} for degradation, {share['data']} waiting for data")
+        if "speed/mfu" in values:
+            parts.append(f"{100 * values['speed/mfu']:.0f} % of peak")
         parts.append(f"{values['speed/peak_memory_gib']:.2f} GiB")
         parts.append(f"{timedelta(seconds=round(values['speed/eta_seconds']))} to go")
     measured = [

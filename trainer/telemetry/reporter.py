@@ -6,7 +6,7 @@ those of `tensorboard_tags`. A terminal gets a progress bar, a log file plain li
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -24,13 +24,18 @@ from trainer.telemetry.config import TelemetryConfig
 from trainer.telemetry.health import Health
 from trainer.telemetry.metrics_file import truncate_metrics
 from trainer.telemetry.report_line import advice, report_line
-from trainer.telemetry.step_means import StepMeans
+from trainer.telemetry.step_means import COUNTING, StepMeans
 from trainer.telemetry.timers import Stopwatch
 from trainer.telemetry.trackers import Trackers, send_report
 
 
 class Telemetry:
-    """Reports of a run: to metrics.jsonl always, to trackers, and to the console. Methods are called on every rank."""
+    """Reports of a run: to metrics.jsonl always, to trackers, and to the console. Methods are called on every rank.
+
+    Parameters
+    ----------
+    throughput : figures of the arithmetic of some steps, which took so many seconds each; asked on rank 0
+    """
 
     def __init__(
         self,
@@ -43,10 +48,11 @@ class Telemetry:
         health: Health | None = None,
         disk: Disk | None = None,
         hyper_parameters: Mapping[str, bool | float | str] = MappingProxyType({}),
+        throughput: Callable[[range, float], dict[str, float]] | None = None,
     ) -> None:
         self.accelerator, self.folder, self.config = accelerator, folder, config
         self.global_size, self.last = global_size, last
-        self.stopwatch = stopwatch
+        self.stopwatch, self.throughput = stopwatch, throughput
         self.health, self.disk = health or Health(), disk or Disk()
         self.metrics = lines.Appender(folder.metrics)
         self.trackers = Trackers(config.trackers, config.tracker_options, folder, self.disk, hyper_parameters)
@@ -93,7 +99,11 @@ class Telemetry:
 
     def report(self, step: int, rates: Mapping[str, float]) -> None:
         """Note the means since the last report, speeds, memory and `rates`. The host waits here. Collective."""
+        steps = range(step - self.means.steps, step)
         means = self.means.take(self.global_size, remaining=self.last - step)
+        if self.throughput and self.accelerator.is_main_process:
+            with self.stopwatch.host(COUNTING):
+                means |= self.throughput(steps, self.global_size / means["speed/images_per_second"])
         if self.config.digest:
             means["training/digest"] = self.accelerator.reduce(self.digest).item()
             self.digest.zero_()

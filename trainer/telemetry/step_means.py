@@ -10,8 +10,15 @@ from torch import Tensor
 
 from trainer.telemetry.timers import Stopwatch
 
-SHARES = {"data": "speed/data_wait_share", "degradation": "speed/degradation_share"}
+SHARES = {
+    "data": "speed/data_wait_share",
+    "degradation": "speed/degradation_share",
+    "pool": "speed/pool_share",
+}
+"""Parts of a step by the stopwatch's names, and the figures of what they cost: shares of the time of the training. What
+a GPU does beside the training, and what the host reads while the GPU is at work, costs nothing."""
 OUTSIDE = ("validation", "checkpoint")  # not training: left out of images per second
+COUNTING = "counting"  # what the operations of a step are counted in, once
 
 
 class StepMeans:
@@ -24,6 +31,8 @@ class StepMeans:
         """For a gradient's norm: how many of the steps that had it were skipped."""
         self.counts: Counter[str] = Counter()
         self.steps = 0
+        self.taken, self.outside = 0, 0.0
+        """Steps of all reports of this process, and the seconds of validations and checkpoints among them."""
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add one optimizer step's scalars, on the device."""
@@ -41,13 +50,15 @@ class StepMeans:
 
         A mean is over the ranks and over those steps that had the value: not every step trains every network. That of
         a gradient's norm is over the steps that were taken; NaN if there is none. `global_size` is the images of a
-        step; `remaining` steps are left of the run.
+        step; `remaining` steps are left of the run, which it validates and saves as often as before.
         """
         names = sorted(self.sums)
-        seconds = self.stopwatch.read()
-        training = seconds["total"] - sum(seconds.get(name, 0.0) for name in OUTSIDE)
+        times = self.stopwatch.read()
+        outside = sum(times.cost.get(name, 0.0) for name in OUTSIDE)
+        training = times.total - outside - times.cost.get(COUNTING, 0.0)
+        self.taken, self.outside = self.taken + self.steps, self.outside + outside
         own = [self.sums[name] / (self.counts[name] - self.skipped.get(name, 0)) for name in names]
-        host = [seconds.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]
+        host = [times.cost.get(part, 0.0) / training for part in SHARES] + [peak_memory(self.accelerator.device)]
         row = torch.stack([*own, *torch.tensor(host, dtype=torch.float64, device=self.accelerator.device)])
         rows = self.accelerator.gather(row[None]).cpu()
         rate = self.steps / training
@@ -56,7 +67,7 @@ class StepMeans:
             **dict(zip([*names, *SHARES.values()], rows.mean(0).tolist(), strict=False)),
             "speed/images_per_second": rate * global_size,
             "speed/peak_memory_gib": rows[:, -1].max().item(),
-            "speed/eta_seconds": remaining / rate,
+            "speed/eta_seconds": remaining * (1 / rate + self.outside / self.taken),
         }
 
 

@@ -105,9 +105,12 @@ def test_a_line_reads_at_a_glance() -> None:
         "training/loss_pixel": 0.123456, "speed/images_per_second": 12.34, "speed/degradation_share": 0.5,
         "speed/data_wait_share": 0.02, "speed/peak_memory_gib": 1.5, "speed/eta_seconds": 3661.0,
     }  # fmt: skip
-    shares = "50 % degrading, 2 % waiting for data"
+    shares = "50 % for degradation, 2 % waiting for data"
     said = report_line(5, 10, values)
     assert said == f"step 5/10 | loss_pixel 0.1235 | 12.3 images/s | {shares} | 1.50 GiB | 1:01:01 to go"
+    assert "/s | 50 % for degradation, 2 % waiting for data | 18 % of peak | 1.50 GiB" in report_line(
+        5, 10, values | {"speed/tflops": 180.0, "speed/mfu": 0.182}
+    )
     judged = {
         "lpips": 0.25,
         "lpips_bicubic": 0.5,
@@ -122,22 +125,45 @@ def test_a_line_reads_at_a_glance() -> None:
     )
 
 
+def test_what_a_step_costs_is_a_share_of_the_training_and_the_rest_takes_validations_too(telemetry: Telemetry) -> None:
+    watch = telemetry.stopwatch
+    for step, validated in ((2, 0.0), (4, 40.0)):
+        telemetry.add({})
+        telemetry.add({})
+        watch.since -= 20 + validated  # as if so many seconds had passed
+        watch.costs.update(degradation=5.0, pool=1.0, validation=validated, counting=0.0)
+        telemetry.report(step, {})
+    figures = telemetry.noted
+    names = ("speed/degradation_share", "speed/pool_share", "speed/data_wait_share", "speed/images_per_second")
+    assert [figures[name] for name in names] == pytest.approx([0.25, 0.05, 0.0, 0.4], rel=0.01)
+    assert figures["speed/eta_seconds"] == pytest.approx(6 * (10 + 40 / 4), rel=0.01)
+
+
+def test_throughput_is_asked_of_the_steps_since_the_last_report(accelerator: Accelerator, folder: RunFolder) -> None:
+    asked = []
+
+    def throughput(steps: range, seconds: float) -> dict[str, float]:
+        asked.append((steps, seconds))
+        return {"speed/tflops": 2.0}
+
+    watch = Stopwatch(accelerator.device)
+    telemetry = Telemetry(accelerator, folder, TelemetryConfig(report_to="none"), watch, 4, 10, throughput=throughput)
+    for step in range(1, 6):
+        telemetry.add({})
+        if step in (2, 5):
+            watch.since -= 12.0
+            telemetry.report(step, {})
+    assert [steps for steps, _ in asked] == [range(2), range(2, 5)]
+    assert [seconds for _, seconds in asked] == pytest.approx([6.0, 4.0], rel=0.01)
+    assert telemetry.noted["speed/tflops"] == 2.0
+
+
 def test_a_run_of_many_days_says_so() -> None:
     values = {
         "speed/images_per_second": 1.0, "speed/degradation_share": 0.0, "speed/data_wait_share": 0.0,
         "speed/peak_memory_gib": 1.0, "speed/eta_seconds": 3 * 86400 + 3661.0,
     }  # fmt: skip
     assert report_line(1, 2, values).endswith("| 3 days, 1:01:01 to go")
-
-
-def test_a_stopwatch_counts_by_name_and_starts_again() -> None:
-    watch = Stopwatch(torch.device("cpu"))
-    with watch.host("data"), watch.device("degradation"):
-        pass
-    seconds = watch.read()
-    assert seconds.keys() == {"data", "degradation", "total"}
-    assert 0 <= seconds["degradation"] <= seconds["data"] <= seconds["total"]
-    assert watch.read().keys() == {"total"}
 
 
 def test_a_mean_is_over_the_steps_that_had_the_figure(telemetry: Telemetry, folder: RunFolder) -> None:

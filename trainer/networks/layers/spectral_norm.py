@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degradations.precision import no_autocast
+
 EPS = 1e-12  # torch's
 FIRST = 15  # power iterations at the start, as in torch.nn.utils.parametrizations.spectral_norm
 
@@ -47,7 +49,7 @@ class _SpectralWeight(nn.Module):
 
     def normalised(self) -> Tensor:
         """The weight that the layer applies. In float32 under autocast too: a bf16 sigma is off by up to 0.4 %."""
-        with torch.autocast(self.weight_orig.device.type, enabled=False):
+        with no_autocast(self.weight_orig.device):
             sigma = torch.dot(self.weight_u, torch.mv(self.weight_orig.flatten(1), self.weight_v))
             return self.weight_orig / sigma
 
