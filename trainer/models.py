@@ -93,7 +93,8 @@ class RealESRNetModel(BaseModel):
             self._given, kernels = None, None
         pairs = self.maker.make(data, self.state.step, len(self.fed), kernels)
         if self.config.mixing:
-            pairs = mixed(pairs, self.config.mixing, self.keys(len(self.fed), len(pairs.lq)))
+            with self.stopwatch.part("mixing"):
+                pairs = mixed(pairs, self.config.mixing, self.keys(len(self.fed), len(pairs.lq)))
         self.last = pairs
         self.fed.append(self.last)
 
@@ -138,7 +139,8 @@ class RealESRNetModel(BaseModel):
         step = self.state.step = current_iter - 1
         self.set_rates(step)
         report = train_step(self, pairs, measure_update)
-        self.state.ema.update()
+        with self.stopwatch.part("EMA"):
+            self.state.ema.update()
         if self.state.plateau_means:
             self.state.plateau_means.add(report, self.phase(step).objective)
         self.state.step = current_iter

@@ -71,22 +71,25 @@ def generator_step(
 ) -> tuple[list[Judged], Report]:
     """The generator against its objective; the discriminator only judges, and no gradient of it remains."""
     judged: list[Judged] = []
-    generator, accumulation = model.generator, len(pairs)
+    generator, accumulation, part = model.generator, len(pairs), model.stopwatch.part
     means = MicroBatchMeans(accumulation)
     discriminator = model.discriminator.net if model.discriminator else None
     with frozen(discriminator):
         for number, pair in enumerate(pairs):
             model.seed_generators(number, "generator")
-            targets = model.targets(pair)
+            with part("targets"):
+                targets = model.targets(pair)
             with generator.micro_batch(number, accumulation) if phase.train_generator else torch.no_grad():
-                noise = noise_inputs(generator.net, model.keys(number, len(pair.lq)))
-                result = generator.ddp(unit(pair.lq), *noise)
+                with part("generator forward"):
+                    noise = noise_inputs(generator.net, model.keys(number, len(pair.lq)))
+                    result = generator.ddp(unit(pair.lq), *noise)
                 if phase.train_generator:
-                    with model.accelerator.autocast():
+                    with part("losses"), model.accelerator.autocast():
                         average = partial(averaged, model, pair, noise)
                         terms = model.objective.generator(result, targets, phase, discriminator, average)
                     loss = weighted_sum(terms)
-                    generator.backward(loss / accumulation)
+                    with part("generator backward"):
+                        generator.backward(loss / accumulation)
                     means.add_loss("training/loss", loss, terms)
             model.output = result.detach()
             means.add("training/saturated_share", saturated(model.output))
@@ -112,22 +115,24 @@ def discriminator_step(model: BaseModel, judged: Sequence[Judged], measure_updat
     discriminator, config = model.discriminator, model.config.adversarial
     assert discriminator is not None
     assert config is not None
-    accumulation, means = len(judged), MicroBatchMeans(len(judged))
+    accumulation, means, part = len(judged), MicroBatchMeans(len(judged)), model.stopwatch.part
     advance(discriminator.net)  # one power iteration per step, whatever the ranks and micro-batches
     own_step = model.state.step - max(0, config.g_pretrain_steps)
     penalty = config.r1 if config.r1 and config.r1.due(own_step) else None
     for number, batch in enumerate(judged):
         model.seed_generators(number, "discriminator")
         with discriminator.micro_batch(number, accumulation):
-            on_real, on_fake = logits_of(discriminator.ddp, batch.real, batch.fake)
-            terms = model.objective.discriminator(on_real, on_fake)
-            loss = weighted_sum(terms)
-            means.add_loss("discriminator/loss", loss, terms)
-            if penalty:
-                value = penalised(penalty, discriminator.net, batch.real)
-                loss = loss + value
-                means.add("discriminator/r1_penalty", value / penalty.interval)  # as it is, not as it counts
-            discriminator.backward(loss / accumulation)
+            with part("discriminator forward"):
+                on_real, on_fake = logits_of(discriminator.ddp, batch.real, batch.fake)
+                terms = model.objective.discriminator(on_real, on_fake)
+                loss = weighted_sum(terms)
+                means.add_loss("discriminator/loss", loss, terms)
+                if penalty:
+                    value = penalised(penalty, discriminator.net, batch.real)
+                    loss = loss + value
+                    means.add("discriminator/r1_penalty", value / penalty.interval)  # as it is, not as it counts
+            with part("discriminator backward"):
+                discriminator.backward(loss / accumulation)
         means.add("discriminator/D(y)_prob", config.loss.probability(on_real))
         means.add("discriminator/D(G(x))_prob", config.loss.probability(on_fake))
     report, pause = means.report, None
@@ -154,11 +159,12 @@ def update(
     """The optimizer step of a network: its gradient's norm, its loss scale, if any, and how far its weights moved."""
     learner = model.state.learners[name]
     report = {f"{name}/loss_scale": learner.scale.value} if learner.scale else {}
-    if not measure_update:
-        return learner.step(pause), report
-    before = learner.weights()
-    norm = learner.step(pause)
-    return norm, {**report, f"{name}/update_ratio": learner.update_ratio(before)}
+    with model.stopwatch.part(f"{name} optimizer"):
+        if not measure_update:
+            return learner.step(pause), report
+        before = learner.weights()
+        norm = learner.step(pause)
+        return norm, {**report, f"{name}/update_ratio": learner.update_ratio(before)}
 
 
 def saturated(picture: Tensor) -> Tensor:
