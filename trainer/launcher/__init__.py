@@ -1,1 +1,1 @@
-"""Start of a training on this machine: its processes, a check before they start, then `accelerate launch`."""
+"""Start of a training on this machine: its processes, a check before them, then forks or `accelerate launch`."""

@@ -6,13 +6,14 @@ The exit status is that of the first process that failed, or 128 and the number 
 """
 
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 
 from accelerate.commands.launch import launch_command, launch_command_parser
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from trainer.launcher.programs import status_of_failure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,12 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + int(asked.sigval)
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
-        if failure.exitcode >= 0:
-            return int(failure.exitcode)
-        name = signal.Signals(-failure.exitcode).name
-        memory = " (the system does so where memory is short)" if name == "SIGKILL" else ""
-        print(f"error: process {rank} was ended by {name}{memory}; the same command resumes the run.", file=sys.stderr)
-        return 128 - int(failure.exitcode)
+        return status_of_failure(rank, int(failure.exitcode))
     return 0
 
 
