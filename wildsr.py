@@ -18,6 +18,7 @@ PROGRAMS = {
     "prepare": ("trainer.prepare.__main__", "cut photographs into tiles, a data set to train on"),
     "push": ("trainer.push", "push a run to the model hub"),
     "runs": ("trainer.runs", "a table of all runs below a folder"),
+    "profile": ("trainer.profiler.__main__", "time the parts of a training step"),
     "report": ("trainer.report.__main__", "write a page of a run, with its curves and pictures"),
     "import-options": ("trainer.import_options", "translate options of Real-ESRGAN or opensr-srgan"),
     "configs": ("trainer.configs", "list or copy the configurations that come with the program"),

@@ -33,7 +33,7 @@ LAYERS = {
         {"photos", "training"},
         {"command"},
         {"run"},
-        {"launcher"},
+        {"launcher", "profiler"},
     ),
     "degradations": (
         {"checks", "constants", "formats", "precision", "values"},

@@ -19,6 +19,8 @@ from trainer.mistakes import Mistake
 
 CALLED = "WILDSR_CALLED"
 """The environment variable that holds the console script as a shell takes it; unset where it was not used."""
+MODULES = {"train": "launcher", "profile": "profiler"}
+"""The modules of programs that are called otherwise: `profile` is one of Python's own."""
 LINES, PATIENCE = 10_000, 2.0
 """Writes that wait for a reader before more are dropped, and seconds that a flush waits for them."""
 
@@ -78,7 +80,7 @@ def called(program: str) -> str:
     """The words that start one of the programs, such as `wildsr upscale`, in the manner that started this one."""
     if wildsr := os.environ.get(CALLED):
         return f"{wildsr} {program}"
-    return f"python -m trainer.{'launcher' if program == 'train' else program.replace('-', '_')}"
+    return f"python -m trainer.{MODULES.get(program, program.replace('-', '_'))}"
 
 
 def give(text: str) -> None:

@@ -17,11 +17,8 @@ from trainer.telemetry.step_means import peak_memory
 def dry_run(run: Experiment) -> None:
     """One optimizer step of each phase and one validation picture; then what they cost, in words."""
     run.telemetry.say("\n".join((banner(run), *run.notes)))
-    feed, model = run.open_feed(), run.model
-    feed.read_step()
-    if model.pool:  # to fill it takes as long as size / batch steps; for a trial one pair in all slots will do
-        row = model.pool.shape.rows(model.maker.fresh(feed.read[0]))[:1]
-        model.pool.put(model.pool.first, row.expand(len(model.pool.rows), -1))
+    feed = run.open_feed()
+    fill_pool_with_one_pair(run, feed)
     rows = [trial(run, step, feed) for step in first_steps(run)]
     if run.validator:
         with WATCH.phase("validating"):
@@ -36,6 +33,14 @@ def dry_run(run: Experiment) -> None:
     run.accelerator.end_training()
 
 
+def fill_pool_with_one_pair(run: Experiment, feed: Feed) -> None:
+    """Put one pair in all slots: to fill the pool takes as long as size / batch steps, and for a trial this will do."""
+    feed.read_step()
+    if pool := run.model.pool:
+        row = pool.shape.rows(run.model.maker.fresh(feed.read[0]))[:1]
+        pool.put(pool.first, row.expand(len(pool.rows), -1))
+
+
 def first_steps(run: Experiment) -> list[int]:
     """The first step of the run, of the discriminator, and of both networks, as far as the run comes to them."""
     game = run.config.adversarial
@@ -48,7 +53,7 @@ def first_steps(run: Experiment) -> list[int]:
 
 def trial(run: Experiment, step: int, feed: Feed) -> str:
     """Take optimizer step `step`, and say what came of it."""
-    begin, phase = time.perf_counter(), run.model.phase(step)
+    begin = time.perf_counter()
     run.state.step = step
     with WATCH.phase("taking a step", lambda: f"step {step + 1}"):
         for pictures in feed.take_step():
@@ -57,9 +62,14 @@ def trial(run: Experiment, step: int, feed: Feed) -> str:
         check_losses(run, report, step)
     figures = ", ".join(f"{name.removeprefix('training/')} {value.item():.4g}" for name, value in report.items())
     seconds = time.perf_counter() - begin
+    return f"one step{who_learns(run, step)}: {seconds:.1f} s with start-up, {figures}"
+
+
+def who_learns(run: Experiment, step: int) -> str:
+    """The networks that learn at a step, in brackets; empty for a run without a discriminator."""
+    phase = run.model.phase(step)
     learns = "both learn" if phase.train_generator else "the discriminator learns"
-    which = f" ({learns if phase.train_discriminator else 'pretraining'})" if run.model.discriminator else ""
-    return f"one step{which}: {seconds:.1f} s with start-up, {figures}"
+    return f" ({learns if phase.train_discriminator else 'pretraining'})" if run.model.discriminator else ""
 
 
 def check_losses(run: Experiment, report: Report, step: int) -> None:

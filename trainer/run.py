@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +30,9 @@ if __name__ == "__main__":
 
 from trainer.configs import runnable  # noqa: E402
 from trainer.files.paths import path_option  # noqa: E402
+
+Work = Callable[[argparse.Namespace], None]
+"""What a command line asks for; Mistake and Failure end it in a sentence."""
 
 EPILOG = """\
 examples:
@@ -141,13 +144,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trains = not (options.print or options.check or options.fit or options.dry_run)
     nothing_lost = "stopped; nothing was written." if reports_error(everywhere=True) else ""
     REQUEST.end_at_once(None if trains else nothing_lost)
-    try:
+    if options.explain is not None:
         from trainer.console import guard
 
         guard()  # before anything is said
-        if options.explain is not None:
-            return print_reference(options.explain)
-        from trainer.command import execute  # imports torch, so not before the arguments are known to be good
+        return print_reference(options.explain)
+    return carry_out(importing, options)
+
+
+def importing() -> Work:
+    """The work of the command line, once its packages are imported: torch among them, so not before its words are
+    known to be good."""
+    from trainer.command import execute
+
+    return execute
+
+
+def carry_out(importing: Callable[[], Work], options: argparse.Namespace) -> int:
+    """Import a program's work and do it; the exit status: 0, or 2 for a mistake and 1 for a failure, which a sentence
+    explains."""
+    try:
+        from trainer.console import guard
+
+        guard()
+        execute = importing()
         from trainer.distributed.ranks import end_together, leave_group, naming_lost_ranks
         from trainer.distributed.waiting import WATCH, Stopped
         from trainer.mistakes import Failure, Mistake
