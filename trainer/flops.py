@@ -118,7 +118,8 @@ def without_data(model: BaseModel) -> tuple[Any, nn.Module | None, Objective]:
     for module in (*nets, *losses):
         if isinstance(module, nn.Module):
             memo |= {id(p): nn.Parameter(_shape_of(p), p.requires_grad) for p in module.parameters()}
-            memo |= {id(buffer): _shape_of(buffer) for buffer in module.buffers()}
+            others = (value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor))
+            memo |= {id(tensor): _shape_of(tensor) for tensor in (*module.buffers(), *others)}
     copies: Any = copy.deepcopy((*nets, objective, list(model.masks.values())), memo)
     generator, discriminator, objective, masks = copies
     for mask in masks:

@@ -340,7 +340,7 @@ def test_the_programs_own_status_is_2_and_its_stderr_one_sentence(tmp_path: Path
     assert done.stdout == ""
     assert done.stderr == (
         f"error: {TINY}: 1 thing is wrong:\n  optimizer.learning_rat: no such key; did you mean 'learning_rate'? "
-        "allowed: type, learning_rate, betas, eps, weight_decay, max_grad_norm\n"
+        "allowed: type, learning_rate, betas, eps, weight_decay, max_grad_norm, arguments\n"
     )
 
 

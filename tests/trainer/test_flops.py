@@ -72,6 +72,23 @@ def test_what_is_computed_again_does_not_count(accelerator: Accelerator) -> None
     assert any("forward" in vars(part) for part in again.generator.net.modules())
 
 
+class Centred(Doubling):
+    """A generator with a tensor that is neither a parameter nor a buffer, as in networks of others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = torch.full((1, 3, 1, 1), 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - self.mean)
+
+
+def test_a_tensor_of_a_network_that_is_no_parameter_counts_nothing(accelerator: Accelerator) -> None:
+    plain = RealESRNetModel(OPTIONS, accelerator=accelerator, net_g=Doubling())
+    centred = RealESRNetModel(OPTIONS, accelerator=accelerator, net_g=Centred())
+    assert StepFlops(centred)(0) == StepFlops(plain)(0)
+
+
 class Looking(nn.Module):
     """A generator whose way depends on values."""
 

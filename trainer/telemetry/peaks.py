@@ -34,7 +34,7 @@ PEAKS = {
     r"NVIDIA H100 80GB HBM3": Peak(67, 494.5, 989.5),
     r"NVIDIA H100 PCIe": Peak(51, 378, 756.5),
     r"NVIDIA H100 NVL": Peak(60, 417.5, 835.5),
-    r"(NVIDIA )?A100(-SXM4|-PCIE)?( |-)(40|80)GB( PCIe)?": Peak(19.5, 156, 312),
+    r"(NVIDIA )?A100(-SXM4?|-PCIE)?( |-)(40|80)GB( PCIe)?": Peak(19.5, 156, 312),
     r"NVIDIA L40S": Peak(91.6, 183, 362),
     r"NVIDIA L4": Peak(30.3, 60, 121),
     r"(NVIDIA )?GeForce RTX 4090": Peak(82.6, 82.6, 165.2),
