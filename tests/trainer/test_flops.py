@@ -106,10 +106,11 @@ def test_a_network_that_cannot_be_counted_is_said_once(
 ) -> None:
     model = RealESRNetModel(OPTIONS, accelerator=accelerator, net_g=Looking())
     throughput = Throughput(model)
-    assert throughput(range(2), 1.0) == throughput(range(2, 4), 1.0) == {}
+    assert throughput.figures(range(2), 1.0) == throughput.figures(range(2, 4), 1.0) == {}
     said = capsys.readouterr().out
     assert said.count("speed/tflops is not reported, for the operations of a step cannot be counted: ") == 1
     counted = Throughput(RealESRNetModel(OPTIONS, accelerator=accelerator, net_g=Doubling()))
     counted.peak = 1e-3
-    figures = counted(range(2), 1.0)
+    assert counted(range(2), 4.0) == {}  # of the first seconds of a run
+    figures = counted(range(2), 4.0)
     assert figures["speed/mfu"] == pytest.approx(1000 * figures["speed/tflops"])

@@ -7,6 +7,9 @@ from trainer.console import say
 from trainer.flops import StepFlops, Uncountable
 from trainer.telemetry.peaks import peak_of
 
+WORTH = 10.0
+"""Seconds of training before which nothing is counted, which for a deep network takes a second or two."""
+
 
 class Throughput:
     """The figures `speed/tflops` and `speed/mfu` of one process, which is one GPU where there are any.
@@ -18,9 +21,14 @@ class Throughput:
         self.flops, config, device = StepFlops(model), model.config, model.accelerator.device
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
         self.peak = peak_of(name, config.mixed_precision, config.allow_tf32)
-        self.is_known = True
+        self.is_known, self.trained = True, 0.0
 
     def __call__(self, steps: range, seconds: float) -> dict[str, float]:
+        """The figures of a run's next steps, which took `seconds` each, by name; none in its first seconds."""
+        self.trained += len(steps) * seconds
+        return self.figures(steps, seconds) if self.trained >= WORTH else {}
+
+    def figures(self, steps: range, seconds: float) -> dict[str, float]:
         """The figures of optimizer steps that took `seconds` each, by name."""
         if not self.is_known:
             return {}

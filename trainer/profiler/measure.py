@@ -127,7 +127,7 @@ def headline(run: Experiment, steps: range, seconds: float) -> str:
     device, batch = run.accelerator.device, run.model.batch
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
     each = seconds / len(steps)
-    figures = Throughput(run.model)(steps, each)
+    figures = Throughput(run.model).figures(steps, each)
     speed = [f"{each:.3f} s a step", f"{batch.global_size / each:.1f} images/s"]
     speed += [f"{figures['speed/tflops']:.3g} TFLOP/s a process"] if "speed/tflops" in figures else []
     speed += [f"{100 * figures['speed/mfu']:.1f} % of the GPU's peak"] if "speed/mfu" in figures else []
