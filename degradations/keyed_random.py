@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -148,17 +149,32 @@ def uniforms(keys: Keys, purpose: int, count: int) -> Tensor:
     return uniform_table(keys, (purpose,), count)[0]
 
 
+def _circle(steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of angles that are counted in 4096ths of a turn, from 1/2 on: float32."""
+    angle = (steps.to(torch.float32) + 0.5).mul_(2 * math.pi / (1 << 12))
+    return angle.cos(), angle.sin_()
+
+
+@lru_cache(maxsize=1)
+def _whole_circle() -> tuple[Tensor, Tensor]:
+    """`_circle` of all angles that there are, on the CPU, where to look them up takes half of the time."""
+    return _circle(torch.arange(1 << 12))
+
+
 def _fill_normals(out: Tensor, lanes: Sequence[Tensor]) -> None:
     """Standard normals [N, 8] from four words [N] (Box and Muller 1958).
 
     The upper 20 bits of a word are a radius (at most 5.4), the lower 12 an angle: two normals for a word. For noise
     in 8-bit images that is as good as two words for a pair, and Philox is most of the work.
     """
+    plain = out.device.type == "cpu" and not torch.compiler.is_compiling()
+    tables = _whole_circle() if plain else None
     for column, lane in zip((0, 2, 4, 6), lanes, strict=True):
-        angle = ((lane & 0xFFF).to(torch.float32) + 0.5).mul_(2 * math.pi / (1 << 12))
+        angle = lane & 0xFFF
+        cosine, sine = [table.index_select(0, angle) for table in tables] if tables else _circle(angle)
         radius = ((lane >> 12).to(torch.float32) + 0.5).mul_(2.0**-20).log_().mul_(-2).sqrt_()
-        torch.mul(radius, angle.cos(), out=out[:, column])
-        torch.mul(radius, angle.sin_(), out=out[:, column + 1])
+        torch.mul(radius, cosine, out=out[:, column])
+        torch.mul(radius, sine, out=out[:, column + 1])
 
 
 def _runs(blocks: Sequence[int], limit: int) -> Iterator[list[tuple[int, int, int]]]:

@@ -17,7 +17,8 @@ from degradations.constants import resident
 from degradations.operations.blur import reflected
 from degradations.precision import no_autocast, unrounded
 
-_BLOCK = 40  # rows made by one product; measured: 24..80 differ little on a CPU
+_BLOCK = 40  # rows made by one product
+_CPU_BLOCK = 32  # rows or columns made by one product in `_Workspace`; measured: 16..40 differ little
 
 
 def gaussian_taps(radius: int) -> Tensor:
@@ -30,11 +31,11 @@ def gaussian_taps(radius: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _band(radius: int, device: torch.device) -> Tensor:
-    """[_BLOCK, _BLOCK + 2 reach]: row i holds the Gaussian's taps from column i on."""
+def _band(radius: int, device: torch.device, block: int = _BLOCK) -> Tensor:
+    """[block, block + 2 reach]: row i holds the Gaussian's taps from column i on."""
     row = gaussian_taps(radius).float()
-    band = torch.zeros(_BLOCK, _BLOCK + len(row) - 1)
-    for i in range(_BLOCK):
+    band = torch.zeros(block, block + len(row) - 1)
+    for i in range(block):
         band[i, i : i + len(row)] = row
     return unrounded(resident(band, device))
 
@@ -65,6 +66,63 @@ def _sharpen_one(image: Tensor, weight: float, threshold: float, band: Tensor) -
     return torch.lerp(image, sharp, soft)
 
 
+class _Workspace:
+    """`_sharpen_one` on a CPU in memory that all images of one size share, without turning them: the same bits.
+
+    A product adds its terms in their order, and those that are 0 change nothing, so neither the size of the blocks nor
+    the side from which the band is multiplied shows in a result.
+
+    Args:
+        shape: of an image, [C, H, W].
+        radius: of the Gaussian, as `usm_sharpen`'s.
+    """
+
+    def __init__(self, shape: torch.Size, radius: int) -> None:
+        (channels, height, width), device = shape, torch.device("cpu")
+        self.band = _band(radius, device, _CPU_BLOCK)
+        self.turned = self.band.mT.contiguous()
+        block, span = self.band.shape
+        reach = (span - block) // 2
+        tall, wide = (-(-side // block) * block for side in (height, width))
+        self.rows_of = reflected(height, reach, reach + tall - height, device)
+        columns = reflected(width, reach, reach + wide - width, device) + reach
+        rows = torch.empty(channels, tall + 2 * reach, width)
+        padded = torch.empty(channels, tall, wide + 2 * reach)
+        done = torch.empty(channels * tall, wide)
+        # what one product reads, and what it writes: blocks of rows, then of columns
+        self.down = [
+            (rows[channel, top : top + span], padded[channel, top : top + block, reach : reach + width])
+            for channel in range(channels)
+            for top in range(0, tall, block)
+        ]
+        lines = padded.flatten(0, 1)
+        self.across = [(lines[:, left : left + span], done[:, left : left + block]) for left in range(0, wide, block)]
+        ends = slice(reach), slice(reach + width, None)
+        self.margins = [(padded[..., end], columns[end]) for end in ends]
+        self.rows, self.padded = rows, padded
+        self.blurred = done.view(channels, tall, wide)[:, :height, :width]
+        self.residual, self.mask = torch.empty(shape), torch.empty(shape)
+
+    def gaussian(self, image: Tensor) -> Tensor:
+        """Gaussian blur; the result lasts until the next call."""
+        torch.index_select(image, 1, self.rows_of, out=self.rows)
+        for read, write in self.down:
+            torch.mm(self.band, read, out=write)
+        for margin, columns in self.margins:
+            margin.copy_(self.padded.index_select(2, columns))
+        for read, write in self.across:
+            torch.mm(read, self.turned, out=write)
+        return self.blurred
+
+    def sharpen(self, image: Tensor, weight: float, threshold: float, out: Tensor) -> None:
+        """`_sharpen_one` of float32 [C, H, W], into `out`."""
+        torch.sub(image, self.gaussian(image), out=self.residual)
+        torch.abs(self.residual, out=self.mask).mul_(255).gt_(threshold)
+        soft = self.gaussian(self.mask)
+        sharp = torch.add(image, self.residual, alpha=weight, out=self.residual).clamp_(0, 1)
+        torch.lerp(image, sharp, soft, out=out)
+
+
 def usm_sharpen(images: Tensor, weight: float = 0.5, radius: int = 50, threshold: float = 10) -> Tensor:
     """Sharpen images where they already have contrast.
 
@@ -80,8 +138,11 @@ def usm_sharpen(images: Tensor, weight: float = 0.5, radius: int = 50, threshold
     """
     if radius < 1:
         raise ValueError(f"radius must be at least 1, got {radius}")
-    band = _band(radius, images.device)
     with no_autocast(images.device):
-        if images.is_cuda:  # planes do not know of each other; a launch for all of them costs a GPU's host far less
-            return _sharpen_one(images.flatten(0, 1), weight, threshold, band).view_as(images)
-        return torch.stack([_sharpen_one(image, weight, threshold, band) for image in images])  # in a CPU's caches
+        if images.device.type != "cpu" or images.requires_grad:
+            # planes do not know of each other; a launch for all of them costs a GPU's host far less
+            return _sharpen_one(images.flatten(0, 1), weight, threshold, _band(radius, images.device)).view_as(images)
+        sharp, workspace = torch.empty_like(images), _Workspace(images.shape[1:], radius)
+        for image, out in zip(images, sharp, strict=True):
+            workspace.sharpen(image, weight, threshold, out)
+        return sharp

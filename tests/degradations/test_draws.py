@@ -37,6 +37,14 @@ def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], an
     assert tuple(int(word) for word in philox(tensors, key)) == answer
 
 
+def test_normals_of_a_table_are_those_of_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, counts = Keys(2**40 + 1, torch.tensor([0, 2**33 + 7])), [8 * (1 << 15) + 3, 1001]
+    fields = normal_fields(keys, Purpose.NOISE_1_FIELD, counts)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    for field, other in zip(fields, normal_fields(keys, Purpose.NOISE_1_FIELD, counts), strict=True):
+        assert torch.equal(field, other)
+
+
 def test_words_and_uniforms_agree() -> None:
     positions = [0, 7, 2**32 + 5, 2**40]
     seed = 2**63 + 12345

@@ -26,7 +26,7 @@ from degradations.operations.noise import (
     to_gray,
 )
 from degradations.operations.resize import MODES, Resize, resize
-from degradations.operations.sharpen import usm_sharpen
+from degradations.operations.sharpen import _band, _sharpen_one, usm_sharpen
 
 # ---------------------------------------------------------------- blur
 
@@ -150,6 +150,15 @@ def test_poisson_noise_has_the_variance() -> None:
     assert (variance / expected).mean().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("bands", [3, 1])
+def test_poisson_noise_in_parts_is_that_of_the_whole(bands: int) -> None:
+    image, field = torch.rand(3, 150, 230), torch.randn(bands, 150, 230)
+    levels = quantise(image if bands == 3 else to_gray(image))
+    peak = poisson_peak(levels)
+    noise = poisson_quantile(levels * peak, field) / peak - levels
+    assert torch.equal(add_poisson(image, 0.7, field), torch.add(image, noise, alpha=0.7).clamp(0, 1))
+
+
 def test_gray_noise_is_equal_in_all_channels(picture: Tensor) -> None:
     image = picture * 0.5 + 0.25
     field = torch.randn(1, 120, 160, generator=torch.Generator().manual_seed(0))
@@ -211,6 +220,17 @@ def test_sharpening_of_any_size_is_the_dense_filter(size: tuple[int, int]) -> No
     expected = soft * (images + 0.5 * residual).clamp(0, 1) + (1 - soft) * images
     assert (usm_sharpen(images) - expected).abs().max() < 1e-3  # a mask bit on the threshold may differ
     assert (usm_sharpen(images) - expected).abs().median() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "radius"), [((3, 32, 32), 50), ((3, 65, 31), 50), ((1, 1, 5), 50), ((2, 90, 200), 7), ((4, 33, 64), 1)]
+)
+def test_sharpening_in_a_workspace_has_the_bits_of_sharpening_alone(shape: tuple[int, int, int], radius: int) -> None:
+    images = torch.rand(2, *shape).round(decimals=2)
+    band = _band(radius, images.device)
+    alone = torch.stack([_sharpen_one(image, 0.5, 10, band) for image in images])
+    assert torch.equal(usm_sharpen(images, radius=radius), alone)
+    assert torch.equal(usm_sharpen(images.requires_grad_(), radius=radius), alone)
 
 
 def test_sharpening_leaves_flat_images() -> None:
