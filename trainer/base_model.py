@@ -153,9 +153,10 @@ class BaseModel:
 
     def targets(self, pairs: PairBatch) -> Targets:
         """The ground truth of each loss, sharpened if its `..._gt_usm` is true."""
-        config, plain = self.config, unit(pairs.gt)
+        config, layout = self.config, self.generator.layout
+        plain = unit(pairs.gt, layout)
         flags = (config.l1_gt_usm, config.percep_gt_usm, config.gan_gt_usm)
-        sharp = usm_sharpen(plain) if any(flags) else plain
+        sharp = usm_sharpen(plain).contiguous(memory_format=layout) if any(flags) else plain
         return Targets(*(sharp if flag else plain for flag in flags))
 
     def set_rates(self, step: int) -> None:

@@ -82,7 +82,7 @@ def generator_step(
             with generator.micro_batch(number, accumulation) if phase.train_generator else torch.no_grad():
                 with part("generator forward"):
                     noise = noise_inputs(generator.net, model.keys(number, len(pair.lq)))
-                    result = generator.ddp(unit(pair.lq), *noise)
+                    result = generator.ddp(unit(pair.lq, generator.layout), *noise)
                 if phase.train_generator:
                     with part("losses"), model.accelerator.autocast():
                         average = partial(averaged, model, pair, noise)
@@ -106,7 +106,7 @@ def generator_step(
 @torch.no_grad()
 def averaged(model: BaseModel, pair: PairBatch, noise: Sequence[Tensor]) -> Tensor:
     """The result of the generator's moving average for a micro-batch, float [b, C, H, W] without gradient."""
-    result: Tensor = model.state.ema.ema_model(unit(pair.lq), *noise)
+    result: Tensor = model.state.ema.ema_model(unit(pair.lq, model.generator.layout), *noise)
     return result
 
 

@@ -1,7 +1,7 @@
 """Checks and measurements of the trainer on one GPU, in ten parts by their value; see benchmarks/README.md.
 
 python benchmarks/first_contact --out FOLDER [--upstream FOLDER] [--from PART | --only PART,...]
-python benchmarks/first_contact --out FOLDER --only 10 --variant channels_last+compile
+python benchmarks/first_contact --out FOLDER --only 10 --variant compile
 python benchmarks/first_contact --table FOLDER/results.jsonl
 python benchmarks/first_contact --out FOLDER --rehearse        # on a CPU, tiny: the figures mean nothing
 """

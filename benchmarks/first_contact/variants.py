@@ -24,15 +24,15 @@ def networks(trained: Trained) -> list[nn.Module]:
     return [*found, *([model.objective.perceptual] if model.objective.perceptual else [])]
 
 
-def channels_last(trained: Trained) -> None:
-    """Weights and inputs of all networks in the layout NHWC; the optimizers' moments follow their weights."""
+def channels_first(trained: Trained) -> None:
+    """Weights and inputs of all networks as NCHW, where the trainer has NHWC; moments follow the weights."""
 
-    def as_nhwc(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in given)
+    def as_nchw(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.contiguous() if x.ndim == 4 else x for x in given)
 
     for net in networks(trained):
-        net.to(memory_format=torch.channels_last)
-        net.register_forward_pre_hook(as_nhwc)
+        net.to(memory_format=torch.contiguous_format)
+        net.register_forward_pre_hook(as_nchw)
 
 
 def compiled(trained: Trained) -> None:
@@ -58,7 +58,7 @@ def timed_cudnn(_: Trained) -> None:
 
 
 CHANGES: dict[str, Callable[[Trained], None]] = {
-    "channels_last": channels_last,
+    "channels_first": channels_first,
     "compile": compiled,
     "compile_losses": compiled_losses,
     "cudnn_benchmark": timed_cudnn,
@@ -67,8 +67,8 @@ CHANGES: dict[str, Callable[[Trained], None]] = {
 """Changes by name; part 10 also takes overrides of the configuration, `key=value`, all joined by +."""
 
 VARIANTS = (
-    "", "channels_last", "channels_last+compile+compile_losses", "compile", "channels_last+cudnn_free",
-    "channels_last+cudnn_benchmark", "cudnn_free",
+    "", "channels_first", "compile+compile_losses", "channels_first+compile", "cudnn_free", "cudnn_benchmark",
+    "channels_first+cudnn_free",
 )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from trainer.networks.zoo.table import Arch
 
 STEPS, KILLED_AFTER = 20, 11
 SETTINGS = (
+    "batch.global_size=2",
     "images.crop_size=64",
     "gt_size=64",
     "gt_usm=false",

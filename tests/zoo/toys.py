@@ -20,8 +20,8 @@ TOYS: dict[Arch, dict[str, Any]] = {
     "GRL": {
         "embed_dim": 16,
         "depths": [2],
-        "num_heads_window": [2],
-        "num_heads_stripe": [2],
+        "num_heads_window": [1],
+        "num_heads_stripe": [1],
         "local_connection": False,
     },
     "HAT": {"embed_dim": 24, **WINDOWS, "compress_ratio": 3, "squeeze_factor": 6, "num_feat": 16, "mlp_ratio": 2},

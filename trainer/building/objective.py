@@ -20,6 +20,7 @@ from trainer.mistakes import Mistake, gather
 from trainer.networks import ImportedNetwork
 from trainer.networks.given import GivenNetwork
 from trainer.objective import Objective
+from trainer.optim.layout import move
 
 SIDE = 64
 """Largest side of the pictures on which an imported loss is tried."""
@@ -96,7 +97,8 @@ def make_features(config: RunConfig, discriminator: nn.Module | None) -> Feature
 
 def _built(key: str, settings: Fetched, accelerator: Accelerator) -> nn.Module:
     once_per_machine(accelerator, lambda: settings.fetch(key), f"fetching the weights of {key}")
-    loss: nn.Module = settings.build(key).to(accelerator.device).eval().requires_grad_(False)
+    loss: nn.Module = settings.build(key).eval().requires_grad_(False)
+    move(loss, accelerator.device, torch.channels_last)  # as results are
     _same(accelerator, key, loss)
     return loss
 

@@ -7,9 +7,9 @@ LEVELS = {torch.uint8: 255, torch.uint16: 65535}
 """The level that means 1, by the type of a picture."""
 
 
-def unit(pictures: Tensor) -> Tensor:
-    """uint8 or uint16 of any shape to float32 in [0, 1]."""
-    return pictures.float() / LEVELS[pictures.dtype]
+def unit(pictures: Tensor, layout: torch.memory_format = torch.preserve_format) -> Tensor:
+    """uint8 or uint16 of any shape to float32 in [0, 1], in a memory format."""
+    return pictures.to(torch.float32, memory_format=layout) / LEVELS[pictures.dtype]
 
 
 def bits(pictures: Tensor) -> Tensor:

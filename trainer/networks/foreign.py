@@ -1,6 +1,6 @@
 """Base of networks whose modules are of other packages: their state-dict names are the modules' own."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ class ForeignNetwork(Network):
     """A wrapper around `net`, whose tensors keep the names that they have in `net`."""
 
     net: nn.Module
+    layout: ClassVar[torch.memory_format] = torch.contiguous_format  # its `view`s may need NCHW
 
     def hold(self, net: nn.Module) -> None:
         """Take a module in; call it once, at the end of the constructor."""

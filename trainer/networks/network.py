@@ -5,8 +5,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.modeling_utils import ModelMixin
 
@@ -22,6 +23,8 @@ class Network(ModelMixin, ConfigMixin):
     ends: tuple[str, ...] = ()
     """Prefixes of the names of tensors whose shapes follow from the scale, the bands or the patch: the first and the
     last layers. All others are the body."""
+    layout: ClassVar[torch.memory_format] = torch.channels_last
+    """The memory format of its weights and pictures in training: NHWC, in which GPUs' convolutions compute."""
     _supports_gradient_checkpointing = True
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:  # noqa: ARG002

@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from trainer.optim.layout import move
 from trainer.optim.loss_scale import LossScale
 from trainer.optim.lr_plateau import LRSchedule, Plateau, PlateauState
 from trainer.optim.optimizers import OptimizerConfig, averages_itself, build_optimizer, load_state, state_name
@@ -28,11 +29,13 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
         self.accelerator, self.net, self.config, self.schedule = accelerator, net, config, schedule
+        self.layout: torch.memory_format = getattr(net, "layout", torch.contiguous_format)
         with warnings.catch_warnings():
             # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
             # changes them under a graph that still needs them.
             warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-            net.to(accelerator.device)  # before its optimizer, which may hold views of its weights
+            # before its optimizer, which may hold views of its weights, and whose moments have their layout
+            move(net, accelerator.device, self.layout)
             self.ddp, self.optimizer = accelerator.prepare(net, build_optimizer(net, config))
         if averages_itself(self.optimizer.optimizer):
             self.optimizer.optimizer.train()

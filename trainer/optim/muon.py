@@ -4,7 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+
+def as_matrix(kernel: Tensor, values: Tensor) -> Tensor:
+    """`values` of the shape of a kernel [out, in, kh, kw] as a matrix: of the kernel itself a view, not a copy.
+
+    The columns go as the kernel lies in memory; to orthogonalize a matrix their order is the same.
+    """
+    if kernel.ndim == 4 and not kernel.is_contiguous():  # NHWC
+        values = values.permute(0, 2, 3, 1)
+    return values.flatten(1)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -33,7 +43,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     ) -> None:
         super().__init__([{"params": kernels}, {"params": rest}], {"lr": lr})
         self.kernels = kernels
-        matrices = [kernel.detach().flatten(1) for kernel in kernels]
+        matrices = [as_matrix(kernel, kernel.detach()) for kernel in kernels]
         arguments = {"adjust_lr_fn": "match_rms_adamw", **arguments}
         self.muon = torch.optim.Muon([{"params": matrices}], lr=lr, weight_decay=weight_decay, **arguments)
         self.adamw = torch.optim.AdamW([{"params": rest}], lr=lr, betas=betas, eps=eps, weight_decay=0.0, fused=True)
@@ -43,7 +53,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("a closure cannot be given: the gradients are taken as they are")
         for matrix, kernel in zip(self.muon.param_groups[0]["params"], self.kernels, strict=True):
-            matrix.grad = None if kernel.grad is None else kernel.grad.flatten(1)
+            matrix.grad = None if kernel.grad is None else as_matrix(kernel, kernel.grad)
         for optimizer, group in zip((self.muon, self.adamw), self.param_groups, strict=True):
             optimizer.param_groups[0]["lr"] = group["lr"]
             optimizer.step()

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from trainer.dotted_path import imported_name, made
 from trainer.mistakes import suggestion
+from trainer.optim.layout import lay_out_state
 from trainer.optim.muon import MuonAndAdamW
 
 OF_TORCH = {
@@ -199,3 +200,4 @@ def load_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     optimizer.load_state_dict(saved)
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
+    lay_out_state(optimizer)
