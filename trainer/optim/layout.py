@@ -7,8 +7,9 @@ from torch.optim import Optimizer
 
 def move(module: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
     """Move `module` to `device` in place, its tensors [A, B, C, D] to a memory format; values and names stay."""
-    module.to(device)
-    module.to(memory_format=layout)  # type: ignore[call-overload] # its overload takes it by name alone
+    for tensor in (*module.parameters(), *module.buffers()):  # not by `module.to`, which fake tensors refuse
+        moved = tensor.data.to(device)
+        tensor.data = moved.contiguous(memory_format=layout) if moved.ndim == 4 else moved
 
 
 def lay_out_state(optimizer: Optimizer) -> None:
