@@ -107,7 +107,8 @@ def profiled(call: Callable[[], object], device: torch.device) -> Profile:
     spent: Counter[str] = Counter()
     times: Counter[str] = Counter()
     for event in events:
-        if event.device_type() == kind and not event.name().startswith(("Memcpy", "Memset")):
+        is_work = not event.name().startswith(("Memcpy", "Memset")) and not event.is_user_annotation()  # a step's parts
+        if event.device_type() == kind and is_work:
             spent[event.name()] += event.duration_ns()
             times[event.name()] += 1
     kernels = {name: (ns / 1e6, times[name]) for name, ns in spent.most_common()}
