@@ -14,7 +14,7 @@ from trainer.adversarial.adaptive_d import AdaptiveD
 from trainer.adversarial.phases import SOLO, Phase
 from trainer.building.learners import make_learners
 from trainer.building.measure import make_metrics
-from trainer.building.objective import make_features, make_objective
+from trainer.building.objective import feature_networks, make_features, make_objective
 from trainer.building.pairs import make_pool, make_synthesis
 from trainer.config.schema import RunConfig
 from trainer.distributed.batch import plan_batch
@@ -105,7 +105,11 @@ class BaseModel:
     @cached_property
     def objective(self) -> Objective:
         """The losses; made, and the weights of perceptual ones fetched, when they are first asked for. Collective."""
-        return make_objective(self.config, self.accelerator, self.features)
+        objective = make_objective(self.config, self.accelerator, self.features)
+        if self.config.compile:
+            for net in feature_networks(objective):
+                compile_in_place(net)
+        return objective
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -11,11 +11,13 @@ from trainer.building.learners import network_facts
 from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import same_everywhere
 from trainer.distributed.ranks import START_GRACE, once_per_machine
+from trainer.losses.backbones import Features
 from trainer.losses.contextual import ContextualLoss
 from trainer.losses.feature_matching import FeatureRecorder
 from trainer.losses.imported import ImportedDistance
 from trainer.losses.learned import LearnedLoss
 from trainer.losses.perceptual import PerceptualLoss
+from trainer.losses.vgg import VGG19Features
 from trainer.mistakes import Mistake, gather
 from trainer.networks import ImportedNetwork
 from trainer.networks.given import GivenNetwork
@@ -93,6 +95,12 @@ def make_features(config: RunConfig, discriminator: nn.Module | None) -> Feature
     except ValueError as error:
         raise Mistake(f"losses.feature_matching.{error}.") from error
     return recorder
+
+
+def feature_networks(objective: Objective) -> list[nn.Module]:
+    """The frozen networks whose features the losses compare."""
+    losses = [loss for loss in (objective.perceptual, objective.contextual) if isinstance(loss, nn.Module)]
+    return [part for loss in losses for part in loss.modules() if isinstance(part, VGG19Features | Features)]
 
 
 def _built(key: str, settings: Fetched, accelerator: Accelerator) -> nn.Module:

@@ -77,8 +77,8 @@ class RunConfig:
     allow_tf32: bool = True
     """Matrix products and convolutions in TensorFloat-32 where the GPU has it."""
     compile: bool = False
-    """torch.compile for the networks, meant for GPUs: the same results to rounding, after a slower start. A resumed run
-    may switch it."""
+    """torch.compile for the networks, those of perceptual losses too, meant for GPUs: the same results to rounding,
+    after a slower start. A resumed run may switch it."""
     gradient_checkpointing: bool = False
     """The generator's repeated blocks are computed again in its backward pass: much less memory, about a third more
     time, the same gradients. A resumed run may switch it."""

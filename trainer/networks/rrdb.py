@@ -92,7 +92,11 @@ class RRDBNet(Network):
                 raise ValueError(f"an input of {size} does not divide by {self.unshuffle}, as RRDBNet x{scale} needs")
             x = F.pixel_unshuffle(x, self.unshuffle)
         features = self.conv_first(x)
-        features = features + self.conv_body(self.body(features))
+        return self.behind(features, self.body(features))
+
+    def behind(self, features: Tensor, deep: Tensor) -> Tensor:
+        """What follows the blocks, from their input and their result, both float [B, num_feat, h, w]."""
+        features = features + self.conv_body(deep)
         features = F.leaky_relu(self.conv_up1(F.interpolate(features, scale_factor=2, mode="nearest")), LEAK)
         features = F.leaky_relu(self.conv_up2(F.interpolate(features, scale_factor=2, mode="nearest")), LEAK)
         out: Tensor = self.conv_last(F.leaky_relu(self.conv_hr(features), LEAK))

@@ -17,6 +17,8 @@ COST = (
 def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
     """Compile the blocks that `net` repeats, once for them all (`_repeated_blocks`, as diffusers has it), or all of it.
 
+    Of ours what follows the blocks too, the method `behind`: half of a generator's traffic is there, at full size.
+
     Shapes are fixed, as patches and micro-batches are in a run: else the discriminator, which judges a batch in the
     generator's step and two in its own, would be compiled for any number of pictures. Each way of running a network
     (with gradients, frozen, without) is compiled when it first comes, and kept.
@@ -25,12 +27,16 @@ def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
         net.to_json_string()  # adds to the configuration what a save would: dynamo compiles again where it changes
     repeated = getattr(net, "_repeated_blocks", None) or ()
     blocks = [part for part in net.modules() if type(part).__name__ in repeated]
+    # DDP's buckets would cut each block in two, to send gradients earlier; blocks are small enough for that
+    torch._dynamo.config.optimize_ddp = False
     for part in blocks or [net]:
         part.compile(dynamic=False, backend=backend)
+    if blocks and (behind := getattr(net, "behind", None)):
+        setattr(net, "behind", torch.compile(behind, dynamic=False, backend=backend))  # noqa: B010 - a method's name
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compile a trifle; Mistake where that fails, as without a C++ compiler, or on a GPU without Python's headers."""
+    """Compile one multiplication; Mistake where that fails: without a C++ compiler, or Python's headers on a GPU."""
     try:
         torch.compile(lambda x: 2 * x + 1, dynamic=False)(torch.ones(8, device=device))
     except Exception as error:  # dynamo's, inductor's, Triton's and the compiler's own

@@ -72,7 +72,11 @@ class ShuffleGenerator(Network):
     def forward(self, x: Tensor, *condition: Tensor) -> Tensor:
         """Upscale `x`, float [B, num_in_ch, h, w], to [B, num_out_ch, scale*h, scale*w], not clamped."""
         features = self.head(x)
-        features = features + self.body_tail(self.body(features, *condition))
+        return self.behind(features, self.body(features, *condition))
+
+    def behind(self, features: Tensor, deep: Tensor) -> Tensor:
+        """What follows the blocks, from their input and their result, both float [B, n_channels, h, w]."""
+        features = features + self.body_tail(deep)
         out: Tensor = self.tail(self.upsampler(features))
         return out
 
