@@ -135,6 +135,7 @@ class Pool:
         """`group` is what exchanges travel in: one of their own, lest gradients wait for pairs that are still made."""
         self.layout, self.shape, self.seed, self.group = layout, shape, seed, group
         self.first, end = layout.shard(layout.rank)
+        self.latest: tuple[int, Tensor] | None = None
         self.rows = torch.zeros(end - self.first, shape.bytes, dtype=torch.uint8, device=device)
         self.missing = -(-layout.size // layout.world)
         """Pairs that are still to be put or offered before any is exchanged: of the largest shard, so that all ranks
@@ -155,10 +156,15 @@ class Pool:
         self.missing -= len(rows)
 
     def drawn(self, step: int) -> Tensor:
-        """The slot of each place at `step`: min(global batch, size) different ones, int64, the same on every rank."""
-        key = Keys(self.seed, torch.tensor([step]))
-        order = torch.argsort(uniforms(key, DataPurpose.POOL, self.layout.size)[0], stable=True)
-        return order[: self.layout.per_process * self.layout.world]
+        """The slot of each place at `step`: min(global batch, size) different ones, int64, the same on every rank.
+
+        Kept until another step's is asked for: all micro-batches of a step plan from it.
+        """
+        if self.latest is None or self.latest[0] != step:
+            key = Keys(self.seed, torch.tensor([step]))
+            order = torch.argsort(uniforms(key, DataPurpose.POOL, self.layout.size)[0], stable=True)
+            self.latest = step, order[: self.layout.per_process * self.layout.world]
+        return self.latest[1]
 
     def swap(self, fresh: PairBatch, step: int, micro: int) -> PairBatch:
         """Put this rank's fresh pairs of a micro-batch into their slots, and return what lay there.

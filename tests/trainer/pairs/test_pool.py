@@ -127,6 +127,6 @@ def test_the_draw_is_without_replacement_and_differs_from_step_to_step() -> None
 @pytest.mark.parametrize("seed", [3, 4])
 def test_the_draw_follows_from_the_seed_and_the_step(seed: int) -> None:
     pool = Pool(Layout(40, 6, 3, 0, 2), SHAPE, seed, CPU)
-    for step in (0, 5):
+    for step in (0, 5, 5, 0):
         order = torch.argsort(uniforms(Keys(seed, torch.tensor([step])), DataPurpose.POOL, 40)[0])
         assert torch.equal(pool.drawn(step), order[:12])
