@@ -42,11 +42,12 @@ def patch(side: int) -> int:
 
 
 class Clock:
-    """Adds up seconds by stage: wall time on a CPU, time between events on a GPU, where nothing waits meanwhile."""
+    """Adds up seconds by stage: CPU time of all threads, which other work on the machine disturbs little; on a GPU the
+    time between events, where nothing waits meanwhile."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.cuda = device == "cuda"
-        self.wall: dict[str, float] = defaultdict(float)
+        self.host: dict[str, float] = defaultdict(float)
         self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
     @contextmanager
@@ -58,15 +59,15 @@ class Clock:
             stop.record()
             self.events.append((stage, start, stop))
         else:
-            begun = time.perf_counter()
+            begun = time.process_time()
             yield
-            self.wall[stage] += time.perf_counter() - begun
+            self.host[stage] += time.process_time() - begun
 
     @property
     def spent(self) -> dict[str, float]:
         """Seconds by stage; on a GPU this waits for the end."""
         if not self.cuda:
-            return dict(self.wall)
+            return dict(self.host)
         torch.cuda.synchronize()
         spent: dict[str, float] = defaultdict(float)
         for stage, start, stop in self.events:
