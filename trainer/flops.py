@@ -5,6 +5,7 @@ sharpening of targets, the optimizers, or anything that is neither a convolution
 """
 
 import copy
+from types import FunctionType
 from typing import Any, cast
 
 import torch
@@ -125,7 +126,18 @@ def without_data(model: BaseModel) -> tuple[Any, nn.Module | None, Objective]:
     for mask in masks:
         mask.places = mask.paths = None  # which have data
     keep(cast(Network, generator))
+    for module in (generator, discriminator, objective.perceptual, objective.contextual, *objective.modules.values()):
+        if isinstance(module, nn.Module):
+            uncompile(module)
     return generator, discriminator, objective
+
+
+def uncompile(net: nn.Module) -> None:
+    """Drop compiled methods from a copy: they are functions of the original."""
+    for part in net.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, FunctionType) and hasattr(type(part), name):
+                delattr(part, name)
 
 
 def _shape_of(tensor: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from tests.program import Doubling, Judge
 from trainer.flops import StepFlops
 from trainer.lifecycle.throughput import Throughput
 from trainer.models import RealESRGANModel, RealESRNetModel
+from trainer.optim.compiling import compile_in_place
 
 SIDE, BATCH = 32, 3
 GENERATOR = 2 * BATCH * (SIDE // 2) ** 2 * 9 * 3 * 12  # one convolution, of the generator alone
@@ -70,6 +71,16 @@ def test_what_is_computed_again_does_not_count(accelerator: Accelerator) -> None
     again.generator.net.enable_gradient_checkpointing()  # type: ignore[operator]
     assert StepFlops(again)(0) == StepFlops(plain)(0) > 0
     assert any("forward" in vars(part) for part in again.generator.net.modules())
+
+
+def test_what_is_compiled_is_counted_uncompiled(accelerator: Accelerator) -> None:
+    """The method that follows the blocks too, whose compiled one belongs to the network itself."""
+    model = RealESRNetModel(OPTIONS, accelerator=accelerator)
+    counted = StepFlops(model)(0)
+    compile_in_place(model.generator.net, backend="eager")
+    assert "behind" in vars(model.generator.net)
+    assert StepFlops(model)(0) == counted
+    assert "behind" in vars(model.generator.net)
 
 
 class Centred(Doubling):
