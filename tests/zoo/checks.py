@@ -24,7 +24,6 @@ from trainer.networks.zoo.table import Arch
 
 STEPS, KILLED_AFTER = 20, 11
 SETTINGS = (
-    "batch.global_size=2",
     "images.crop_size=64",
     "gt_size=64",
     "gt_usm=false",
@@ -75,6 +74,7 @@ class ZooCheck:
         section = json.dumps({"type": "spandrel", "arch": self.arch, "arguments": TOYS[self.arch]})
         return [
             *[str(TINY), *SETTINGS, f"generator={section}", f"init.generator={self.file}"],
+            f"batch.global_size={4 if self.normed else 2}",  # a rank's BatchNorm needs two
             *[f"output_dir={self.folder}", f"name={name}", f"batch.per_device={per_device}"],
         ]
 
