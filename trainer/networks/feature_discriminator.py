@@ -10,10 +10,10 @@ import zlib
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.dotted_path import advice, imported_name
+from trainer.networks.layers.resampling import interpolated, resampled
 from trainer.networks.layers.spectral_norm import SpectralConv2d
 
 BACKBONE = "backbone."
@@ -91,7 +91,7 @@ class FeatureDiscriminator(nn.Module):
         x = (x[:, self.fixed_idx] - self.mean) / self.std
         height, width = (-(-side // self.multiple) * self.multiple for side in x.shape[-2:])
         if (height, width) != tuple(x.shape[-2:]):
-            x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+            x = resampled(x, (height, width), interpolated)
         return self.backbone(x)
 
     def _shapes(self, name: str) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from trainer.networks.layers.norms import Norm, norm_layers
+from trainer.networks.layers.resampling import AdaptiveAverage
 from trainer.networks.layers.sizes import check_sizes
 from trainer.networks.layers.spectral_norm import SpectralConv2d, SpectralLinear
 from trainer.networks.network import Network
@@ -40,7 +41,7 @@ class SRGANDiscriminator(Network):
             before, width = width, num_feat * 2 ** (block // 2)
             layers.append(conv(before, width, 3, 1 + block % 2, 1))
             layers += [*(norm_layers(norm, width) if block else []), nn.LeakyReLU(0.2)]
-        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(POOLED))
+        self.features = nn.Sequential(*layers, AdaptiveAverage(POOLED))
         self.classifier = nn.Sequential(dense(width * POOLED**2, linear_size), nn.LeakyReLU(0.2), dense(linear_size, 1))
 
     def forward(self, x: Tensor) -> Tensor:
