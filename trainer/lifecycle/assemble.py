@@ -102,7 +102,7 @@ def notes_on_start(
     notes = notes_on_images(source, config, processes)
     notes += [f"validation.source: {note}" for note in (pictures.notes if pictures else ())]
     notes += [f"cannot be read, another picture takes its place: {reason}" for reason in bad.values()]
-    if not on_gpu and config.mixed_precision == "bf16":
+    if not on_gpu and config.mixed_precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
         notes.append("mixed_precision: bf16 is many times slower than no on a CPU without instructions for it")
     if not on_gpu and config.mixed_precision == "fp16":
         notes.append("mixed_precision: fp16 on a CPU is for tests; it is many times slower than no")
