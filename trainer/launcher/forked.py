@@ -20,8 +20,8 @@ from trainer import run
 from trainer.distributed.signals import REQUEST
 from trainer.launcher.programs import handling, run_first, status_of_failure
 
-DEVICES = ("nvidia[0-9]*", "kfd", "dxg", "dri/render*")
-"""Device files by which a GPU of NVIDIA, AMD, under WSL, or of any maker shows itself."""
+DEVICES = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg", "dri/render*")
+"""Device files by which a GPU of NVIDIA, also a small board's, of AMD, under WSL, or of any maker shows itself."""
 POLL_SECONDS = 0.1
 """Seconds between two looks at the ranks."""
 GRACE_SECONDS = 30.0
