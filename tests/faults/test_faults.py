@@ -15,14 +15,14 @@ pytestmark = pytest.mark.launch
 
 
 def test_a_run_that_is_killed_again_and_again_comes_out_as_if_nothing_had_happened() -> None:
-    count = hunt(8, (1, 2))
-    assert count.kills >= 8
+    count = hunt(5, (1, 2))
+    assert count.kills >= 5
     assert count.different == []
 
 
 def test_a_run_that_meets_all_that_a_machine_can_do_to_it_comes_out_as_if_nothing_had_happened() -> None:
     """Run as a program, because it adopts orphaned processes and changes the hub in its children's environment."""
-    command = [sys.executable, "-m", "tests.faults.hunt", "--adversary", "--minutes", "0.7", "--runs", "1"]
+    command = [sys.executable, "-m", "tests.faults.hunt", "--adversary", "--minutes", "0.4", "--runs", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
