@@ -13,7 +13,7 @@ from trainer.export.weights_file import results_of_weights, write_pth, write_saf
 from trainer.hub.model_card import kind_of, loads_in_spandrel
 from trainer.networks import SpandrelGeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
-from trainer.networks.zoo.detection import detected
+from trainer.networks.zoo.detection import detected, notes_on_detection
 from trainer.networks.zoo.generator import SpandrelNetwork
 from trainer.networks.zoo.table import ARCHITECTURES, Arch
 from trainer.upscale.upscaler import Upscaler
@@ -48,6 +48,14 @@ def test_it_trains_and_its_files_are_opened_under_its_name(arch: Arch, tmp_path:
         net.save_pretrained(tmp_path / "net")
         for same in (one, open_generator(str(tmp_path / "net"), "--model")):
             torch.testing.assert_close(same(x), expected, rtol=0, atol=1e-6)  # by where the weights lie in memory
+
+
+def test_sizes_that_are_in_no_tensor_are_named() -> None:
+    net, before = toy("SwinIR"), torch.get_rng_state()
+    assert notes_on_detection(net) == []
+    assert torch.equal(torch.get_rng_state(), before)
+    (note,) = notes_on_detection(toy("GRL", window_size=16, stripe_size=[32, 32], depths=[1]))
+    assert "window_size 32 for 16, stripe_size [64, 64] for [32, 32]" in note
 
 
 @pytest.mark.parametrize("arch", ["ESRGAN", "Compact"])

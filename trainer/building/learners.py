@@ -15,10 +15,11 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.comparison import checksum, same_everywhere
 from trainer.distributed.ranks import START_GRACE, once_per_machine
 from trainer.mistakes import Mistake, gather
-from trainer.networks import ImportedDiscriminatorConfig
+from trainer.networks import ImportedDiscriminatorConfig, SpandrelNetwork
 from trainer.networks.given import as_discriminator, as_generator
 from trainer.networks.keyed_masks import other_randomness
 from trainer.networks.loading.initial import InitConfig, load_weights
+from trainer.networks.zoo.detection import notes_on_detection
 from trainer.optim.learner import Learner
 from trainer.optim.lr_schedules import Constant
 from trainer.optim.optimizers import averages_itself, try_out
@@ -42,9 +43,10 @@ def make_networks(
                 if net_g is None
                 else as_generator(net_g, side, config.scale, bands)
             )
+        notes = notes_on_detection(generator) if isinstance(generator, SpandrelNetwork) else []
         if init.generator is None:
-            return generator, []
-        return generator, load_weights(generator, init.generator, "init.generator", partial=partial)
+            return generator, notes
+        return generator, notes + load_weights(generator, init.generator, "init.generator", partial=partial)
 
     def make_discriminator() -> tuple[nn.Module | None, list[str]]:
         if adversarial is None:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from trainer.networks.zoo.generator import SpandrelNetwork, class_of, import_spandrel, multiple_of_input
+from trainer.networks.zoo.generator import TRIAL_SIDE, SpandrelNetwork, class_of, import_spandrel, multiple_of_input
 from trainer.networks.zoo.table import ARCHITECTURES, Arch
+
+ROUNDING = 1e-5
+"""Largest difference of two networks' results that is taken for rounding."""
 
 
 def is_installed() -> bool:
@@ -44,6 +48,40 @@ def detected(tensors: Mapping[str, Tensor], key: str) -> SpandrelNetwork:
     )
     net.load_state_dict(module.state_dict())
     return net
+
+
+def notes_on_detection(net: SpandrelNetwork) -> list[str]:
+    """A sentence where spandrel, from its tensors alone, would open another network: sizes may be in no tensor.
+
+    Programs that open the export by spandrel would compute something else, without a word. The network is tried on
+    random pixels, in evaluation.
+    """
+    arch, side = net.config.arch, max(net.least, int(net.config.multiple), TRIAL_SIDE)
+    try:
+        with torch.random.fork_rng(devices=[]):  # what is drawn later must not depend on this
+            found = detected({name: value.clone() for name, value in net.state_dict().items()}, "generator")
+    except ValueError as error:
+        return [f"generator: spandrel does not know {arch} with these arguments: its export opens here alone: {error}"]
+    x = torch.rand(1, net.config.num_in_ch, side, side, generator=torch.Generator().manual_seed(0))
+    was_training = net.training
+    with torch.no_grad():
+        off = float((net.eval()(x) - found.eval()(x)).abs().max())
+    net.train(was_training)
+    if off < ROUNDING:
+        return []
+    own = {**_defaults(net.net), **net.config.arguments}
+    other = {name: value for name, value in found.config.arguments.items() if "drop" not in name}
+    differ = [f"{name} {value} for {own[name]}" for name, value in other.items() if own.get(name, value) != value]
+    return [
+        f"generator: spandrel cannot tell all sizes of this {arch} from its tensors, and takes "
+        f"{', '.join(differ) or 'others'}: programs that open the export by it compute something else"
+    ]
+
+
+def _defaults(module: nn.Module) -> dict[str, Any]:
+    """The defaults of a module's constructor."""
+    parameters = inspect.signature(type(module).__init__).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
 
 
 def _arch_of(module: nn.Module, scale: int) -> Arch | None:
