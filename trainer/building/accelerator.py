@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, ProjectConfiguration
 
-from trainer.building.launcher_environment import check_launcher
+from trainer.building.launcher_environment import check_engine, check_launcher
 from trainer.config.schema import RunConfig, folder_of
 from trainer.distributed.ranks import START_GRACE
 from trainer.distributed.waiting import WATCH
@@ -34,6 +34,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
                 InitProcessGroupKwargs(timeout=WATCH.group_timeout),
             ],
         )
+    check_engine(accelerator)
     if config.mixed_precision == "fp16":
         autocast_alone(accelerator)
     launched = int(os.environ.get("WORLD_SIZE", 1))
@@ -49,6 +50,7 @@ def check_accelerator(accelerator: Accelerator, config: RunConfig) -> None:
     """Mistake for an accelerator of a program's own by which another training would come of the configuration."""
     if not isinstance(accelerator, Accelerator):
         raise Mistake(f"accelerator: got {type(accelerator).__name__}; must be Accelerate's, or left out.")
+    check_engine(accelerator)
     if accelerator.mixed_precision != config.mixed_precision:
         raise Mistake(
             f"accelerator: its mixed_precision is {accelerator.mixed_precision}, that of the options "

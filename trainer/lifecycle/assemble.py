@@ -1,5 +1,6 @@
 """From a configuration to the parts of a run."""
 
+import os
 from dataclasses import asdict
 from functools import partial
 
@@ -8,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.base_model import BaseModel
+from trainer.building.launcher_environment import check_launcher, notes_on_launcher
 from trainer.building.learners import check_optimizers, make_networks, notes_on_statistics
 from trainer.building.measure import fetch_metrics
 from trainer.building.objective import fetched_losses, imported_losses, make_features
@@ -65,7 +67,8 @@ def check(config: RunConfig, processes: int, fresh: bool = False) -> list[str]:
         make_features(config, discriminator)
         return net, loaded
 
-    changes, notes, ((source, pictures), bad), (net, loaded), optimizers, shares, *_ = gather(
+    _, changes, notes, ((source, pictures), bad), (net, loaded), optimizers, shares, *_ = gather(
+        lambda: check_launcher(os.environ),
         lambda: check_folder(config, fresh),
         lambda: check_machine(config, processes),
         check_pictures,
@@ -99,7 +102,10 @@ def notes_on_start(
     on_gpu: bool,
 ) -> list[str]:
     """Notes on the pictures and the precision, a sentence each."""
-    notes = notes_on_images(source, config, processes)
+    notes = [
+        *notes_on_launcher(os.environ, config.mixed_precision),
+        *notes_on_images(source, config, processes),
+    ]
     notes += [f"validation.source: {note}" for note in (pictures.notes if pictures else ())]
     notes += [f"cannot be read, another picture takes its place: {reason}" for reason in bad.values()]
     if not on_gpu and config.mixed_precision == "bf16" and not torch.cpu._is_avx512_bf16_supported():
