@@ -7,6 +7,7 @@ which pydantic's messages are poor: unknown keys, with the nearest known ones, a
 import dataclasses
 import json
 import math
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -286,6 +287,9 @@ def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tup
         else:
             wanted = WANTED.get(error["type"], message[0].lower() + message[1:])
             message = f"got {shown(error['input'])}; {wanted}"
+            if error["type"] == "literal_error" and isinstance(error["input"], str):
+                near = suggestion(error["input"], re.findall(r"'([^']*)'", error["msg"]))
+                message = f"got {shown(error['input'])}; {near}" if near.startswith("did you mean") else message
             if error["type"] == "int_type" and isinstance(error["input"], float) and error["input"].is_integer():
                 message += f", as in {error['input']:.0f}"  # 1e5
         yield path, message

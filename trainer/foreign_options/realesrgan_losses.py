@@ -118,6 +118,8 @@ def _ldl(options: Options, path: str, weight: float, _: int) -> Tree:
     if (kind := options.get(f"{path}.type")) not in ("L1Loss", "ldlloss", "LDLLoss", "ldl_loss"):
         options.note(f"{path}.type", f"got {kind}; here it is always l1")
     options.expect(f"{path}.reduction", "mean")
+    if options.get("l1_gt_usm"):
+        options.note(path, "it aims at the sharpened target, as the pixel loss does; there at the plain one")
     return {"ldl": {"weight": weight}}
 
 

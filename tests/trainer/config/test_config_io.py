@@ -25,6 +25,7 @@ WRONG = {
     "images.source.fils=3": "images.source.fils: no such key; did you mean 'files'? allowed: package, folder, files, "
     "type",
     "losses.pixel.wieght=1": "losses.pixel.wieght: no such key; did you mean 'weight'? allowed: type, weight",
+    "generator={type: spandrel, arch: SPANN}": "generator.arch: got \"SPANN\"; did you mean 'SPAN'? allowed: ATD, ",
     "generator.scale=3": "generator.scale: no such key; allowed: type, num_feat, num_conv, act_type, init",
     "generator.type=UNet": "generator.type: got 'UNet'; allowed: RRDBNet, SRVGGNetCompact",
     "images.source.type=pakage": "images.source.type: got 'pakage'; did you mean 'package'? allowed: folder, package, "
