@@ -14,10 +14,8 @@ from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import (
-    broadcast_object_list,
-    gather_object,
-)
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 
 from trainer.distributed.waiting import WATCH, Stopped, say_on_stderr
@@ -69,6 +67,25 @@ def once_per_machine(accelerator: Accelerator, work: Callable[[], T], what: str)
         if isinstance(answer, Exception):
             raise _for_all_ranks(answer)
     return answers[0]  # type: ignore[return-value]
+
+
+def tensors_on_main(accelerator: Accelerator, own: Iterable[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
+    """The numbered tensors of all ranks, on rank 0's CPU in the order of their numbers; elsewhere empty. Collective.
+
+    They go straight to rank 0: `gather_object` would fill each rank's device with the largest one times the ranks.
+    """
+    rank, main = accelerator.process_index, accelerator.is_main_process
+    mine = dict(own)
+    facts = [(number, rank, tuple(tensor.shape), tensor.dtype) for number, tensor in mine.items()]
+    for number, owner, shape, dtype in sorted(gather_object(facts), key=lambda fact: fact[0]):
+        if owner == 0:
+            continue
+        if main:
+            mine[number] = torch.empty(shape, dtype=dtype, device=accelerator.device)
+            torch.distributed.recv(mine[number], owner)
+        elif rank == owner:
+            torch.distributed.send(mine[number].to(accelerator.device).contiguous(), 0)
+    return [(number, mine[number].cpu()) for number in sorted(mine)] if main else []
 
 
 def _result_or_error(work: Callable[[], T]) -> T | Exception:

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 
 from degradations.keyed_random import Keys
+from trainer.distributed.ranks import tensors_on_main
 from trainer.images.identity import sha256_of
 from trainer.images.levels import quantised, unit
 from trainer.images.validation import ValidationImages
@@ -130,11 +131,11 @@ class Validator:
         figures, notes = means_of(table, names)
         figures |= colour_drift(sorted(gather_object(shifts)))
         figures |= self._scores(figures)
-        everyone: list[tuple[int, Tensor]] = gather_object(strips)
+        everyone = tensors_on_main(self.accelerator, strips)
         errors = sorted(set(gather_object(drawing_errors)))
-        if not everyone or not self.accelerator.is_main_process:
+        if not everyone:
             return Validated(figures, None, drawing_errors=errors, notes=notes)
-        parts = {self._title(number): picture for number, picture in sorted(everyone, key=lambda item: item[0])}
+        parts = {self._title(number): picture for number, picture in everyone}
         return Validated(figures, sheet(list(parts.values())), parts, errors, notes)
 
     def _measured(self, result: Tensor, plain: Tensor, gt: Tensor | None, failures: list[str]) -> list[float]:

@@ -14,7 +14,7 @@ from tests.faults.forked import TINY, Job, free_port
 from trainer.building.accelerator import make_accelerator
 from trainer.config.loader import load_config
 from trainer.config.schema import RunConfig
-from trainer.distributed.ranks import leave_group, naming_lost_ranks, on_main
+from trainer.distributed.ranks import leave_group, naming_lost_ranks, on_main, tensors_on_main
 from trainer.distributed.waiting import WATCH
 from trainer.mistakes import Failure, Mistake
 
@@ -144,3 +144,16 @@ def test_processes_of_several_machines_are_told_which_variable_to_set(monkeypatc
     assert "GLOO_SOCKET_IFNAME" in _where_to_join()
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth0")
     assert _where_to_join() == "4 at node1, port 1"
+
+
+def test_tensors_of_any_shape_come_to_rank_0_alone(start: Start, tmp_path: Path) -> None:
+    def give() -> None:
+        accelerator = make_accelerator(load_config(RunConfig, TINY))
+        rank = accelerator.process_index
+        own = [(number, torch.full((3, number + 1, 2), number, dtype=torch.uint8)) for number in (rank, rank + 3)]
+        came = tensors_on_main(accelerator, own if rank != 1 else own[:1])
+        assert [number for number, _ in came] == ([0, 1, 2, 3, 5] if rank == 0 else [])
+        assert all(tensor.shape == (3, number + 1, 2) and (tensor == number).all() for number, tensor in came)
+        assert tensors_on_main(accelerator, []) == []
+
+    assert start(3, give).wait(60) == [0, 0, 0], said(tmp_path)
