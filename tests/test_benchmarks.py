@@ -154,3 +154,53 @@ def test_the_quickstart_is_measured_on_three_sets(tiny: Tiny, tmp_path: Path, mo
     plain = measure.means([measure.bicubic(pair[2], config.scale) for pair in chosen], chosen, config.scale)
     better = {name: (decibels + 0.5, similarity) for name, (decibels, similarity) in plain.items()}
     assert measure.margins([plain, better], plain, measure.SETS[1], 0, 2) == "+0.25 (+0.00 to +0.50)"
+
+
+def test_what_ranks_exchange_is_what_closed_forms_give(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients once a step of two micro-batches, 4 bytes a parameter; pairs out and in; two numbers to agree."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    counting = importlib.import_module("scaling.counted")
+    small = ("gt_size=16", "images.crop_size=24", "max_train_steps=3", "checkpoints.checkpointing_steps=3")
+    config = tiny(GAME, *small, "validation=null", "batch.per_device=1")
+    ranks = counting.ranks_of(2, config, tmp_path)
+    rows, facts = {row.kind: row for row in counting.rows_of(ranks)}, ranks[0]
+    assert facts["accumulation"] == 2
+    for name, parameters in facts["parameters"].items():
+        row = rows[f"gradients of {name}"]
+        assert row.calls == 1
+        assert (row.bytes, row.sent) == (4 * parameters, 4 * parameters)  # a ring of two sends it once
+        steps = [one["step"] for one in facts["exchanges"] if one["kind"] == row.kind]
+        assert sorted(set(steps)) == [0, 1, 2]
+    assert rows["pool"].calls == 2
+    assert rows["pool"].bytes == 2 * facts["row"] * facts["global_size"] / 2
+    assert 0 < rows["pool"].sent < rows["pool"].bytes
+    assert (rows["control"].calls, rows["control"].bytes) == (1, 16)
+    assert rows["report"].calls == 3  # means, unreadable pictures, and the digest, which the tiny run asks for
+    overlaps = {one.kind: one for one in counting.overlaps_of(ranks)}
+    assert overlaps.keys() == {f"gradients of {name}" for name in facts["parameters"]}
+    for name, parameters in facts["parameters"].items():
+        assert sum(overlaps[f"gradients of {name}"].bytes) == 4 * parameters
+        assert overlaps[f"gradients of {name}"].ready[-1] == 1
+
+
+def test_the_model_of_many_gpus_has_its_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    counting, modelling = (importlib.import_module(f"scaling.{name}") for name in ("counted", "modelled"))
+    machine = modelling.Machine(node_latency=0.0, hop_latency=0.0, host_hop=0.0)
+    assert modelling.all_reduce(1e9, 1, machine) == 0
+    assert modelling.all_reduce(1e9, 8, machine) == pytest.approx(2 * 7 / 8 * 1e9 / 300e9)
+    over_nodes = modelling.all_reduce(1e9, 16, machine) - modelling.all_reduce(1e9, 8, machine)
+    assert over_nodes == pytest.approx(1e9 / 8 / 40e9)
+    late = counting.Overlap("any", [10**8, 10**8], [0.0, 1.0], 0.0)
+    busy, exposed = modelling.exposed(late, 1.0, 8, machine)
+    assert exposed == pytest.approx(busy / 2)  # the first is hidden, the last begins when all is computed
+    work = modelling.Work(1e12, [modelling.Network(late, 1e11)], 200_000, 10**8, 10**7)
+    alone, many = (modelling.step_of(work, gpus, 12, machine) for gpus in (1, 64))
+    assert alone.efficiency == 1
+    assert alone.seconds == pytest.approx(12 / machine.tflops)
+    assert 0 < many.efficiency < 1
+    assert many.pool_bytes == pytest.approx(2 * 12 * 63 / 64 * 200_000)
+    assert counting.hidden_share([(0, 1), (1, 2)]) == pytest.approx(1 / 2)
+    assert counting.hidden_share([(0, 4), (1, 5), (4, 6)]) == pytest.approx(4 / 6)
