@@ -141,4 +141,5 @@ def uncompile(net: nn.Module) -> None:
 
 
 def _shape_of(tensor: Tensor) -> Tensor:
-    return torch.empty_like(tensor, device="meta", requires_grad=False)
+    low = tensor.dtype in (torch.bfloat16, torch.float16)  # of VGG19, and here is no autocast
+    return torch.empty_like(tensor, device="meta", requires_grad=False, dtype=torch.float32 if low else None)

@@ -26,6 +26,8 @@ from trainer.optim.layout import move
 
 SIDE = 64
 """Largest side of the pictures on which an imported loss is tried."""
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Types to which autocast would cast VGG19's weights at each pass: they are cast once, to the same numbers."""
 Fetched = PerceptualLoss | LearnedLoss | ContextualLoss
 
 
@@ -107,6 +109,10 @@ def _built(key: str, settings: Fetched, accelerator: Accelerator) -> nn.Module:
     once_per_machine(accelerator, lambda: settings.fetch(key), f"fetching the weights of {key}")
     loss: nn.Module = settings.build(key).eval().requires_grad_(False)
     move(loss, accelerator.device, torch.channels_last)  # as results are
+    if precision := AUTOCAST.get(accelerator.mixed_precision):
+        for part in loss.modules():
+            if isinstance(part, VGG19Features):
+                part.to(precision)
     _same(accelerator, key, loss)
     return loss
 

@@ -287,3 +287,22 @@ def test_what_one_process_fetched_the_others_find_without_a_network(
     (refs / "main").write_text(commit)
     pair = torch.rand(2, 1, 3, 8, 8)
     assert config.build(KEY)(*pair)["perceptual"] > 0
+
+
+def test_weights_that_are_cast_once_give_the_bits_of_those_that_autocast_casts(whole: str) -> None:
+    """In value and gradient; a pass then casts the picture alone."""
+    result, target = torch.rand(1, 3, 24, 24), torch.rand(1, 3, 24, 24)
+    found = []
+    for precision in (torch.float32, torch.bfloat16):
+        loss = PerceptualLoss(weights=whole, layer_weights={"conv2_2": 1.0, "conv3_4": 1.0}).build(KEY)
+        for part in loss.modules():
+            if isinstance(part, VGG19Features):
+                part.to(precision)
+        shown = result.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            (value,) = loss(shown, target).values()
+        value.backward()
+        assert shown.grad is not None
+        found.append((value.detach(), shown.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
