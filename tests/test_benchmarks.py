@@ -196,7 +196,7 @@ def test_the_model_of_many_gpus_has_its_limits(monkeypatch: pytest.MonkeyPatch) 
     late = counting.Overlap("any", [10**8, 10**8], [0.0, 1.0], 0.0)
     busy, exposed = modelling.exposed(late, 1.0, 8, machine)
     assert exposed == pytest.approx(busy / 2)  # the first is hidden, the last begins when all is computed
-    work = modelling.Work(1e12, [modelling.Network(late, 1e11)], 200_000, 10**8, 10**7)
+    work = modelling.Work(1e12, 100, [modelling.Network(late, 1e11)], 200_000, 10**8, 10**7)
     alone, many = (modelling.step_of(work, gpus, 12, machine) for gpus in (1, 64))
     assert alone.efficiency == 1
     assert alone.seconds == pytest.approx(12 / machine.tflops)

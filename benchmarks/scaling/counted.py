@@ -41,15 +41,9 @@ CALLERS = {
     "lifecycle/finish.py": "end",
 }
 """The kind of an exchange by the innermost file of trainer/ that asks for it."""
-OPERATIONS = (
-    "all_reduce",
-    "all_gather",
-    "all_gather_into_tensor",
-    "all_to_all_single",
-    "broadcast",
-    "gather",
-    "reduce",
-)
+FIRST = ("all_reduce", "broadcast", "gather", "reduce", "send")
+SECOND = ("all_gather", "all_gather_into_tensor", "all_to_all_single")
+"""Operations by the place of the tensor that the rank gives."""
 LIMIT = 900.0
 """Seconds for the ranks of a run to end."""
 EVERY_STEP = ("pool", "control", "plateau means", "adaptive_d")
@@ -96,6 +90,8 @@ class Log:
 
 def sent_in_ring(operation: str, size: int, world: int) -> float:
     """Bytes that each of `world` ranks sends on the average for a tensor of so many bytes, as rings do it."""
+    if operation == "send":
+        return size
     factor = {"all_reduce": 2 / world, "broadcast": 1 / world, "gather": 1 / world, "reduce": 1 / world}
     return factor.get(operation, 1.0) * (world - 1) * size
 
@@ -113,7 +109,7 @@ def kind_of(frame: FrameType | None) -> str:
 @contextmanager
 def counting(log: Log) -> Iterator[None]:
     """Note every collective that Python asks for; DDP's, which C++ does, come by `watch_gradients`."""
-    before = {name: getattr(dist, name) for name in OPERATIONS}
+    before = {name: getattr(dist, name) for name in FIRST + SECOND}
     for name, original in before.items():
         counted = _counted(log, name, original)
         setattr(dist, name, counted)
@@ -129,7 +125,7 @@ def counting(log: Log) -> Iterator[None]:
 def _counted(log: Log, name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(original)
     def counted(*args: Any, **kwargs: Any) -> Any:
-        given: Tensor = args[0 if name in ("all_reduce", "broadcast", "gather", "reduce") else 1]
+        given: Tensor = args[0 if name in FIRST else 1]
         world = dist.get_world_size(kwargs.get("group"))
         sent = sent_in_ring(name, given.nbytes, world)
         if name == "all_to_all_single":

@@ -22,8 +22,10 @@ class Machine:
     hop_latency: float = 10e-6
     host_hop: float = 30e-6
     """Seconds for a message between two hosts by TCP, as gloo sends it."""
+    launch: float = 7e-6
+    """Seconds in which the host launches an operation, without graphs or compilation."""
     disk: float = 5e9
-    """Bytes a second of the shared disk in all, and `stream` of one process's files."""
+    """Bytes a second of the shared disk in all, and `stream` of one process's files, checksums included."""
     stream: float = 1e9
     to_host: float = 10e9
     """Bytes a second of a copy of tensors to pageable memory of the host."""
@@ -44,7 +46,9 @@ class Work:
     """A training as it was counted."""
 
     flops: float
-    """Operations of a step for each pair, of all networks."""
+    """Floating-point operations of a step for each pair, of all networks."""
+    launches: int
+    """Operations that the host launches for a micro-batch, casts and optimizers left out."""
     networks: Sequence[Network]
     row: int
     """Bytes of a pair of the pool."""
@@ -86,12 +90,14 @@ class Step:
     pool_bytes: float
     pool: float
     control: float
+    launches: float
     pairs: int
 
     @property
     def seconds(self) -> float:
-        """The whole step: pool and control run beside it unless they take longer than all of it."""
-        return max(self.compute + self.exposed, self.pool, self.control)
+        """The whole step: of the device, beside which the pool is exchanged and the host launches and agrees on the
+        next one, or of what takes longer."""
+        return max(self.compute + self.exposed, self.pool, self.launches + self.control)
 
     @property
     def efficiency(self) -> float:
@@ -112,16 +118,9 @@ def step_of(work: Work, gpus: int, pairs: int, machine: Machine) -> Step:
     sent = 2 * pairs * (gpus - 1) / gpus * work.row
     pool = sent * (1 - inside) / machine.network + sent * inside / machine.nvlink
     control = 2 * (gpus - 1) * machine.host_hop  # gloo's ring, there and back
-    return Step(
-        gpus,
-        work.flops / speed,
-        sum(busy for busy, _ in found),
-        sum(late for _, late in found),
-        sent,
-        pool,
-        control,
-        pairs,
-    )
+    exchange, late = (sum(column) for column in zip(*found, strict=True))
+    launches = work.launches * machine.launch
+    return Step(gpus, work.flops / speed, exchange, late, sent, pool, control, launches, pairs)
 
 
 def checkpoint(work: Work, gpus: int, slots: int, machine: Machine) -> tuple[float, float, float]:
