@@ -5,7 +5,7 @@ sharpening of targets, the optimizers, or anything that is neither a convolution
 """
 
 import copy
-from types import FunctionType
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -136,7 +136,7 @@ def uncompile(net: nn.Module) -> None:
     """Drop compiled methods from a copy: they are functions of the original."""
     for part in net.modules():
         for name, value in list(vars(part).items()):
-            if isinstance(value, FunctionType) and hasattr(type(part), name):
+            if isinstance(value, partial) and hasattr(type(part), name):
                 delattr(part, name)
 
 

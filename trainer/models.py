@@ -197,6 +197,7 @@ class RealESRNetModel(BaseModel):
             said = load_weights(learner.net, str(origin), f"load_network({name})", role, partial=partial)
         wanted = "every process must load the same weights."
         same_everywhere(self.accelerator, {f"load_network({name})": checksum(learner.net.parameters()).item()}, wanted)
+        learner.restart_average()
         if name == "net_g":
             self.state.ema.copy_params_from_model_to_ema()
         return said

@@ -11,8 +11,9 @@ from trainer.export.openmodeldb import entry
 from trainer.export.source import Source
 from trainer.export.weights_file import results_of_weights, write_pth, write_safetensors
 from trainer.hub.model_card import kind_of, loads_in_spandrel
-from trainer.networks import SpandrelGeneratorConfig
+from trainer.networks import RRDBNetConfig, SpandrelGeneratorConfig
 from trainer.networks.loading.generators import open_generator, scale_of
+from trainer.networks.loading.initial import load_weights
 from trainer.networks.zoo.detection import detected, notes_on_detection
 from trainer.networks.zoo.generator import SpandrelNetwork
 from trainer.networks.zoo.table import ARCHITECTURES, Arch
@@ -56,6 +57,8 @@ def test_sizes_that_are_in_no_tensor_are_named() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     (note,) = notes_on_detection(toy("GRL", window_size=16, stripe_size=[32, 32], depths=[1]))
     assert "window_size 32 for 16, stripe_size [64, 64] for [32, 32]" in note
+    (note,) = notes_on_detection(toy("ESRGAN", scale=3))
+    assert "takes this ESRGAN x3 of 3 bands for" in note
 
 
 @pytest.mark.parametrize("arch", ["ESRGAN", "Compact"])
@@ -68,6 +71,13 @@ def test_files_of_networks_that_are_ours_too_keep_spandrels_names(arch: Arch, tm
     written = torch.load(tmp_path / "net.pth", weights_only=True)["params_ema"]
     assert written.keys() == source.net.state_dict().keys()
     assert isinstance(open_generator(str(tmp_path / "net.safetensors"), "--model"), SpandrelNetwork)
+
+
+def test_our_rrdbnet_begins_with_the_weights_of_an_esrgan_of_spandrels(tmp_path: Path) -> None:
+    toy("ESRGAN").save_pretrained(tmp_path / "net")
+    ours = RRDBNetConfig(num_feat=8, num_block=1).build(4, 3)
+    (note,) = load_weights(ours, str(tmp_path / "net"), "init.generator")
+    assert note.startswith(f"init.generator: {len(ours.state_dict())} of {len(ours.state_dict())} tensors")
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

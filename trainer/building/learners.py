@@ -93,10 +93,14 @@ def make_learners(
                 "batch.per_device, though not on the number of processes"
             )
     loaded += check_optimizers(config)
-    generator, adversarial = Learner(accelerator, net, config.optimizer, config.lr_scheduler), config.adversarial
+    adversarial = config.adversarial
+    with _buildable("optimizer"):
+        generator = Learner(accelerator, net, config.optimizer, config.lr_scheduler)
     if discriminator is None or adversarial is None:
         return generator, None, loaded
-    return generator, Learner(accelerator, discriminator, adversarial.optimizer, adversarial.lr_scheduler), loaded
+    with _buildable("adversarial.optimizer"):
+        judge = Learner(accelerator, discriminator, adversarial.optimizer, adversarial.lr_scheduler)
+    return generator, judge, loaded
 
 
 def check_optimizers(config: RunConfig) -> list[str]:

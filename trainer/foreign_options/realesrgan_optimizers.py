@@ -14,7 +14,13 @@ PYTORCH_OPTIMIZER = {
 }
 """traiNNer-redux takes these from the package pytorch_optimizer."""
 KNOWN = TORCH | SCHEDULE_FREE | PYTORCH_OPTIMIZER
-WITH_TWO_BETAS = ("adam", "adamw", "adamax", "nadam", "radam")
+WITH_TWO_BETAS = (
+    *("adam", "adamw", "adamax", "nadam", "radam"),
+    *("adamwschedulefree", "radamschedulefree", "prodigy", "lamb", "adamp"),
+)
+"""Those whose betas are 0.9 and 0.999 where a file has none."""
+EPS = {"adadelta": 1e-6, "adagrad": 1e-10, "lamb": 1e-6}
+"""Their own, where it is not 1e-8."""
 DECAY = {"adamw": 0.01}
 """torch's own weight decay, where it is not 0."""
 
@@ -31,9 +37,17 @@ def optimizer(options: Options, path: str) -> Tree:
         options.note(f"{path}.weight_decay", "it is applied to kernels alone, not to biases and slopes")
         ours["weight_decay"] = decay
     if name in WITH_TWO_BETAS:
-        ours |= {"betas": options.get(f"{path}.betas", [0.9, 0.999]), "eps": options.get(f"{path}.eps", 1e-8)}
-    others = [key for key in options.section(path) if key not in ("type", "lr", "weight_decay", "betas", "eps")]
-    if name not in WITH_TWO_BETAS:  # of whatever form the class has them
-        others += [key for key in ("betas", "eps") if key in options.section(path)]
-    arguments = {key: value for key in others if (value := options.get(f"{path}.{key}")) is not None}
+        ours["betas"] = options.get(f"{path}.betas", [0.9, 0.999])
+    if name in WITH_TWO_BETAS or name in EPS:
+        ours["eps"] = options.get(f"{path}.eps", EPS.get(name, 1e-8))
+    others = [key for key in options.section(path) if key not in ("type", "lr", "weight_decay", *ours)]
+    if str(said).lower() not in KNOWN:  # whose arguments are not Adam's
+        others = []
+    for key in ("foreach", "fused"):
+        options.skip(f"{path}.{key}", "the fastest way is taken")
+    arguments = {
+        key: value
+        for key in others
+        if key not in ("foreach", "fused") and (value := options.get(f"{path}.{key}")) is not None
+    }
     return {**ours, **({"arguments": arguments} if arguments else {})}

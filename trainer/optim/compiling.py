@@ -1,6 +1,7 @@
 """torch.compile, in place: the names in state dicts stay as they are, and the smoothed copy runs as plain PyTorch."""
 
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
@@ -31,8 +32,9 @@ def compile_in_place(net: nn.Module, backend: str = "inductor") -> None:
     torch._dynamo.config.optimize_ddp = False
     for part in blocks or [net]:
         part.compile(dynamic=False, backend=backend)
-    if blocks and (behind := getattr(net, "behind", None)):
-        setattr(net, "behind", torch.compile(behind, dynamic=False, backend=backend))  # noqa: B010 - a method's name
+    if blocks and (behind := getattr(type(net), "behind", None)):
+        # partial, and no bound method: a deep copy's is then of the copy
+        setattr(net, "behind", partial(torch.compile(behind, dynamic=False, backend=backend), net))  # noqa: B010
 
 
 def check_compiler(device: torch.device) -> None:

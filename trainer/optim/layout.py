@@ -19,6 +19,8 @@ def lay_out_state(optimizer: Optimizer) -> None:
     would pair the wrong elements, without a word on a CPU.
     """
     for parameter, state in optimizer.state.items():
+        if not isinstance(state, dict):  # some keep a count beside the parameters
+            continue
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -13,7 +13,16 @@ from torch import Tensor, nn
 from trainer.optim.layout import move
 from trainer.optim.loss_scale import LossScale
 from trainer.optim.lr_plateau import LRSchedule, Plateau, PlateauState
-from trainer.optim.optimizers import OptimizerConfig, averages_itself, build_optimizer, load_state, state_name
+from trainer.optim.optimizers import (
+    ADAM,
+    OptimizerConfig,
+    averages_itself,
+    build_optimizer,
+    check_state,
+    fitting_layout,
+    load_state,
+    state_name,
+)
 
 
 class Learner:
@@ -29,7 +38,7 @@ class Learner:
 
     def __init__(self, accelerator: Accelerator, net: nn.Module, config: OptimizerConfig, schedule: LRSchedule) -> None:
         self.accelerator, self.net, self.config, self.schedule = accelerator, net, config, schedule
-        self.layout: torch.memory_format = getattr(net, "layout", torch.contiguous_format)
+        self.layout = fitting_layout(config, getattr(net, "layout", torch.contiguous_format))
         with warnings.catch_warnings():
             # Its successor is not in every torch that we run on; and buffers must not be sent at each forward, which
             # changes them under a graph that still needs them.
@@ -44,6 +53,16 @@ class Learner:
         self.skipped = torch.zeros((), device=accelerator.device)
         self.skipped_in_a_row = torch.zeros((), device=accelerator.device)
         self.scale = LossScale(accelerator.device) if accelerator.mixed_precision == "fp16" else None
+
+    def restart_average(self) -> None:
+        """Begin a schedule-free optimizer anew at the weights as they are, which were loaded: its average is of others.
+
+        Any other optimizer keeps its moments.
+        """
+        inner = self.optimizer.optimizer
+        if averages_itself(inner):
+            inner.load_state_dict(build_optimizer(self.net, self.config).state_dict())
+            inner.train()
 
     def set_rate(self, step: int, total: int) -> None:
         """Set the rate of step `step` of `total`."""
@@ -114,11 +133,13 @@ class Learner:
     def _step_unless(self, skipped: Tensor) -> None:
         """Take the optimizer step unless `skipped`, a scalar on the device, is 1; weights and state then stay.
 
-        torch's fused optimizers read that from `found_inf`, and the host need not know. Others keep counts on the host,
-        so it waits here until the gradients are there: it then launches each step's kernels from an empty queue.
+        Fused Adam and AdamW read that from `found_inf`, and the host need not know. (Fused SGD does too, but leaves its
+        momentum uninitialised where the first step is skipped.) Others keep counts on the host, so it waits here until
+        the gradients are there, and then launches each step's kernels from an empty queue.
         """
-        if getattr(self.optimizer.optimizer, "_step_supports_amp_scaling", False):
-            self.optimizer.optimizer.found_inf = skipped
+        inner = self.optimizer.optimizer
+        if type(inner) in ADAM and getattr(inner, "_step_supports_amp_scaling", False):
+            inner.found_inf = skipped
             self.optimizer.step()
         elif not skipped.item():
             self.optimizer.step()
@@ -167,6 +188,7 @@ class Learner:
         self.net.load_state_dict(parts[name])
         if progress.get("optimizer", "adam") == state_name(self.config.type):
             load_state(self.optimizer.optimizer, parts[f"{name}_optimizer"])
+            check_state(self.optimizer.optimizer, self.config)
         self.skipped.fill_(progress["skipped"])
         self.skipped_in_a_row.fill_(progress["skipped_in_a_row"])
         self.plateau = PlateauState(**progress["plateau"])

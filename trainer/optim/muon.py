@@ -25,7 +25,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
     kernels, rest : parameters of two and more dimensions, and all others
     lr : the rate of both; Muon's steps are scaled to AdamW's size (Liu et al. 2025) unless `adjust_lr_fn` differs
     weight_decay : of the kernels alone, taken from the weights
-    betas, eps : AdamW's
+    betas, eps : AdamW's; Muon's own eps is torch's default
     arguments : further ones of torch.optim.Muon
 
     The parameters must lie on their device already, and stay there: a matrix is a view of its kernel.
@@ -57,6 +57,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
         for optimizer, group in zip((self.muon, self.adamw), self.param_groups, strict=True):
             optimizer.param_groups[0]["lr"] = group["lr"]
             optimizer.step()
+        for matrix in self.muon.param_groups[0]["params"]:
+            matrix.grad = None  # else the kernels' gradients would live until the next step
 
     def state_dict(self) -> dict[str, Any]:
         """The state dicts of both."""

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from io import BytesIO
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -56,6 +58,8 @@ class OptimizerConfig:
             raise ValueError(f"learning_rate must not be negative, got {self.learning_rate}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be in [0, 1), got {list(self.betas)}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if self.max_grad_norm is not None and self.max_grad_norm <= 0:
             raise ValueError(f"max_grad_norm must be positive or null, got {self.max_grad_norm}")
         if "." not in self.type and self.type.lower() not in OF_TORCH:
@@ -165,12 +169,12 @@ def takes(cls: type) -> Mapping[str, Any]:
     }
 
 
-def try_out(config: OptimizerConfig) -> Optimizer:
-    """An optimizer of a kernel and a bias that took one step.
+def try_out(config: OptimizerConfig, layout: torch.memory_format = torch.contiguous_format) -> Optimizer:
+    """An optimizer of a kernel and a bias that took one step, was saved as a checkpoint does, and loaded.
 
-    ValueError, naming the key, where it cannot be built or stepped, such as one that needs a closure.
+    ValueError, naming the key, where that fails, as of one that needs a closure, or whose state is no plain values.
     """
-    kernel, bias = nn.Parameter(torch.ones(2, 2, 1, 1)), nn.Parameter(torch.ones(2))
+    kernel, bias = nn.Parameter(torch.ones(3, 2, 3, 3).contiguous(memory_format=layout)), nn.Parameter(torch.ones(3))
     optimizer = _built([kernel], [bias], config)
     for parameter in (kernel, bias):
         parameter.grad = torch.ones_like(parameter)
@@ -178,10 +182,27 @@ def try_out(config: OptimizerConfig) -> Optimizer:
         if averages_itself(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
         optimizer.step()
-        optimizer.load_state_dict(optimizer.state_dict())
+        torch.save(optimizer.state_dict(), saved := BytesIO())
+        saved.seek(0)
+        load_state(optimizer, torch.load(saved, weights_only=True))
+    except UnpicklingError as error:
+        raise ValueError(
+            f"type: {config.type} keeps more than tensors, numbers, text, lists and mappings, which no checkpoint holds"
+        ) from error
     except Exception as error:  # whatever somebody else's optimizer raises
         raise ValueError(f"type: {config.type} cannot take a step here: {type(error).__name__}: {error}") from error
     return optimizer
+
+
+def fitting_layout(config: OptimizerConfig, layout: torch.memory_format) -> torch.memory_format:
+    """`layout`, or NCHW for an optimizer that cannot step kernels in it, as it views them as rows."""
+    if layout == torch.contiguous_format:
+        return layout
+    try:
+        try_out(config, layout)
+    except ValueError:
+        return torch.contiguous_format
+    return layout
 
 
 def averages_itself(optimizer: Optimizer) -> bool:
@@ -201,3 +222,12 @@ def load_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
     for group, values in zip(optimizer.param_groups, own, strict=True):
         group.update(values)
     lay_out_state(optimizer)
+
+
+def check_state(optimizer: Optimizer, config: OptimizerConfig) -> None:
+    """ValueError where a loaded state lacks what the settings need, such as Adam's where `amsgrad` is true now."""
+    tried = [(key, state) for key, state in try_out(config).state.items() if isinstance(state, dict)]
+    needed = {key.ndim > 1: state.keys() for key, state in tried}  # of a kernel, and of a vector
+    for key, state in optimizer.state.items():
+        if isinstance(state, dict) and state and (lacking := needed.get(key.ndim > 1, set()) - state.keys()):
+            raise ValueError(f"optimizer.arguments: the saved state has no {', '.join(sorted(lacking))}")

@@ -329,6 +329,10 @@ def test_eps_of_each_optimizer() -> None:
         ({"type": "AdamW"}, {"type": "adamw", "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01}),
         ({"type": "adam", "amsgrad": True}, {"type": "adam", "betas": [0.9, 0.999], "arguments": {"amsgrad": True}}),
         ({"type": "NADAM", "betas": [0.9, 0.99]}, {"type": "NAdam", "betas": [0.9, 0.99]}),
+        ({"type": "Adam", "foreach": True}, {"type": "adam", "arguments": {}}),
+        ({"type": "Sophia", "rho": 0.04}, {"type": "adam", "arguments": {}}),
+        ({"type": "Adagrad"}, {"type": "Adagrad", "eps": 1e-10}),
+        ({"type": "Prodigy"}, {"type": "pytorch_optimizer.Prodigy", "betas": [0.9, 0.999]}),
         ({"type": "SGD", "momentum": 0.9}, {"type": "SGD", "arguments": {"momentum": 0.9}}),
         (
             {"type": "Adan", "betas": [0.98, 0.92, 0.99]},

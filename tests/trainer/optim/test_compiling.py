@@ -1,5 +1,6 @@
 """torch.compile: the same training, the same names, an average that is plain PyTorch, and no compiling twice."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,14 @@ def test_a_module_without_repeated_blocks_is_compiled_whole() -> None:
     compile_in_place(net, QUICK)
     assert net._compiled_call_impl is not None
     assert list(net.state_dict()) == ["0.weight", "0.bias"]
+
+
+def test_a_copy_of_a_compiled_network_computes_with_its_own_weights() -> None:
+    net, picture = RRDBNetConfig(num_feat=4, num_block=2, num_grow_ch=2).build(2, bands=3), torch.rand(1, 3, 8, 8)
+    compile_in_place(net, QUICK)
+    copied = copy.deepcopy(net)
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert not copied(picture).any()
+        assert net(picture).any()

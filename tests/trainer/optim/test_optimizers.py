@@ -1,5 +1,6 @@
 """Optimizers by name: skipped steps, settings, groups, and what is refused."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -103,12 +104,73 @@ def test_what_is_set_goes_to_every_class_that_takes_it() -> None:
     assert (group["eps"], group["momentum_decay"]) == (1e-5, 0.1)
 
 
-def test_a_class_that_reads_found_inf_is_not_waited_for(accelerator: Accelerator) -> None:
-    fused = learner(accelerator, "sgd", arguments={"momentum": 0.9, "fused": True})
-    before = [parameter.detach().clone() for parameter in fused.net.parameters()]
-    step(fused, factor=float("nan"))
-    assert fused.optimizer.optimizer.found_inf == 1
-    assert all(torch.equal(a, b) for a, b in zip(before, fused.net.parameters(), strict=True))
+def test_fused_sgd_whose_first_step_is_skipped_begins_as_if_nothing_had_been(accelerator: Accelerator) -> None:
+    """torch's own kernel leaves momentum uninitialised there."""
+    fused: dict[str, Any] = {"momentum": 0.9, "fused": True}
+    plain, skipping = (learner(accelerator, "sgd", arguments=fused) for _ in range(2))
+    step(skipping, factor=float("nan"))
+    for one in (plain, skipping):
+        step(one)
+    assert same(everything(plain), everything(skipping))
+
+
+class Rows(torch.optim.SGD):
+    """Views kernels as rows, which cannot be in NHWC, and keeps a count beside the parameters, as some do."""
+
+    def step(self, closure: Any = None) -> Any:
+        self.state["count"] = torch.tensor(int(self.state.get("count", 0)) + 1)  # type: ignore[index,call-overload]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad.view(len(parameter), -1).mul_(0.5)
+        return super().step(closure)
+
+
+def test_an_optimizer_that_views_kernels_as_rows_has_nchw_and_resumes(accelerator: Accelerator) -> None:
+    first, second = (learner(accelerator, f"{__name__}.Rows") for _ in range(2))
+    assert first.layout == torch.contiguous_format
+    assert learner(accelerator, "adam").layout == torch.channels_last
+    step(first)
+    second.load("generator", first.state_dicts("generator"), first.counters())
+    step(first)
+    step(second)
+    assert same(everything(first), everything(second))
+    assert second.optimizer.optimizer.state["count"] == 2
+
+
+class Odd(torch.optim.SGD):
+    """A state that a checkpoint cannot hold."""
+
+    def step(self, closure: Any = None) -> Any:
+        for parameter in self.param_groups[0]["params"]:
+            self.state[parameter]["past"] = deque([1])
+        return super().step(closure)
+
+
+def test_settings_that_add_to_the_state_are_refused_on_resume(accelerator: Accelerator) -> None:
+    before, after = learner(accelerator, "adam"), learner(accelerator, "adam", arguments={"amsgrad": True})
+    step(before)
+    with pytest.raises(ValueError, match=r"optimizer.arguments: the saved state has no max_exp_avg_sq"):
+        after.load("generator", before.state_dicts("generator"), before.counters())
+
+
+def test_loaded_weights_are_where_a_schedule_free_optimizer_begins(accelerator: Accelerator) -> None:
+    pytest.importorskip("schedulefree")
+    one = learner(accelerator, SCHEDULE_FREE[0])
+    average = smoothed(one.net, EMAConfig(), one.optimizer.optimizer)
+    for _ in range(3):
+        step(one)
+    with torch.no_grad():
+        for parameter in one.net.parameters():
+            parameter.add_(0.1)
+    loaded = [parameter.detach().clone() for parameter in one.net.parameters()]
+    one.restart_average()
+    for group in one.optimizer.param_groups:
+        group["lr"] = 0.0
+    for _ in range(3):
+        step(one)
+        average.update()
+    for net in (one.net, average.ema_model):
+        assert all(torch.equal(a, b) for a, b in zip(net.parameters(), loaded, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +183,7 @@ def test_a_class_that_reads_found_inf_is_not_waited_for(accelerator: Accelerator
         ({"type": "torch.optim.Nothing"}, "type: the module torch.optim has no Nothing"),
         ({"type": "sgd", "arguments": {"momentun": 0.9}}, "arguments: sgd refuses .*momentun"),
         ({"type": "muon", "arguments": {"adjust_lr_fn": "x"}}, "arguments: muon refuses .* x is not supported"),
+        ({"type": f"{__name__}.Odd"}, "type: .*Odd keeps more than tensors, .* which no checkpoint holds"),
         ({"type": "rprop", "weight_decay": 0.1}, "weight_decay: got 0.1; Rprop has none"),
         ({"type": "sgd", "betas": (0.5, 0.9)}, r"betas: got \[0.5, 0.9\]; SGD takes none like that"),
         ({"type": "sgd", "eps": 1e-4}, "eps: got 0.0001; SGD takes none like that"),
@@ -138,6 +201,7 @@ def test_a_class_that_cannot_train_is_refused_before_training(settings: dict[str
         ({"type": "Optimizer"}, "type: got 'Optimizer'; "),
         ({"arguments": {"lr": 1.0}}, "arguments: got lr, which is set by learning_rate"),
         ({"arguments": {"weight_decay": 1.0}}, "arguments: got weight_decay, which is set by weight_decay"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"arguments": {"params": []}}, "arguments: got params, which is set by nothing"),
     ],
 )

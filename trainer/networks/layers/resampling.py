@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from degradations.precision import no_autocast
+
 Resampling = Callable[[Tensor, int], Tensor]
 """Float [n, length] to [n, other length]: linear, each row alone."""
 
@@ -25,13 +27,15 @@ def resampled(x: Tensor, size: tuple[int, int], resampling: Resampling) -> Tenso
     """`x`, float [B, C, h, w], to [B, C, *size] by one resampling along each axis.
 
     PyTorch's own backward passes of these add up atomically on a GPU, in another order at each run. Here each axis is a
-    product with the matrix of what the resampling makes of unit vectors.
+    product, in float32 or more, with the matrix of what the resampling makes of unit vectors.
     """
-    down, across = (
-        resampling(torch.eye(side, device=x.device), wanted).to(x.dtype)
-        for side, wanted in zip(x.shape[-2:], size, strict=True)
-    )
-    return down.mT @ x @ across
+    with no_autocast(x.device):
+        wide = x if x.dtype == torch.float64 else x.float()
+        down, across = (
+            resampling(torch.eye(side, device=x.device, dtype=wide.dtype), wanted)
+            for side, wanted in zip(x.shape[-2:], size, strict=True)
+        )
+        return (down.mT @ wide @ across).to(x.dtype)
 
 
 class AdaptiveAverage(nn.Module):

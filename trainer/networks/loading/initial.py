@@ -10,7 +10,7 @@ from trainer.mistakes import Mistake
 from trainer.networks import ImportedNetwork, SpandrelNetwork
 from trainer.networks.given import bare
 from trainer.networks.loading.generators import generator_section
-from trainer.networks.loading.state_dicts import LoadedWeights, Role, check_finite, read_state_dict
+from trainer.networks.loading.state_dicts import LoadedWeights, Role, basicsr_names, check_finite, read_state_dict
 from trainer.networks.zoo.detection import detected
 
 SHOWN = 5
@@ -73,9 +73,11 @@ def load_weights(
 
 
 def _renamed(net: nn.Module, stored: LoadedWeights) -> dict[str, Tensor]:
-    """The tensors of a file; for a network of spandrel's, of a file that has other names, those by spandrel's."""
-    if not isinstance(net, SpandrelNetwork) or stored.tensors.keys() & net.state_dict().keys():
+    """The tensors of a file by the network's names: BasicSR's, or spandrel's for a network of its."""
+    if stored.tensors.keys() & net.state_dict().keys():
         return stored.tensors
+    if not isinstance(net, SpandrelNetwork):
+        return basicsr_names(stored.tensors)
     try:
         return detected(stored.tensors, net.config.arch).state_dict()
     except ValueError:  # nothing fits, as is said then

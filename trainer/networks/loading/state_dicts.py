@@ -75,13 +75,15 @@ def read_state_dict(origin: str, key: str, role: Role = "generator", *, as_writt
     file = _find(origin, key, role)
     place = str(file) if Path(origin).exists() else origin
     content, metadata = content_of(file, key, place)
-    tensors = {_bare(name): value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
+    config = _config(file, metadata)
+    is_ours = config is not None and "_class_name" in config  # whose names are the network's own
+    unpacked = {name: value for name, value in _unpacked(content).items() if isinstance(value, Tensor)}
+    tensors = unpacked if as_written or is_ours else {_bare(name): value for name, value in unpacked.items()}
     if not tensors:
         raise Mistake(f"{key}: {place} holds no weights.")
-    config = _config(file, metadata)
     # spandrel's own ESRGAN has the older names
     as_written |= config is not None and config.get("_class_name") == "SpandrelNetwork"
-    return LoadedWeights(tensors if as_written else _renamed(tensors), config, place)
+    return LoadedWeights(tensors if as_written else basicsr_names(tensors), config, place)
 
 
 def is_readable(origin: str) -> bool:
@@ -205,7 +207,7 @@ def _bare(name: str) -> str:
     return name
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def basicsr_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of ESRGAN's two older layouts to BasicSR's names; others stay as they are."""
     first, second = "model.1.sub.0.RDB1.conv1.0.weight", "RRDB_trunk.0.RDB1.conv1.weight"
     if second not in tensors and not (first in tensors and "model.10.weight" in tensors):

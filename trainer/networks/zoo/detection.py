@@ -62,6 +62,12 @@ def notes_on_detection(net: SpandrelNetwork) -> list[str]:
             found = detected({name: value.clone() for name, value in net.state_dict().items()}, "generator")
     except ValueError as error:
         return [f"generator: spandrel does not know {arch} with these arguments: its export opens here alone: {error}"]
+    sizes = (found.config.arch, found.config.scale, found.config.num_in_ch)
+    if sizes != (arch, net.config.scale, net.config.num_in_ch):
+        return [
+            f"generator: spandrel takes this {arch} x{net.config.scale} of {net.config.num_in_ch} bands for "
+            f"{sizes[0]} x{sizes[1]} of {sizes[2]}: programs that open the export by it compute something else"
+        ]
     x = torch.rand(1, net.config.num_in_ch, side, side, generator=torch.Generator().manual_seed(0))
     was_training = net.training
     with torch.no_grad():
