@@ -28,7 +28,9 @@ def started(work: Callable[[], None], limit: float) -> int:
     code = 1
     try:
         os.setsid()
-        faulthandler.dump_traceback_later(max(limit - 1, 0.5), file=2)
+        # Not dump_traceback_later: where the parent has one running, it waits in a fork for a thread that is not there.
+        faulthandler.register(signal.SIGALRM, file=2)
+        signal.setitimer(signal.ITIMER_REAL, max(limit - 1, 0.5))
         work()
         code = 0
     except BaseException:

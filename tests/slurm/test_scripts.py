@@ -53,7 +53,7 @@ def test_every_line_of_a_shipped_sweep_is_a_run_of_its_own(file: Path) -> None:
     ]
     assert [config.name for config in configs] == [f"{file.stem}-{index}" for index in range(count)]
     assert {config.output_dir for config in configs} == {f"outputs/{file.stem}"}
-    assert len({(config.generator, config.optimizer, config.lr_scheduler) for config in configs}) == count >= 2
+    assert len({str((config.generator, config.optimizer, config.lr_scheduler)) for config in configs}) == count >= 2
 
 
 def test_a_line_is_read_as_a_shell_reads_words_but_expands_nothing(tmp_path: Path) -> None:

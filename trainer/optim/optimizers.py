@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn.modules.conv import _ConvNd
 from torch.optim import Optimizer
 
@@ -173,7 +174,13 @@ def try_out(config: OptimizerConfig, layout: torch.memory_format = torch.contigu
     """An optimizer of a kernel and a bias that took one step, was saved as a checkpoint does, and loaded.
 
     ValueError, naming the key, where that fails, as of one that needs a closure, or whose state is no plain values.
+    The tensors are real ones, also where a network of fake ones is built to be counted, as those cannot be saved.
     """
+    with unset_fake_temporarily():
+        return _tried(config, layout)
+
+
+def _tried(config: OptimizerConfig, layout: torch.memory_format) -> Optimizer:
     kernel, bias = nn.Parameter(torch.ones(3, 2, 3, 3).contiguous(memory_format=layout)), nn.Parameter(torch.ones(3))
     optimizer = _built([kernel], [bias], config)
     for parameter in (kernel, bias):
