@@ -17,7 +17,7 @@ from trainer.building.measure import make_metrics
 from trainer.building.objective import feature_networks, make_features, make_objective
 from trainer.building.pairs import make_pool, make_synthesis
 from trainer.config.schema import RunConfig
-from trainer.distributed.batch import plan_batch
+from trainer.distributed.batch import BatchPlan, plan_batch
 from trainer.distributed.ranks import on_main
 from trainer.images.levels import unit
 from trainer.mistakes import Mistake
@@ -48,6 +48,7 @@ class BaseModel:
     init : the weights to begin with, if not those of the configuration
     stream : the pictures that are trained on, and how far they were; a new stream by default
     net_g, net_d : own networks in place of the configured ones
+    batch : the pairs at a time, where that was found out; of `batch.per_device: auto` the process's share by default
 
     Building is collective. Raises Mistake, on every rank alike, for anything that a person can put right.
     """
@@ -61,10 +62,11 @@ class BaseModel:
         stream: Stream | None = None,
         net_g: nn.Module | None = None,
         net_d: nn.Module | None = None,
+        batch: BatchPlan | None = None,
     ) -> None:
         set_numerics(config)
         self.config, self.accelerator = config, accelerator
-        self.batch = plan_batch(config.batch, accelerator.num_processes)
+        self.batch = batch or plan_batch(config.batch, accelerator.num_processes)
         if config.mixing:
             config.mixing.check(self.batch)
         self.notes: list[str] = []

@@ -1,7 +1,6 @@
 """`--dry-run`: everything is built and one step of each phase is taken, nothing is written."""
 
 import time
-from itertools import count
 
 import torch
 
@@ -44,11 +43,7 @@ def fill_pool_with_one_pair(run: Experiment, feed: Feed) -> None:
 def first_steps(run: Experiment) -> list[int]:
     """The first step of the run, of the discriminator, and of both networks, as far as the run comes to them."""
     game = run.config.adversarial
-    if game is None or game.g_pretrain_steps == -1:
-        return [0]
-    joined = game.g_pretrain_steps
-    both = next(step for step in count(joined) if game.phase(step).train_generator)
-    return [step for step in sorted({0, joined, both}) if step < run.config.max_train_steps]
+    return [step for step in (game.first_steps() if game else [0]) if step < run.config.max_train_steps]
 
 
 def trial(run: Experiment, step: int, feed: Feed) -> str:

@@ -1,6 +1,7 @@
 """Errors of too little memory, of a GPU or of the machine, by what torch, its libraries and Python raise."""
 
 import re
+from pathlib import Path
 
 import torch
 
@@ -22,3 +23,16 @@ def amount(error: BaseException) -> str:
         return found[1]
     found = re.search(r"tried to allocate (\d+) bytes", text)
     return f"{int(found[1]) / 2**30:.2f} GiB" if found else ""
+
+
+def available() -> int | None:
+    """Bytes of this machine's memory that are free or can be freed, within the limit of a container; None off Linux."""
+    facts = Path("/proc/meminfo")
+    if not facts.exists():
+        return None
+    lines = facts.read_text(encoding="utf-8").splitlines()
+    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    most, now = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
+    if most.exists() and now.exists() and (limit := most.read_text(encoding="utf-8").strip()).isdecimal():
+        free = min(free, max(0, int(limit) - int(now.read_text(encoding="utf-8"))))
+    return free

@@ -59,13 +59,14 @@ class RealESRNetModel(BaseModel):
         stream: Stream | None = None,
         net_g: nn.Module | None = None,
         net_d: nn.Module | None = None,
+        batch: BatchPlan | None = None,
     ) -> None:
         config, notes = config_of(opt, self.model_type)
         config = with_given_networks(config, net_g, net_d)
         if accelerator is None:
             accelerator = make_accelerator(config)
         check_accelerator(accelerator, config)
-        super().__init__(config, accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d)
+        super().__init__(config, accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d, batch=batch)
         self.notes = notes + self.notes
         self.form = FedFormat(config.images.bands, picture_type(config), config.scale, config.gt_size)
         """The form of pictures that are fed."""

@@ -6,6 +6,7 @@ steps of the loop, counted from 0; there is no second unit.
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal
 
 
@@ -75,6 +76,14 @@ class PhasesConfig:
             return True
         first = max(self.g_pretrain_steps, step - self.net_d_iters)
         return any(self.phase(number).train_generator for number in range(first, step))
+
+    def first_steps(self) -> list[int]:
+        """The first step of the run, of the discriminator, and of both networks; of a pretraining without end, one."""
+        joined = self.g_pretrain_steps
+        if joined == -1:
+            return [0]
+        both = next(step for step in count(joined) if self.phase(step).train_generator)
+        return sorted({0, joined, both})
 
     def _ramp(self, since: int) -> float:
         if since >= self.adv_loss_ramp_steps:

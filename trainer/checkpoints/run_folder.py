@@ -94,12 +94,12 @@ class RunFolder:
         """Mark the run as done at its last step."""
         write_atomically(self.done, f"{step}\n")
 
-    def begin(self, step: int, processes: int, hub_names: Collection[str] = ()) -> None:
-        """Remove the marks of an earlier end, and record the start, with the names that were found on the hub."""
+    def begin(self, step: int, processes: int, hub_names: Collection[str] = (), **found: Any) -> None:
+        """Remove the marks of an earlier end, and record the start, with what was found for it, on the hub too."""
         for mark in (self.done, self.stopped):
             mark.unlink(missing_ok=True)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        start: dict[str, Any] = {"time": now, "step": step, "processes": processes, **slurm_job(os.environ)}
+        start: dict[str, Any] = {"time": now, "step": step, "processes": processes, **found, **slurm_job(os.environ)}
         if hub_names:
             start["hub_names"] = sorted(hub_names)
         lines.append(self.starts, start)

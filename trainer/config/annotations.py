@@ -35,6 +35,13 @@ def is_path(hint: Any) -> bool:
     return any(get_origin(part) is Annotated and PATH in get_args(part)[1:] for part in options(hint))
 
 
+def alternatives(hint: Any) -> str:
+    """The values that an annotation of several plain types allows, in words; empty for any other annotation."""
+    kinds = [kind for kind in options(hint) if kind is not type(None)]
+    plain = all(kind in (int, float, str, bool) or get_origin(kind) is Literal for kind in kinds)
+    return " or ".join(_in_words(kind) for kind in kinds) if plain and len(kinds) > 1 else ""
+
+
 def item(hint: Any) -> Any:
     """The annotation of a list's elements or a mapping's values; None if `hint` is of neither."""
     for part in options(hint):

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from trainer.config.annotations import (
+    alternatives,
     bare_names,
     chosen,
     example,
@@ -276,7 +277,7 @@ def _is_torn(text: str) -> bool:
 def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tuple[Any, ...], str]]:
     """pydantic's errors in our words, without those of union members that `type` did not choose."""
     for error in errors.errors(include_url=False):
-        path = _real_path(cls, tree, error["loc"])
+        path, hint = _real_path(cls, tree, error["loc"])
         if path is None or error["type"] == "json_invalid":  # text that is not UTF-8, which the walk reports
             continue
         message = error["msg"].removeprefix("Value error, ").replace("Input should be", "must be").rstrip()
@@ -284,6 +285,8 @@ def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tup
             message = "must be given"
         elif error["type"] == "value_error":
             pass  # the message of our own __post_init__
+        elif words := alternatives(hint):
+            message = f"got {shown(error['input'])}; must be {words}"
         else:
             wanted = WANTED.get(error["type"], message[0].lower() + message[1:])
             message = f"got {shown(error['input'])}; {wanted}"
@@ -295,8 +298,11 @@ def _values(cls: type, tree: Any, errors: ValidationError) -> Iterator[tuple[tup
         yield path, message
 
 
-def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The keys of `loc` without union members' names; None if it is of a member that `type` did not choose."""
+def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[tuple[Any, ...] | None, Any]:
+    """The keys of `loc` without union members' names, and the last one's annotation.
+
+    None in place of the keys if they are of a member that `type` did not choose.
+    """
     path: list[Any] = []
     hint: Any = cls
     rest = list(loc)
@@ -304,12 +310,12 @@ def _real_path(cls: type, tree: Any, loc: tuple[Any, ...]) -> tuple[Any, ...] | 
         sections = members(hint)
         owner = chosen(sections, tree) if sections else None
         if len(sections) > 1 and (owner is None or rest.pop(0) != owner.__name__):
-            return None
-        if not rest:
+            return None, None
+        if not rest or alternatives(hint):
             break
         key = rest.pop(0)
         path.append(key)
         hint = keys(owner).get(key) if owner else item(hint)
         known = (isinstance(tree, dict) and key in tree) or (isinstance(tree, list) and key in range(len(tree)))
         tree = tree[key] if known else None
-    return tuple(path)
+    return tuple(path), hint

@@ -116,7 +116,8 @@ def _kind(kind: Any) -> str:
     if is_path(kind):
         return "path"
     if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(json.dumps, get_args(kind)))}"
+        values = ", ".join(map(json.dumps, get_args(kind)))
+        return f"one of {values}" if len(get_args(kind)) > 1 else values
     if get_origin(kind) is dict:
         return f"{_plural(item(kind))} by name"
     if get_origin(kind) is tuple:

@@ -8,6 +8,7 @@ takes the largest that does.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from trainer.mistakes import Mistake
 
@@ -18,14 +19,16 @@ class BatchConfig:
 
     global_size: int = 48
     """Pairs per optimizer step over all processes; it does not depend on the number of processes."""
-    per_device: int = 12
+    per_device: int | Literal["auto"] = 12
     """Pairs in a forward pass of one process, at most: the largest number up to it that divides the process's share of
-    `global_size`; gradients are accumulated over the share."""
+    `global_size`; gradients are accumulated over the share. `auto` is the largest that fits into its memory, found by
+    steps of real size when a run begins, and kept when it is resumed."""
 
     def __post_init__(self) -> None:
         for name in ("global_size", "per_device"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value != "auto" and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ class BatchPlan:
 
 
 def plan_batch(config: BatchConfig, processes: int) -> BatchPlan:
-    """Derive the pairs at a time and the accumulation; Mistake, with values that work, if ranks had unequal shares."""
+    """Derive the pairs at a time and the accumulation; Mistake, with values that work, if ranks had unequal shares.
+
+    `auto` counts as a process's whole share, which is the most that it can be.
+    """
     share, uneven = divmod(config.global_size, processes)
     if uneven:
         fewer = most_processes(config, processes)
@@ -61,9 +67,8 @@ def plan_batch(config: BatchConfig, processes: int) -> BatchPlan:
             f"batch: global_size {config.global_size} does not divide by {processes} processes; "
             f"{sizes_that_divide(config, processes)} would do, or {fewer} process{'es' * (fewer > 1)}."
         )
-    accumulation = next(
-        parts for parts in range(1, share + 1) if not share % parts and share <= parts * config.per_device
-    )
+    most = share if config.per_device == "auto" else config.per_device
+    accumulation = next(parts for parts in range(1, share + 1) if not share % parts and share <= parts * most)
     return BatchPlan(config.global_size, share // accumulation, processes, accumulation)
 
 
@@ -81,7 +86,7 @@ def most_processes(config: BatchConfig, processes: int) -> int:
 def notes_on_batch(config: BatchConfig, processes: int) -> list[str]:
     """A sentence where fewer pairs at a time are taken than `per_device`, though each process has more in a step."""
     plan = plan_batch(config, processes)
-    if plan.per_device == config.per_device:
+    if config.per_device in ("auto", plan.per_device):
         return []
     return [
         f"batch.per_device: got {config.per_device}; {plan.per_device} are used, as each process has "

@@ -58,6 +58,8 @@ def advice(config: RunConfig, processes: int, doing: str) -> str:
         return f"validation.max_side={side} cuts the pictures to pieces that take less."
     if doing.startswith(("building", "saving")):
         return "A smaller generator or queue_size takes less."
+    if config.batch.per_device == "auto":
+        return "batch.per_device=auto left too little for the rest: give a number below that of the line `batch` above."
     plan = plan_batch(config.batch, processes)
     now = plan.per_device  # what is taken at a time, which may be less than what was asked for
     less = max((size for size in range(1, now // 2 + 1) if plan.per_process % size == 0), default=None)

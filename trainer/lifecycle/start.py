@@ -16,6 +16,7 @@ from trainer.images.crops import ImageBatch
 from trainer.images.streaming.dataset import Shards
 from trainer.lifecycle.check_folder import check_folder, take_over
 from trainer.lifecycle.compare_ranks import check_shared
+from trainer.lifecycle.fitting_batch import found_batch
 from trainer.lifecycle.open_images import names_of_old
 from trainer.memory import is_shortage
 from trainer.mistakes import Mistake, agreed
@@ -45,7 +46,7 @@ def begin(run: Experiment) -> None:
     if run.accelerator.is_main_process:
         opened = run.config if step is None else replace(run.config, init=InitConfig())  # of which nothing was read
         with run.disk.writing(run.folder.starts.name):
-            run.folder.begin(run.state.step, run.accelerator.num_processes, hub_names(opened))
+            run.folder.begin(run.state.step, run.accelerator.num_processes, hub_names(opened), **found_batch(run))
 
 
 def fill_pool(run: Experiment) -> None:

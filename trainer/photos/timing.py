@@ -34,10 +34,11 @@ def schedule(config: RunConfig, minutes: float) -> dict[str, Any]:
 
 def seconds_of_a_step(config: RunConfig) -> float:
     """Seconds of an optimizer step of one process, on random pictures, without the pool."""
-    batch = replace(config.batch, global_size=config.batch.per_device)
+    size = config.batch.global_size if config.batch.per_device == "auto" else config.batch.per_device
+    batch = replace(config.batch, global_size=size)
     model = RealESRNetModel(replace(config, batch=batch, queue_size=0))
     side, begin = config.images.crop_size, 0.0
-    pictures = torch.rand(config.batch.per_device, config.images.bands, side, side)
+    pictures = torch.rand(size, config.images.bands, side, side)
     for step in range(1, TRIED + 2):
         model.feed_data({"gt": pictures})
         model.optimize_parameters(step)["training/loss"].item()  # the host waits for the device
