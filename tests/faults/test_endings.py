@@ -112,7 +112,7 @@ def test_ctrl_c_ends_what_writes_nothing_at_once(option: str, phase: str, tmp_pa
 
 
 def test_ctrl_c_is_heard_while_the_pool_fills(tmp_path: Path) -> None:
-    arguments = [str(TINY), f"output_dir={tmp_path}", "queue_size=1000000", "validation=null"]
+    arguments = [str(TINY), f"output_dir={tmp_path}", "queue_size=40000", "validation=null"]
     job = Job(2, tmp_path / "log", arguments, pressing_in("filling the pool"))
     try:
         codes = job.wait(40)
@@ -122,7 +122,7 @@ def test_ctrl_c_is_heard_while_the_pool_fills(tmp_path: Path) -> None:
     assert codes == [130, 130], said
     assert said.startswith("stopped before the first step: rank ")
     # the other rank may hear it before it fills, or while it waits for the one that does
-    assert re.search(r"SIGINT while (filling the pool \(of 500000 pairs\), for |waiting for rank \d, which is )", said)
+    assert re.search(r"SIGINT while (filling the pool \(of 20000 pairs\), for |waiting for rank \d, which is )", said)
     assert said.endswith("checkpoints yet; the same command begins the run.\n")
     assert said.count("\n") == 1
 
