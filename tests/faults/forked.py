@@ -8,6 +8,9 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import RLock
+
+from tqdm import tqdm
 
 import trainer.command  # noqa: F401 - imported before the forks, so that they need not
 from trainer.distributed.signals import REQUEST
@@ -75,6 +78,8 @@ def _fork(rank: int, world: int, port: int, log: Path, work: Callable[[], int]) 
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)  # pytest's go elsewhere
+    # Theirs is a semaphore that forks share: a rank that is killed while it holds it would stop this process for good.
+    tqdm.set_lock(RLock())
     code = 70
     try:
         REQUEST.listen()

@@ -5,12 +5,14 @@ import re
 import signal
 import time
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from threading import Thread
 
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from tests.conftest import Tiny
 from tests.faults.forked import TINY, Job, Work
@@ -151,3 +153,20 @@ def test_the_batch_that_takes_less_is_less_than_what_was_taken(
 ) -> None:
     config = tiny("batch.global_size=12", f"batch.per_device={asked}")
     assert advice(config, processes, "taking a step").startswith(words)
+
+
+def test_a_rank_that_is_killed_in_a_progress_bar_stops_no_bar_of_this_process(tmp_path: Path) -> None:
+    with tqdm.get_lock():  # which makes it
+        pass
+
+    def work(_arguments: Sequence[str]) -> int:
+        tqdm.get_lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    assert Job(1, tmp_path / "log", work=work).wait(20) == [-signal.SIGKILL]
+    taken: list[bool] = []
+    bar = Thread(target=lambda: taken.append(bool(tqdm(range(3), file=StringIO()).total)), daemon=True)
+    bar.start()
+    bar.join(20)
+    assert taken == [True]
