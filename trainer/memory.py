@@ -26,13 +26,35 @@ def amount(error: BaseException) -> str:
 
 
 def available() -> int | None:
-    """Bytes of this machine's memory that are free or can be freed, within the limit of a container; None off Linux."""
+    """Bytes of this machine's memory that are free or can be freed, within the limit of a container or job (cgroup v2).
+
+    None off Linux.
+    """
     facts = Path("/proc/meminfo")
     if not facts.exists():
         return None
-    lines = facts.read_text(encoding="utf-8").splitlines()
-    free = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    most, now = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    if most.exists() and now.exists() and (limit := most.read_text(encoding="utf-8").strip()).isdecimal():
-        free = min(free, max(0, int(limit) - int(now.read_text(encoding="utf-8"))))
+    free = 1024 * figures(facts)["MemAvailable:"]
+    root = Path("/sys/fs/cgroup")
+    lines = text_of(Path("/proc/self/cgroup")).splitlines()
+    own = [root / line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    groups = {above for one in own for above in (one, *one.parents) if above.is_relative_to(root)}
+    for group in {root, *groups}:
+        limit = text_of(group / "memory.max").strip()
+        if limit.isdecimal():
+            cached = figures(group / "memory.stat").get("inactive_file", 0)
+            free = min(free, max(0, int(limit) - int(text_of(group / "memory.current") or 0) + cached))
     return free
+
+
+def figures(file: Path) -> dict[str, int]:
+    """Names and numbers of a file with one pair on each line, whatever follows them."""
+    words = [line.split() for line in text_of(file).splitlines()]
+    return {word[0]: int(word[1]) for word in words if len(word) > 1 and word[1].isdecimal()}
+
+
+def text_of(file: Path) -> str:
+    """The text of a system's file; empty if there is none, or it may not be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError:
+        return ""

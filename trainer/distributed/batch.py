@@ -25,9 +25,8 @@ class BatchConfig:
     steps of real size when a run begins, and kept when it is resumed."""
 
     def __post_init__(self) -> None:
-        for name in ("global_size", "per_device"):
-            value = getattr(self, name)
-            if value != "auto" and value < 1:
+        for name, value in {"global_size": self.global_size, "per_device": self.per_device}.items():
+            if (name, value) != ("per_device", "auto") and (not isinstance(value, int) or value < 1):
                 raise ValueError(f"{name} must be at least 1, got {value}")
 
 

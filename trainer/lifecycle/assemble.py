@@ -27,7 +27,7 @@ from trainer.images.streaming.dataset import Shards
 from trainer.images.unreadable import UnreadableImages
 from trainer.images.validation import ValidationImages
 from trainer.lifecycle.check_folder import check_folder, initial_weights
-from trainer.lifecycle.fitting_batch import fitting_batch
+from trainer.lifecycle.fitting_batch import fitting_batch, note_on_change
 from trainer.lifecycle.open_everywhere import Proven, open_everywhere, open_when_there
 from trainer.lifecycle.open_images import (
     check_machine,
@@ -177,6 +177,7 @@ def _assemble(
     init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
     build = RealESRGANModel if config.adversarial else RealESRNetModel
     stream, batch = stream_of(source), fitting_batch(config, accelerator)
+    changes = on_main(accelerator, lambda: note_on_change(config, batch), "looking at earlier starts")
     model = build(config, accelerator=accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d, batch=batch)
     _ = model.objective, model.metrics  # whose weights are fetched now, and not at the first step
     model.state.unreadable |= bad.keys()
@@ -203,7 +204,7 @@ def _assemble(
             else None
         ),
         intervals=intervals_of(config),
-        notes=notes + shares + model.notes,
+        notes=notes + shares + changes + model.notes,
     )
 
 

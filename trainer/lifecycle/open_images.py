@@ -106,7 +106,7 @@ def check_machine(config: RunConfig, processes: int) -> list[str]:
     wanted = images.dataloader_num_workers
     workers = min(wanted, cores_of_a_process(local), 1 if isinstance(images.source, StreamedDataset) else wanted)
     side = max(images.crop_size if images.source else 0, config.gt_size if images.pairs else 0)
-    pairs = config.batch.global_size // processes if config.batch.per_device == "auto" else config.batch.per_device
+    pairs = 1 if config.batch.per_device == "auto" else config.batch.per_device  # more where they fit
     batch = pairs * images.bands * side**2 * (2 if images.radiometry else 1)
     check_shared_memory(batch, workers, local)
     return note_on_workers(wanted, local)

@@ -1,99 +1,83 @@
-"""Steps of growing micro-batches in a process of its own, for `batch.per_device: auto`: prints the largest that fits.
+"""Steps of growing micro-batches, for `batch.per_device: auto`: the largest that fits. See `trial_process`."""
 
-Reads from stdin what `fitting_batch.largest` wrote.
-"""
-
-import base64
 import gc
-import os
-import pickle
-import signal
-import sys
-import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 
 import torch
+from torch import Tensor
 
 from trainer.building.accelerator import make_accelerator
 from trainer.config.schema import RunConfig
-from trainer.distributed.batch import BatchConfig
-from trainer.lifecycle.fitting_batch import SHARE
+from trainer.distributed.batch import BatchConfig, BatchPlan
 from trainer.memory import is_shortage
-from trainer.mistakes import Mistake
 from trainer.models import RealESRGANModel, RealESRNetModel
+from trainer.networks.loading.initial import InitConfig
 
 TIMES = 2
 """Steps of each phase: the first one makes the optimizer's moments."""
+EXCHANGES = 2**29
+"""Bytes that a GPU's process group may take for its buffers, assumed."""
 
 
-def main() -> int:
-    """Answer one request; the exit status, 2 after a mistake. A stop is the asker's to hear, with whom this ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if name in signal.Signals.__members__:
-            signal.signal(signal.Signals[name], signal.SIG_IGN)
-    Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
-    config, sizes, share, pool, limit = pickle.loads(base64.b64decode(sys.stdin.buffer.read()))
-    try:
-        print(largest(replace(config, compile=False, validation=None, queue_size=0), sizes, share, pool, limit))
-    except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
-    return 0
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a step has: a device, and the bytes that it may take there."""
+
+    device: torch.device
+    limit: int | None
+    """On a GPU a cap for the allocator; on a CPU, which has none, what no size is tried beyond. None is no limit."""
 
 
-def end_with(parent: int) -> None:
-    """End this process once its parent has ended."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
-def largest(config: RunConfig, sizes: list[int], share: int, pool: int, limit: int | None) -> int:
+def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, room: Room) -> int:
     """The largest of ascending `sizes` whose steps fit, the first if none does.
 
-    `share` are a process's pairs in a step, `pool` the pairs that lie beside, `limit` bytes on a CPU. There a size is
-    not tried that would take more by what the sizes before it took: the system would kill it, or swap.
+    On a CPU a size is not tried that would take more by what those before it took: the system would kill it, or swap.
     """
-    on_gpu = torch.cuda.is_available()
+    on_gpu = room.device.type == "cuda"
     if on_gpu:
-        free, total = torch.cuda.mem_get_info()
-        torch.cuda.set_per_process_memory_fraction(SHARE * free / total)
-    best, peaks = sizes[0], dict[int, int]()
-    for size in sizes:
-        if limit is not None and predicted(size, peaks) > limit:
+        torch.cuda.set_device(room.device)
+        if room.limit is not None:
+            total = torch.cuda.get_device_properties(room.device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, room.limit / total))
+    best, peaks = 0, dict[int, int]()
+    # One size more on a CPU, an answer or not: two make a line.
+    for size in sizes if on_gpu or len(sizes) < 2 else sorted({*sizes, 2 * sizes[0]}):
+        if room.limit is not None and not on_gpu and predicted(size, peaks) > room.limit:
             break
+        reset_peak()
         try:
-            take_steps(config, size, min(2, share // size), pool)
+            take_steps(config, size, plan)
         except (RuntimeError, MemoryError) as error:
-            if not is_shortage(error):
+            # Of a batch that is too large for a kernel's indices, torch and cuDNN say many things.
+            if not is_shortage(error) and not best:
                 raise
             break
         finally:
             gc.collect()
             if on_gpu:
                 torch.cuda.empty_cache()
-        if limit is not None:
+        if room.limit is not None and not on_gpu:
             peaks[size] = peak_bytes()
-            if peaks[size] > limit:
+            if peaks[size] > room.limit:
                 break
-        best = size
-    return best
+        best = size if size in sizes else best
+    return best or sizes[0]
 
 
-def take_steps(config: RunConfig, size: int, accumulation: int, pool: int) -> None:
-    """Take steps of each phase, of so many micro-batches of `size` pairs, on random pictures, beside `pool` pairs."""
+def take_steps(config: RunConfig, size: int, plan: BatchPlan) -> None:
+    """Take steps of each phase in micro-batches of `size` pairs, on random pictures, beside what else a run holds."""
+    accumulation = 2 if plan.per_process > size else 1
     batch = BatchConfig(global_size=size * accumulation, per_device=size)
-    build = RealESRGANModel if config.adversarial else RealESRNetModel
-    model = build(replace(config, batch=batch), accelerator=make_accelerator(config))
-    device, bands, side, scale = model.accelerator.device, config.images.bands, config.gt_size, config.scale
-    pair = bands * (side**2 + (side // scale) ** 2) * model.form.dtype.itemsize
-    beside = torch.empty(pool * pair, dtype=torch.uint8, device=device)
+    quiet = replace(config, batch=batch, compile=False, validation=None, queue_size=0, init=InitConfig())
+    model = (RealESRGANModel if config.adversarial else RealESRNetModel)(quiet, accelerator=make_accelerator(quiet))
+    beside = held_beside(config, model, plan, size * accumulation)
+    bands, side = config.images.bands, config.gt_size
     crop = config.images.crop_size if config.images.source else side
     data = {"gt": torch.rand(size, bands, crop, crop)}
     if not config.images.source:
-        data["lq"] = torch.rand(size, bands, side // scale, side // scale)
+        data["lq"] = torch.rand(size, bands, side // config.scale, side // config.scale)
     for step in config.adversarial.first_steps() if config.adversarial else [0]:
         for _ in range(TIMES):
             model.state.step = step
@@ -104,6 +88,24 @@ def take_steps(config: RunConfig, size: int, accumulation: int, pool: int) -> No
     del beside
 
 
+def held_beside(config: RunConfig, model: RealESRNetModel, plan: BatchPlan, fed: int) -> Tensor:
+    """Memory for what a run holds and steps of `fed` pairs do not.
+
+    The pool's shard; the step's other pairs, with what the discriminator's turn keeps of each; and with several
+    processes DDP's buckets and the group's buffers.
+    """
+    bands, side, low = config.images.bands, config.gt_size, config.gt_size // config.scale
+    pair = bands * (side**2 + low**2) * model.form.dtype.itemsize
+    kept = pair + (8 * bands * side**2 if config.adversarial else 0)
+    size = -(-config.queue_size // plan.processes) * pair + max(0, plan.per_process - fed) * kept
+    device = model.accelerator.device
+    if plan.processes > 1:
+        nets = [learner.net for learner in model.state.learners.values()]
+        size += sum(p.numel() * p.element_size() for net in nets for p in net.parameters())
+        size += EXCHANGES if device.type == "cuda" else 0
+    return torch.ones(size, dtype=torch.uint8, device=device)  # written to, as else a CPU gives no memory
+
+
 def predicted(size: int, peaks: dict[int, int]) -> float:
     """Bytes that `size` would take by the line through the last two sizes; 0 where there are not two."""
     if len(peaks) < 2:
@@ -112,12 +114,14 @@ def predicted(size: int, peaks: dict[int, int]) -> float:
     return high + (high - low) / (large - small) * (size - large)
 
 
+def reset_peak() -> None:
+    """Let the system measure the peak anew, where it can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
 def peak_bytes() -> int:
-    """The most bytes that this process ever held, where the system tells; else 0."""
+    """The most bytes that this process held since, where the system tells; else 0."""
     status = Path("/proc/self/status")
     lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+print("loud")  # which a trial must not take for its answer
+
 
 class Narrow(nn.Module):
     """Enlarges 4 times by one convolution; torch.OutOfMemoryError for more than `most` pictures in training."""

@@ -1,6 +1,10 @@
 """`batch.per_device: auto`: the largest number is found by steps, kept by resumed runs, and the same on all ranks."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +19,21 @@ from trainer.config.schema import RunConfig
 from trainer.distributed.batch import BatchConfig, plan_batch
 from trainer.lifecycle import trial_steps
 from trainer.lifecycle.assemble import assemble
-from trainer.lifecycle.fitting_batch import fingerprint, fitting_batch, largest, remembered, sizes_to_try
+from trainer.lifecycle.fitting_batch import (
+    TRIAL,
+    ended_by,
+    fingerprint,
+    fitting_batch,
+    lacks_shared_memory,
+    largest,
+    note_on_change,
+    remembered,
+    sizes_to_try,
+)
 from trainer.memory import available
 from trainer.mistakes import Mistake
 
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 AUTO = "batch={global_size: 12, per_device: auto}"
 NARROW = "{type: module, path: tests.trainer.lifecycle.narrow_net.Narrow, arguments: {most: %d}, scales: [4]}"
@@ -31,27 +46,55 @@ Tiny = Callable[..., RunConfig]
 def asked(config: RunConfig) -> int:
     """What a process of its own answers."""
     plan = plan_batch(config.batch, 1)
-    return largest(config, sizes_to_try(config, plan), plan, CPU)
+    return largest(config, sizes_to_try(config, plan), plan, CPU, None)
 
 
 @pytest.mark.usefixtures("fresh_accelerate")
 @pytest.mark.parametrize(("most", "wanted"), [(5, 4), (12, 12), (0, 1)], ids=["some", "all", "none"])
 def test_it_is_the_largest_size_whose_steps_have_memory(most: int, wanted: int, tiny: Tiny) -> None:
-    config = tiny(AUTO, f"generator={NARROW % most}", GAME, "queue_size=0", "validation=null")
-    assert trial_steps.largest(config, [1, 2, 3, 4, 6, 12], share=12, pool=5, limit=None) == wanted
+    """Weights to begin with are not read: a resumed run needs none."""
+    config = tiny(AUTO, f"generator={NARROW % most}", GAME, "init.generator=gone.safetensors")
+    room = trial_steps.Room(CPU, None)
+    assert trial_steps.largest(config, [1, 2, 3, 4, 6, 12], plan_batch(config.batch, 1), room) == wanted
 
 
-def test_nothing_is_tried_that_would_take_more_than_there_is(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_tried_that_would_take_more_than_there_is(tiny: Tiny) -> None:
     """On a CPU, where the system ends what does; 512 of these would take 40 GiB and minutes."""
     config = tiny(AUTO, "batch.global_size=512", "gt_size=256", "images.crop_size=256", "generator.num_feat=64")
-    monkeypatch.setattr("trainer.lifecycle.fitting_batch.available", lambda: 2 * 2**30)
-    assert largest(config, [1, 2, 4, 512], plan_batch(config.batch, 1), CPU) == 4
+    assert largest(config, [1, 4, 512], plan_batch(config.batch, 1), CPU, 2 * 2**30) == 4
 
 
 def test_a_mistake_of_the_trial_is_the_runs(tiny: Tiny) -> None:
     weights = "losses.perceptual={type: vgg, weights: none.pth, layer_weights: {conv5_4: 1.0}}"
     with pytest.raises(Mistake, match=r"^losses.perceptual.weights: none.pth does not exist"):
         asked(tiny(AUTO, weights))
+
+
+def test_a_trial_ends_with_the_one_that_asked() -> None:
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", TRIAL, "1"], cwd=ROOT, stdin=subprocess.PIPE, timeout=30, check=False)
+    assert (done.returncode, time.monotonic() - begin < 3) == (1, True), "before it has imported torch"
+
+
+def test_a_trial_that_the_system_ended_is_named() -> None:
+    assert ended_by(-signal.SIGKILL) == "its process was ended by SIGKILL, as where memory is short"
+    assert ended_by(-signal.SIGSEGV) == "its process was ended by SIGSEGV"
+
+
+def test_another_number_than_before_is_noted(tiny: Tiny) -> None:
+    config = tiny(AUTO)
+    (run := Path(config.output_dir) / config.name).mkdir()
+    assert note_on_change(config, plan_batch(config.batch, 1)) == []
+    (run / "starts.jsonl").write_text(json.dumps({"step": 0, "per_device": 3, "auto": "of others"}) + "\n")
+    (note,) = note_on_change(config, plan_batch(config.batch, 1))
+    assert note.startswith("batch.per_device: auto is 12 now and was 3")
+    assert note_on_change(config, plan_batch(BatchConfig(global_size=12, per_device=3), 1)) == []
+
+
+def test_batches_that_shared_memory_has_no_room_for_are_not_tried(tiny: Tiny) -> None:
+    config = tiny(AUTO, "images.dataloader_num_workers=1")
+    assert lacks_shared_memory(config, 10**9, 1)
+    assert not lacks_shared_memory(config, 1, 1)
 
 
 def test_a_trial_without_an_answer_is_said(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
