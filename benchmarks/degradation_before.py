@@ -1,8 +1,8 @@
 """CPU time of the degradation by stage, against that of another checkout, and proof that both give the same bits.
 
-    git worktree add /tmp/before COMMIT
-    python benchmarks/degradation_before.py /tmp/before                        # 12 crops of 400 x 400
-    python benchmarks/degradation_before.py /tmp/before --batch 8 --side 96    # the quickstart's
+    git worktree add ../before COMMIT
+    python benchmarks/degradation_before.py ../before                        # 12 crops of 400 x 400
+    python benchmarks/degradation_before.py ../before --batch 8 --side 96    # the quickstart's
 
 Both sides take turns on the same batches in one process, on one thread, with Real-ESRGAN's x4plus options. CPU time is
 the process's own, so that other work on the machine disturbs it little.

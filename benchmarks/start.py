@@ -1,7 +1,7 @@
 """Time of `wildsr train` for a run of one tiny step: imports, check, processes and their end.
 
     python benchmarks/start.py                        # this checkout
-    python benchmarks/start.py /tmp/before .          # two, turn by turn: git worktree add /tmp/before COMMIT
+    python benchmarks/start.py ../before .          # two, turn by turn: git worktree add ../before COMMIT
 
 Prints the smallest and the median wall time, and the CPU time of all processes. The first run, which may read the disk,
 does not count.

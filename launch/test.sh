@@ -11,7 +11,8 @@ export HF_HUB_OFFLINE=1       # nothing here may depend on the network
 unset PYTHONDONTWRITEBYTECODE # hundreds of processes start: each would compile this package again
 if [ "${1:-}" = --fast ]; then
     shift
-    set -- --numprocesses 2 --dist loadfile --max-worker-restart 0 --ignore=tests/launch --ignore=tests/slurm --ignore=tests/faults \
+    set -- --numprocesses 2 --dist loadfile --max-worker-restart 0 \
+        --ignore=tests/launch --ignore=tests/slurm --ignore=tests/faults \
         --ignore-glob='*/test_fused*.py' --ignore=tests/degradations/test_laws.py \
         --ignore-glob='*/test_*_onnx.py' --ignore-glob='*/test_compiling.py' --ignore-glob='*/test_released.py' \
         --ignore-glob='*/test_whole_runs.py' --ignore-glob='*/test_images_stream_run.py' "$@"

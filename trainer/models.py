@@ -43,7 +43,7 @@ class RealESRNetModel(BaseModel):
     ----------
     opt : an option tree of Real-ESRGAN, a `RunConfig` or its tree, or the path of a YAML file of either
     accelerator : the processes; Accelerate's of this process by default
-    init, stream, net_g, net_d : see `BaseModel`
+    init, stream, net_g, net_d, batch : see `BaseModel`
 
     Raises Mistake, in a sentence, for whatever is wrong with the options.
     """

@@ -143,13 +143,14 @@ def test_a_stopped_run_names_its_best_and_its_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "processes", "words"),
     [
+        ("auto", 1, "batch.per_device=auto left too little"),
         (12, 4, "batch.per_device=1 in place of 3 "),  # a process has 3 of the 12: so many were taken, not 12
         (8, 1, "batch.per_device=3 in place of 6 "),  # half at most
         (1, 2, "batch.per_device is 1 already: "),
     ],
 )
 def test_the_batch_that_takes_less_is_less_than_what_was_taken(
-    asked: int, processes: int, words: str, tiny: Tiny
+    asked: int | str, processes: int, words: str, tiny: Tiny
 ) -> None:
     config = tiny("batch.global_size=12", f"batch.per_device={asked}")
     assert advice(config, processes, "taking a step").startswith(words)

@@ -27,7 +27,7 @@ from trainer.images.streaming.dataset import Shards
 from trainer.images.unreadable import UnreadableImages
 from trainer.images.validation import ValidationImages
 from trainer.lifecycle.check_folder import check_folder, initial_weights
-from trainer.lifecycle.fitting_batch import fitting_batch, note_on_change
+from trainer.lifecycle.fitting_batch import fitting_batch
 from trainer.lifecycle.open_everywhere import Proven, open_everywhere, open_when_there
 from trainer.lifecycle.open_images import (
     check_machine,
@@ -163,7 +163,7 @@ def _assemble(
     net_d: nn.Module | None,
 ) -> Experiment:
     shares = notes_on_batch(config.batch, accelerator.num_processes)  # before anything that takes long
-    if config.batch.per_device == "auto" and (net_g or net_d):
+    if config.batch.per_device == "auto" and (net_g is not None or net_d is not None):
         raise Mistake("batch.per_device: got auto, and a network of the program's own is tried nowhere; give a number.")
     on_main(accelerator, lambda: check_folder(config), "checking the run folder")
     on_main(accelerator, lambda: check_trackers(config), "looking for the trackers")
@@ -176,8 +176,8 @@ def _assemble(
     )
     init = on_main(accelerator, lambda: initial_weights(config), "verifying the checkpoints")
     build = RealESRGANModel if config.adversarial else RealESRNetModel
-    stream, batch = stream_of(source), fitting_batch(config, accelerator)
-    changes = on_main(accelerator, lambda: note_on_change(config, batch), "looking at earlier starts")
+    batch, found = fitting_batch(config, accelerator)
+    stream = stream_of(source)
     model = build(config, accelerator=accelerator, init=init, stream=stream, net_g=net_g, net_d=net_d, batch=batch)
     _ = model.objective, model.metrics  # whose weights are fetched now, and not at the first step
     model.state.unreadable |= bad.keys()
@@ -204,7 +204,7 @@ def _assemble(
             else None
         ),
         intervals=intervals_of(config),
-        notes=notes + shares + changes + model.notes,
+        notes=notes + shares + found + model.notes,
     )
 
 

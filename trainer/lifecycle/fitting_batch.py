@@ -42,31 +42,30 @@ OF_LAUNCHERS = (
 """Beginnings of the variables by which a process would join others."""
 
 
-def fitting_batch(config: RunConfig, accelerator: Accelerator) -> BatchPlan:
-    """The batch of a run, `per_device` being tried, or known from an earlier start, where it is `auto`. Collective.
+def fitting_batch(config: RunConfig, accelerator: Accelerator) -> tuple[BatchPlan, list[str]]:
+    """The batch of a run, and sentences on it; an `auto` is known from an earlier start, or tried. Collective.
 
     Raises:
-        Mistake: the networks or losses cannot be made for the trial.
+        Mistake: the networks or losses cannot be made for the trial, or it had no answer.
     """
     plan = plan_batch(config.batch, accelerator.num_processes)
-    sizes = sizes_to_try(config, plan)
-    if config.batch.per_device != "auto" or len(sizes) < 2:
-        return plan
+    if config.batch.per_device != "auto" or plan.per_process == 1:
+        return plan, []
+    device, free = accelerator.device, free_bytes(accelerator, plan)
 
-    free = free_bytes(accelerator, plan)
+    def find() -> tuple[int, list[str]]:
+        known = remembered(config, plan, device)
+        size = known or largest_by_trial(config, sizes_to_try(config, plan), plan, device, free)
+        return size, note_on_change(config, size)
 
-    def find() -> int:
-        known = remembered(config, plan, accelerator.device)
-        return known or largest(config, sizes, plan, accelerator.device, free)
-
-    size = on_main(accelerator, find, "looking for the largest batch.per_device that fits")
-    return plan_batch(replace(config.batch, per_device=size), accelerator.num_processes)
+    size, notes = on_main(accelerator, find, "looking for the largest batch.per_device that fits")
+    return plan_batch(replace(config.batch, per_device=size), accelerator.num_processes), notes
 
 
 def sizes_to_try(config: RunConfig, plan: BatchPlan) -> list[int]:
     """The divisors of a process's share, from the smallest; even ones where mixing pairs neighbours up.
 
-    Those beyond the first must fit into the shared memory through which decoded pictures come.
+    Those beyond the first must fit into this machine's shared memory, through which decoded pictures come.
     """
     even = config.mixing is not None and config.mixing.pairs_up
     sizes = [size for size in range(1, plan.per_process + 1) if not plan.per_process % size and not (even and size % 2)]
@@ -104,11 +103,14 @@ def found_batch(run: Experiment) -> dict[str, Any]:
 def fingerprint(config: RunConfig, processes: int, device: torch.device) -> str:
     """A checksum of all on which the number depends."""
     images = (config.images.bands, config.images.crop_size, config.batch.global_size)
-    facts = [processes, memory_of(device), *images, {key: asdict(config)[key] for key in WEIGHTY}]
+    sections = asdict(config)
+    facts = [processes, memory_of(device), *images, {key: sections[key] for key in WEIGHTY}]
     return hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, device: torch.device, free: int | None) -> int:
+def largest_by_trial(
+    config: RunConfig, sizes: list[int], plan: BatchPlan, device: torch.device, free: int | None
+) -> int:
     """The largest of ascending `sizes` whose steps fit into `free` bytes, as a process of its own finds it.
 
     It takes memory by the same allocator, and gives all of it back by its end; with the ranks' own process groups
@@ -132,8 +134,7 @@ def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, device: torch.
     answer = json.loads(done.stdout) if done.stdout.strip() else {}
     if "size" in answer:
         return int(answer["size"])
-    if "mistakes" in answer:
-        sentences = answer["mistakes"]
+    if sentences := answer.get("mistakes"):
         raise Mistakes(sentences) if len(sentences) > 1 else Mistake(sentences[0])
     said = done.stderr.decode(errors="replace").strip().splitlines()
     reason = answer.get("error") or (ended_by(done.returncode) if done.returncode < 0 else "".join(said[-1:]))
@@ -159,13 +160,13 @@ def free_bytes(accelerator: Accelerator, plan: BatchPlan) -> int | None:
     return None if memory is None else memory // local_processes(plan.processes)
 
 
-def note_on_change(config: RunConfig, plan: BatchPlan) -> list[str]:
+def note_on_change(config: RunConfig, size: int) -> list[str]:
     """A sentence where an earlier start of the run had found another number."""
     starts = reversed(folder_of(config).started())
-    before = next((start.get("per_device") for start in starts if "auto" in start), None)
-    if config.batch.per_device != "auto" or before in (None, plan.per_device):
+    before = next((start.get("per_device") for start in starts if "auto" in start), size)
+    if before == size:
         return []
     return [
-        f"batch.per_device: auto is {plan.per_device} now and was {before}, as settings, device or processes are "
-        "others: sums are the same to rounding"
+        f"batch.per_device: auto is {size} now and was {before}, as settings, device or processes are others: sums are "
+        "the same to rounding"
     ]

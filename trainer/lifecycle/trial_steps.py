@@ -27,7 +27,7 @@ class Room:
 
     device: torch.device
     limit: int | None
-    """On a GPU a cap for the allocator; on a CPU, which has none, what no size is tried beyond. None is no limit."""
+    """On a GPU a cap for the allocator; on a CPU, which has none, what no size is tried beyond; None off Linux."""
 
 
 def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, room: Room) -> int:
@@ -35,16 +35,15 @@ def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, room: Room) ->
 
     On a CPU a size is not tried that would take more by what those before it took: the system would kill it, or swap.
     """
-    on_gpu = room.device.type == "cuda"
-    if on_gpu:
+    if room.device.type == "cuda" and room.limit is not None:
+        total = torch.cuda.get_device_properties(room.device).total_memory
         torch.cuda.set_device(room.device)
-        if room.limit is not None:
-            total = torch.cuda.get_device_properties(room.device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, room.limit / total))
+        torch.cuda.set_per_process_memory_fraction(min(1.0, room.limit / total))
+    limit = None if room.device.type == "cuda" else room.limit
     best, peaks = 0, dict[int, int]()
-    # One size more on a CPU, an answer or not: two make a line.
-    for size in sizes if on_gpu or len(sizes) < 2 else sorted({*sizes, 2 * sizes[0]}):
-        if room.limit is not None and not on_gpu and predicted(size, peaks) > room.limit:
+    # With a limit one size more, an answer or not: two make a line.
+    for size in sizes if limit is None else sorted({*sizes, 2 * sizes[0]}):
+        if limit is not None and predicted(size, peaks) > limit:
             break
         reset_peak()
         try:
@@ -56,12 +55,11 @@ def largest(config: RunConfig, sizes: list[int], plan: BatchPlan, room: Room) ->
             break
         finally:
             gc.collect()
-            if on_gpu:
+            if room.device.type == "cuda":
                 torch.cuda.empty_cache()
-        if room.limit is not None and not on_gpu:
-            peaks[size] = peak_bytes()
-            if peaks[size] > room.limit:
-                break
+        peaks[size] = peak_bytes()
+        if limit is not None and peaks[size] > limit:
+            break
         best = size if size in sizes else best
     return best or sizes[0]
 

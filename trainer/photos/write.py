@@ -48,7 +48,7 @@ def write_config(options: argparse.Namespace) -> Path:
         config = load_config(RunConfig, draft, options.overrides)
     finally:
         draft.unlink(missing_ok=True)
-    tree |= schedule(config, options.minutes or MINUTES[machine.kind])
+    tree |= schedule(config, options.minutes or MINUTES[machine.kind], machine.processes)
     write_atomically(path, (command + dump_tree(tree, compact=True)).encode())
     few = f", which are few: {FEW} and more would help" if len(train) < FEW else ""
     print(path.read_text(), file=sys.stderr)

@@ -82,6 +82,9 @@ WRONG = {
     "mixed_precision=fp8": "mixed_precision: got \"fp8\"; must be 'no', 'bf16' or 'fp16'",
     "scale=5": "scale: got 5; must be 1, 2, 3, 4 or 8",
     "batch.per_device=0": "batch: per_device must be at least 1, got 0",
+    "batch.per_device=atuo": "batch.per_device: got \"atuo\"; must be a whole number or 'auto'",
+    "batch.per_device=2.5": "batch.per_device: got 2.5; must be a whole number or 'auto'",
+    "batch.global_size=auto": 'batch.global_size: got "auto"; must be a whole number',
     "lr_scheduler.type=multistep": "lr_scheduler.milestones: must be given",
     "lr_scheduler={type: multistep, milestones: [3, 2]}": "lr_scheduler: milestones must be rising positive steps, "
     "got [3, 2]",
